@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_runtime.inference.specs import ClassificationSpec, PostprocessSpec, PreprocessSpec, StrictModel
+from edge_runtime.system.autonomy import Autonomy
 from edge_runtime.system.model_formats import ModelFormat
 
 SCHEMA_VERSION = 1
@@ -19,7 +20,8 @@ SIGNATURE_FILE = "bundle.sig"
 """Signature over every other file; the manifest cannot list it. See ``bundles.signing``."""
 
 _ADDED_LATER = ("requires",)
-"""Keys that came after 0.1: left out of the digest while they are not set, so that those of older bundles stay."""
+"""Keys that came after 0.1: left out of the digest while they are not set, so that those of older bundles stay; so is
+``calibration.envelope``."""
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
 
@@ -51,6 +53,23 @@ class Golden(StrictModel):
     """safetensors with one float32 array per output, without the batch axis."""
 
 
+class Envelope(StrictModel):
+    """What recalibration may change on the box, as the bundle's provider declares it: a patch beyond it is refused.
+
+    Of what the configuration says as well, the stricter counts.
+    """
+
+    first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """No more layers than this are corrected, from the input on; None: any."""
+    largest_change: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Most that a patch may change a channel, in healthy standard deviations: how far its mean moves, and how much its
+    spread grows (a factor of 1.5, or of 1 / 1.5, is 0.5); None: any."""
+    least_frames: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Reference frames that a patch must be made and judged from; None: as configured."""
+    autonomy: Autonomy = "auto"
+    """observe: no patch is used; propose: it waits for a person; auto: as configured."""
+
+
 class CalibrationHints(StrictModel):
     """Facts for recalibration."""
 
@@ -61,6 +80,14 @@ class CalibrationHints(StrictModel):
     """Why there is none although there were pictures: the model serves, and cannot be recalibrated."""
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Recalibration corrects no more layers than this, from the input on."""
+    envelope: Envelope | None = None
+    """What a patch may change; None: nothing is declared."""
+
+    @property
+    def most_taps(self) -> int | None:
+        """The stricter one of both limits of layers."""
+        limits = [self.first_taps, None if self.envelope is None else self.envelope.first_taps]
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 class Measured(StrictModel):
@@ -137,7 +164,9 @@ class Manifest(StrictModel):
     @property
     def sha256(self) -> str:
         """Digest of all it says, the hash of every file included: two bundles with the same one are the same."""
-        unset = {name for name in _ADDED_LATER if getattr(self, name) is None}
+        unset: dict[str, Any] = {name: True for name in _ADDED_LATER if getattr(self, name) is None}
+        if self.calibration.envelope is None:
+            unset["calibration"] = {"envelope"}
         return hashlib.sha256(self.model_dump_json(exclude=unset).encode()).hexdigest()
 
     @model_validator(mode="before")

@@ -125,7 +125,7 @@ def calibrate_bundle(
         seed=seed,
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
-        first_taps=bundle.manifest.calibration.first_taps,
+        first_taps=bundle.manifest.calibration.most_taps,
     )
     given = channels_first(x, preprocessor.spec)
     verdict = calibration.recalibrate(bundle.model_files, baseline, given, y, options)

@@ -27,6 +27,8 @@ VERBS = {
     "commission": "approve what the cameras show now as healthy: a new baseline",
     "recalibrate": "try to correct the model for what the cameras show now",
     "rollback": "back to the generation before",
+    "approve-patch": "use the patch that waits (recalibration.autonomy: propose)",
+    "reject-patch": "never use the patch that waits",
 }
 MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
@@ -34,7 +36,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 
 @click.command(
     help="Send a command to a running device over its broker and print the answer.\n\nVERB is one of:\n\n\b\n"
-    + "\n".join(f"  {verb:<12} {meaning}" for verb, meaning in VERBS.items())
+    + "\n".join(f"  {verb:<14} {meaning}" for verb, meaning in VERBS.items())
     + "\n\nFor baselines: edge-runtime baseline --help. For new versions of a model: edge-runtime rollout --help"
 )
 @click.argument("verb", metavar="VERB", type=click.Choice([*VERBS, *MOVED]))
@@ -43,6 +45,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--stream", help="commission, recalibrate: only this camera's frames.")
 @click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")
+@click.option("--patch", help="approve-patch, reject-patch: its id; refused when another one waits by now.")
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
 @click.option(
     "--expires-s",

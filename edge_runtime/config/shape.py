@@ -18,6 +18,7 @@ from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.trust import TrustConfig
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
+from edge_runtime.system.autonomy import Autonomy
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 MAX_CAMERAS, MAX_MODELS = 64, 16
@@ -147,6 +148,9 @@ class RecalibrationConfig(Section):
     """Cron line in local time: minute hour day month weekday. null: on drift and command."""
     on_drift: bool = True
     """Also recalibrate whenever the drift alarm fires."""
+    autonomy: Autonomy = "auto"
+    """auto: an accepted patch is used; propose: it waits for the command approve-patch; observe: drift is reported, a
+    recalibration runs on command only and no patch is used. A bundle may demand a stricter one."""
     commission: CommissionConfig = Field(default_factory=CommissionConfig)
     """Baseline."""
     reference: ReferenceConfig = Field(default_factory=ReferenceConfig)

@@ -4,7 +4,7 @@ Whatever fails on the way to a new generation leaves the active one as it is; ta
 disk does not. ``rollout`` says which steps are legal, ``recalibration`` when to take them. One thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -77,9 +77,14 @@ class Deployment:
             self._model_state.record(activated)
         self._swap(generation, engine)
         self._rollout, self._is_record_stale = activated, False
-        spared = {known.patch for known in (generation, activated.previous) if known and known.patch}
-        self._model_state.prune(KEPT_PATCHES, spared)
+        self.prune()
         return generation
+
+    def prune(self, spare: Collection[str] = ()) -> None:
+        """Remove the oldest patches; the active one, the one before and those in ``spare`` stay."""
+        known = (self._rollout.active, self._rollout.previous)
+        spared = {one.patch for one in known if one is not None and one.patch is not None}
+        self._model_state.prune(KEPT_PATCHES, spared | set(spare))
 
     def take_back(self, step: Step) -> tuple[Generation, Generation]:
         """Return to the base (``TO_BASE``) or the previous generation (``ROLL_BACK``); gives (from, to).

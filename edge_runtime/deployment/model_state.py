@@ -7,6 +7,7 @@
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     rollouts.json                 what became of newer versions (see rollout_history)
     schedule.json                 {"came_wall_s": [...]}: when the schedule came last
+    proposal.json                 the patch that waits for a person (see recalibration.proposals)
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
     probes/<first 16 digits of the model's SHA-256>.onnx    its first taps, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,

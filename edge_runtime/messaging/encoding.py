@@ -180,6 +180,17 @@ def _fact(fact: Fact) -> dict[str, Any]:
             return _values(figures)
         case events.Recalibrated(report, generation):
             return {"outcome": "accepted", **as_json(report), "generation": str(generation)}
+        case events.PatchProposed(report, patch):
+            return {"outcome": "proposed", **as_json(report), "waits": patch}
+        case events.PatchObserved(report):
+            return {"outcome": "observed", **as_json(report)}
+        case events.ProposalEnded():
+            data = _values(fact)
+            return (
+                data
+                if fact.generation is not None
+                else {key: data[key] for key in data if key != "generation"}
+            )
         case events.RecalibrationRefused(report):
             return {"outcome": "refused", **as_json(report)}
         case (

@@ -10,6 +10,8 @@ def is_trouble(fact: Fact) -> bool:
     """Whether a person should look: drift, a refused edit, a damaged version, a task that failed."""
     if isinstance(fact, events.HealthChanged):
         return fact.reason is not None
+    if isinstance(fact, events.PatchProposed):
+        return True
     if isinstance(fact, events.RolloutMoved):
         return fact.stage == "refused" or fact.paused is not None
     return isinstance(
@@ -65,6 +67,20 @@ def describe(fact: Fact) -> list[str]:
                 f"recalibrated in {report.seconds:.1f} s: {found}; active is {generation}",
                 *report.reasons,
             ]
+        case events.PatchProposed(report, patch):
+            how = "send 'approve-patch' or 'reject-patch'"
+            return [
+                f"patch {patch} was accepted in {report.seconds:.1f} s and waits for a person: {how}",
+                *report.reasons,
+            ]
+        case events.PatchObserved(report):
+            return [
+                f"a patch was accepted in {report.seconds:.1f} s and is not used: the box only observes",
+                *report.reasons,
+            ]
+        case events.ProposalEnded(patch, outcome, reason, generation):
+            active = "" if generation is None else f", active is {generation}"
+            return [f"patch {patch} that waited was {outcome}{active}: {reason}"]
         case events.RecalibrationRefused(report):
             return [f"recalibration refused after {report.seconds:.1f} s, nothing changed", *report.reasons]
         case events.RolledBack():

@@ -274,6 +274,37 @@ class RecalibrationRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchProposed:
+    """A patch was accepted by the gate, and waits for a person."""
+
+    kind: ClassVar = "recalibration"
+    report: RecalibrationReport
+    patch: str
+    """Its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchObserved:
+    """A patch was accepted by the gate, and is not used: the box only observes."""
+
+    kind: ClassVar = "recalibration"
+    report: RecalibrationReport
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalEnded:
+    """A patch that waited for a person is active, will never be, or waits no longer."""
+
+    kind: ClassVar = "proposal"
+    patch: str
+    """Its id."""
+    outcome: Literal["approved", "rejected", "withdrawn"]
+    reason: str
+    generation: Generation | None = None
+    """Active now; only when approved."""
+
+
+@dataclass(frozen=True, slots=True)
 class RolledBack:
     """The base or an earlier generation is active again."""
 
@@ -317,6 +348,9 @@ Fact = (
     | DriftAlarm
     | Recalibrated
     | RecalibrationRefused
+    | PatchProposed
+    | PatchObserved
+    | ProposalEnded
     | RolledBack
     | DeliveryTrouble
     | DeliveryRecovered

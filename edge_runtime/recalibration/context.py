@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import Baseline
 from calibration.stats.moments import MeanVar
+from edge_runtime.bundles.manifest import Envelope
 from edge_runtime.config import PicturesConfig
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.messaging.events import Fact
@@ -54,6 +55,8 @@ class ModelContext:
     """Of a prepared sample: 0 for (C,H,W), 2 for (H,W,C)."""
     pictures: PicturesConfig = field(default_factory=PicturesConfig)
     """Limits for the pictures of a reference folder."""
+    envelope: Envelope | None = None
+    """What the bundle allows a patch to change."""
 
 
 def compute_input_moments(tensor: NDArray[np.float32], channel_axis: int) -> MeanVar:

@@ -23,10 +23,12 @@ from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
+from edge_runtime.recalibration.envelope import choose_autonomy
 from edge_runtime.recalibration.inbox import RequestInbox, SampleInbox
 from edge_runtime.recalibration.job.messages import JobFailure
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import NextDue, TaskPlanner
+from edge_runtime.recalibration.proposals import Proposals
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.results import TaskResults
 from edge_runtime.recalibration.status import ControllerStatus, NothingSeen
@@ -65,9 +67,11 @@ class RecalibrationController:
         self._runner = TaskRunner(
             context, settings, drift, self._baselines, self._reference, self._patch_policy, start_job
         )
+        self._proposals = Proposals(context, self._patch_policy, self._baselines, watch)
         self._results = TaskResults(
-            context, self._baselines, self._patch_policy, self._planner, self._reference
+            context, self._baselines, self._patch_policy, self._planner, self._reference, self._proposals
         )
+        self._use_autonomy()
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
         self._sampled = 0
@@ -113,6 +117,8 @@ class RecalibrationController:
             commissioned=self._watch.is_open,
             generation=str(rollout.active),
             previous=None if rollout.previous is None else str(rollout.previous),
+            autonomy=self._results.autonomy,
+            proposal=self._proposals.waiting,
             drift=(self._watch.figures() or NothingSeen()) if self._watch.is_open else None,
             baselines=self._baselines.scores(),
             corrected_by=self._patch_policy.corrected_by,
@@ -146,6 +152,9 @@ class RecalibrationController:
             cause = self._baselines.blocked or "there is no baseline"
             missing = f"drift is not watched: {cause}; send 'commission' while the site is healthy"
             return missing if self._settings.enabled else None
+        waiting = self._proposals.waiting
+        if waiting is not None:
+            return f"patch {waiting.patch} waits for a decision: send 'approve-patch' or 'reject-patch'"
         score = self._watch.drift_score
         if score is None or self._patch_policy.corrected_by is not None:
             return None
@@ -154,7 +163,9 @@ class RecalibrationController:
     def _why_not_corrected(self) -> str:
         settings = self._settings
         if self._patch_policy.is_left_alone:
-            return "its patch was rolled back; send 'recalibrate' for another one"
+            return "its patch was rolled back or rejected; send 'recalibrate' for another one"
+        if self._results.autonomy == "observe":
+            return "the autonomy is 'observe', by recalibration.autonomy or the bundle: no patch is used"
         if not settings.enabled or not settings.on_drift:
             key = "on_drift" if settings.enabled else "enabled"
             return f"recalibration.{key} is false in the configuration"
@@ -185,6 +196,7 @@ class RecalibrationController:
         self._requests.answer_all(self._obey)
         if self._patch_policy.follow_baseline():
             self._runner.drop_task_of_drift()
+        self._proposals.follow(self._results.autonomy)
         self._patch_policy.guard_engine()
         self._deployment.record_again()
         self._reference.tick()
@@ -202,9 +214,14 @@ class RecalibrationController:
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._runner.reconfigure(settings, drift)
             self._planner.reconfigure(settings)
+            self._use_autonomy()
             if is_drift_edited:
                 self._patch_policy.doubt_patch()
                 self._baselines.reopen(drift)
+
+    def _use_autonomy(self) -> None:
+        autonomy = choose_autonomy(self._settings.autonomy, self._context.envelope)
+        self._results.autonomy, self._patch_policy.may_resume = autonomy, autonomy != "observe"
 
     def _observe(self, sample: Sample, result: Result) -> None:
         self._sampled += 1
@@ -213,6 +230,7 @@ class RecalibrationController:
         if change is not None:  # frames of before stand for another state of the world
             self._reference.forget_before(self._watch.window_began_at_s)
         self._patch_policy.react(change)
+        self._proposals.follow_drift(change)
 
     def _begin_what_is_due(self) -> None:
         if self._runner.state[0] is not Phase.IDLE:
@@ -228,11 +246,14 @@ class RecalibrationController:
         self._note_slots()
         if cause is Cause.FIRST_START:
             self._runner.begin(Kind.COMMISSION, cause, -np.inf)
+        elif self._results.autonomy == "observe":
+            return
         elif cause is Cause.SCHEDULE:
             if policy.may_patch():
                 self._runner.begin(Kind.RECALIBRATE, cause, -np.inf)
         elif (
             cause is Cause.DRIFT
+            and not self._proposals.answers_drift
             and not policy.settle_known_drift()
             and self._may_answer_drift(now_s)
             and policy.may_patch()
@@ -280,6 +301,12 @@ class RecalibrationController:
                     if reason is not None:
                         raise CommandError(reason)
                     task = self._runner.begin(Kind.RECALIBRATE, Cause.COMMAND, -np.inf, request)
+                case "approve-patch":
+                    if self._results.autonomy == "observe":
+                        raise CommandError("no patch is used: the autonomy is 'observe'")
+                    return {"generation": str(self._proposals.approve(request.patch))}
+                case "reject-patch":
+                    return {"rejected": self._proposals.reject(request.patch)}
                 case "commission":
                     self._commands.require_room(request.approval.name or self._settings.commission.name)
                     task = self._runner.begin(Kind.COMMISSION, Cause.COMMAND, -np.inf, request)

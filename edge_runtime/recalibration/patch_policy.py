@@ -55,6 +55,8 @@ class PatchPolicy:
         self._baseline = baselines.in_use
         self._checked: tuple[str | None, str | None] = (None, None)
         self._reported: str | None = None
+        self.may_resume = True
+        """Whether a patch comes back with its baseline."""
         self.rollbacks = self.alarms = 0
 
     # ---- the drift ------------------------------------------------------------------------------------------
@@ -172,6 +174,20 @@ class PatchPolicy:
             self._withdraw(patch_id, str(err))
             raise
 
+    def leave_alone(self, patch_id: str) -> None:
+        """An operator does not want this patch: it is not used, and the drift of now gets no other one by itself."""
+        self._withdraw(patch_id, Cause.COMMAND)
+        self._answered_score = self._watch.drift_score
+
+    @property
+    def active_patch(self) -> str | None:
+        """Id of the patch that is active."""
+        return self._deployment.state.active.patch
+
+    def prune(self, spare: str) -> None:
+        """Remove the oldest patches, but this one and those that are active or were before."""
+        self._deployment.prune({spare})
+
     def _may_be_used(self, patch_id: str) -> bool:
         baseline = self._baselines.in_use
         return (
@@ -206,7 +222,7 @@ class PatchPolicy:
             self._emit(BaselineChanged(before.name, now.name, self._baselines.scores()))
         if active is not None:
             self.take_back("another baseline is in use; patches of the one before do not count")
-        if waiting is not None and not self._model_state.is_withdrawn(waiting):
+        if waiting is not None and self.may_resume and not self._model_state.is_withdrawn(waiting):
             self._resume_patch(waiting)
 
     def _resume_patch(self, patch_id: str) -> None:

@@ -8,6 +8,8 @@ from edge_runtime.deployment.reports import Reports, forget_thumbnails
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
     Commissioned,
+    PatchObserved,
+    PatchProposed,
     Recalibrated,
     RecalibrationRefused,
     RecalibrationReport,
@@ -18,8 +20,11 @@ from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobResult
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.proposals import Proposals
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.task import Task
+from edge_runtime.system.autonomy import Autonomy
+from edge_runtime.system.own_folder import make_folder
 
 
 class TaskResults:
@@ -32,10 +37,14 @@ class TaskResults:
         patch_policy: PatchPolicy,
         planner: TaskPlanner,
         reference: LiveReferenceSet,
+        proposals: Proposals,
     ) -> None:
         self._context, self._model_state, self._emit = context, context.model_state, context.emit
         self._baselines, self._patch_policy, self._planner = baselines, patch_policy, planner
         self._reference, self._reports = reference, Reports(self._model_state.folder)
+        self._proposals = proposals
+        self.autonomy: Autonomy = "auto"
+        """What becomes of an accepted patch; may be changed at any time."""
         self.accepted = self.refused = self.failed = self.recalibrations = 0
         self.last_report: RecalibrationReport | None = None
 
@@ -77,20 +86,45 @@ class TaskResults:
             self._emit(RecalibrationRefused(self.last_report))
             return
         self.last_report = report
+        if self.autonomy == "observe":
+            self._observe(folder, report)
+            return
         baseline = self._baselines.in_use
         if baseline is None or report.baseline_id != baseline.id:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
         if report.is_known:
+            patch_id = report.candidate
             self.last_report = self._add_page(report, self._reports.keep(folder / "report"))
-            generation = self._patch_policy.reuse(report.candidate, task.cause)
         else:
             patch_id = self._model_state.make_patch_id()
             self._model_state.adopt(folder / "patch", patch_id)
             self.last_report = self._add_page(report, patch_id)
+        if self.autonomy == "propose":
+            self._proposals.propose(patch_id, self.last_report)
+            self._patch_policy.prune(patch_id)
+            self._baselines.follow_patches()
+            self.accepted += 1
+            self._emit(PatchProposed(self.last_report, patch_id))
+            return
+        if report.is_known:
+            generation = self._patch_policy.reuse(patch_id, task.cause)
+        else:
             generation = self._patch_policy.activate(patch_id, task.cause)
             self._baselines.follow_patches()
         self.accepted += 1
         self._emit(Recalibrated(self.last_report, generation))
+
+    def _observe(self, folder: Path, report: RecalibrationReport) -> None:
+        """Publish what the gate said; of a new patch the report is kept, the patch is not."""
+        place, made = folder / "report", folder / "patch"
+        if not report.is_known:
+            make_folder(place)
+            for name in ("report.json", "report.html"):
+                if (made / name).is_file():
+                    (made / name).replace(place / name)
+        self.last_report = self._add_page(report, self._reports.keep(place))
+        self.accepted += 1
+        self._emit(PatchObserved(self.last_report))
 
     def _add_page(self, report: RecalibrationReport, report_id: str | None) -> RecalibrationReport:
         """The report with the address of its page; the settings may forbid pictures since it was made."""

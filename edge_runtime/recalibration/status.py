@@ -5,7 +5,9 @@ from typing import Any
 
 from edge_runtime.messaging.events import BaselineScore, DriftFigures
 from edge_runtime.recalibration.job.messages import JobProgress
+from edge_runtime.recalibration.proposals import Proposal
 from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
+from edge_runtime.system.autonomy import Autonomy
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class ControllerStatus:
     generation: str
     """Active now: ``bundle/version+patch``."""
     previous: str | None
+    autonomy: Autonomy
+    """The stricter one of configuration and bundle."""
+    proposal: Proposal | None
+    """The patch that waits for approve-patch or reject-patch."""
     drift: DriftFigures | NothingSeen | None
     """None without a baseline."""
     baselines: dict[str, BaselineScore]

@@ -34,7 +34,17 @@ class Cause(StrEnum):
     COMMAND = "command"
 
 
-Verb = Literal["commission", "recalibrate", "rollback", "baselines", "approve", "expire", "remove"]
+Verb = Literal[
+    "commission",
+    "recalibrate",
+    "rollback",
+    "baselines",
+    "approve",
+    "expire",
+    "remove",
+    "approve-patch",
+    "reject-patch",
+]
 """Of a request."""
 
 
@@ -59,6 +69,8 @@ class TaskRequest:
     """commission: how many; None takes the configured number."""
     approval: Approval = Approval()
     """commission and the verbs about baselines."""
+    patch: str | None = None
+    """approve-patch, reject-patch: id of the patch that waits; None takes it whatever it is."""
 
 
 @dataclass(frozen=True, slots=True)

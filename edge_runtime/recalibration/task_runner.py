@@ -76,6 +76,9 @@ class TaskRunner:
         given = request or TaskRequest("recalibrate")
         now_s, settings = self._context.clock(), self._settings
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
+        envelope = self._context.envelope
+        if kind is Kind.RECALIBRATE and envelope is not None and envelope.least_frames is not None:
+            configured = max(configured, envelope.least_frames)
         wanted = min(given.frames or configured, self._reference.most)
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s

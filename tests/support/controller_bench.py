@@ -134,6 +134,7 @@ class ControllerBench:
         rollout=None,
         reference=None,
         clock=None,
+        envelope=None,
         **settings,
     ):
         self.clock, self.events, self.jobs = clock or Clock(), [], []
@@ -162,6 +163,7 @@ class ControllerBench:
             self.events.append,
             self.clock,
             self.clock,
+            envelope=envelope,
         )
         self.controller = RecalibrationController(
             context,

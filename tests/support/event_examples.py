@@ -15,7 +15,10 @@ from edge_runtime.messaging.events import (
     HealthChanged,
     PatchesPaused,
     PatchFacts,
+    PatchObserved,
+    PatchProposed,
     PatchResumed,
+    ProposalEnded,
     Recalibrated,
     RecalibrationRefused,
     RecalibrationReport,
@@ -123,6 +126,14 @@ EXAMPLES = {
     "patch reused": (
         Recalibrated(a_report(candidate="p1", is_known=True, report="parts/r1"), PATCHED), "recalibration",
         {**ACCEPTED_DATA, "is_known": True, "candidate": "p1", "report": "parts/r1"}),
+    "patch proposed": (PatchProposed(a_report(report="parts/p1"), "p1"), "recalibration", {
+        **{key: ACCEPTED_DATA[key] for key in ACCEPTED_DATA if key != "generation"}, "waits": "p1"}),
+    "patch observed": (PatchObserved(a_report(report="parts/r1")), "recalibration", {
+        **{key: ACCEPTED_DATA[key] for key in ACCEPTED_DATA if key != "generation"}, "report": "parts/r1"}),
+    "patch approved": (ProposalEnded("p1", "approved", "command", PATCHED), "proposal", {
+        "patch": "p1", "outcome": "approved", "reason": "command", "generation": "parts/1+p1"}),
+    "patch withdrawn": (ProposalEnded("p1", "withdrawn", "the drift is over"), "proposal", {
+        "patch": "p1", "outcome": "withdrawn", "reason": "the drift is over"}),
     "rolled back": (RolledBack(PATCHED, BASE, "command"), "rollback", {
         "from": "parts/1+p1", "to": "parts/1", "reason": "command"}),
 }  # fmt: skip

@@ -28,6 +28,7 @@ from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import (
     MANIFEST_FILE,
     CalibrationHints,
+    Envelope,
     Golden,
     Manifest,
     Provenance,
@@ -61,6 +62,8 @@ class Recipe:
     provenance: Provenance = field(default_factory=Provenance)
     tolerance: float | None = None
     """Largest accepted difference in the self-test, 0..1; None measures it, and sees that mistakes would show."""
+    envelope: Envelope | None = None
+    """What recalibration may change on the box; None: nothing is declared."""
     requires: Requirements | None = None
     """The boxes that the bundle is for; None: all."""
 
@@ -238,6 +241,7 @@ def _manifest(
             moments=MOMENTS_FILE if MOMENTS_FILE in files else None,
             no_moments=no_moments,
             first_taps=recipe.first_taps,
+            envelope=recipe.envelope,
         ),
         provenance=recipe.provenance,
         requires=recipe.requires,

@@ -112,7 +112,7 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
     spec, formats = find_preprocess(recipe, source), choose_formats(recipe, source)
     decisions = Recipe(
         recipe.name, _version(recipe, source), spec, recipe.postprocess,
-        first_taps=recipe.first_taps, tolerance=recipe.tolerance, requires=recipe.requires,
+        first_taps=recipe.first_taps, tolerance=recipe.tolerance, requires=recipe.requires, envelope=recipe.envelope,
     )  # fmt: skip
     find_target(decisions, out_dir)  # what exists is refused before minutes of work
     labels, golden = _labels(recipe), _golden(recipe.golden)

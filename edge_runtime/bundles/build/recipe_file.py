@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from edge_runtime.bundles.manifest import Requirements
+from edge_runtime.bundles.manifest import Envelope, Requirements
 from edge_runtime.config.problems import problems_of, show
 from edge_runtime.config.section import Section
 from edge_runtime.config.strict_yaml import MAX_BYTES, load
@@ -96,6 +96,9 @@ class RecipeFile(Section):
     limits: QuantizationLimits = QuantizationLimits()
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Recalibration corrects no more layers than this, from the input on."""
+    envelope: Envelope | None = None
+    """What recalibration may change on the box: ``{first_taps: 10, largest_change: 2, least_frames: 64, autonomy:
+    propose}``; a patch beyond it is refused. None: nothing is declared."""
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """Largest difference to the golden answers that the self-test at every start accepts: 0 is the same answer, 1 one
     that has nothing to do with it. None measures it (0.02 to 0.25) and refuses golden pictures on which the usual

@@ -119,7 +119,7 @@ def _answer_without_secrets(handler: VerbHandler, arguments: Any) -> Mapping[str
 
 def _request(running: Running, verb: Verb, arguments: Any) -> dict[str, Any]:
     """Hand a command to its model; each verb has only some of these arguments."""
-    given = {name: getattr(arguments, name, None) for name in ("stream", "frames")}
+    given = {name: getattr(arguments, name, None) for name in ("stream", "frames", "patch")}
     approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
     return running.request(TaskRequest(verb, approval=approval, **given), arguments.model)
 

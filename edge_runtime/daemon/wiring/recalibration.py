@@ -57,6 +57,7 @@ def make_controller(
             time.time,
             channel_axis,
             config.pictures,
+            bundle.manifest.calibration.envelope,
         ),
         config.recalibration,
         config.drift,

@@ -83,6 +83,13 @@ class RemoveArguments(ModelArguments):
     name: BaselineName
 
 
+class PatchArguments(ModelArguments):
+    """``approve-patch`` and ``reject-patch``: the patch that waits is used, or never."""
+
+    patch: Name | None = None
+    """Its id, refused when another one waits by now; None takes it whatever it is."""
+
+
 class RolloutArguments(ModelArguments):
     """``rollout``: what becomes of the version that is on its way; ``status`` and ``history`` change nothing."""
 
@@ -102,6 +109,8 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "expire": BaselineArguments,
     "remove": RemoveArguments,
     "rollout": RolloutArguments,
+    "approve-patch": PatchArguments,
+    "reject-patch": PatchArguments,
 }
 
 READS = frozenset({"status", "baselines"})

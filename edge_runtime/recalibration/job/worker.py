@@ -37,6 +37,7 @@ from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.messaging.events import RecalibrationReport
+from edge_runtime.recalibration.envelope import keep_within
 from edge_runtime.recalibration.job.earlier_patches import EarlierPatches
 from edge_runtime.recalibration.job.messages import (
     REQUEST,
@@ -134,12 +135,13 @@ def _recalibrate(
         choose_options(request.settings),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
-        first_taps=bundle.manifest.calibration.first_taps,
+        first_taps=bundle.manifest.calibration.most_taps,
         known=earlier.known,
         start=earlier.start,
     )
     verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options, moments, tell)
     verdict = replace(verdict, notes=(*verdict.notes, *earlier.problems))
+    verdict = keep_within(bundle.manifest.calibration.envelope, verdict, baseline)
     tell("writing", 0.0)
     report = make_report(verdict, request)
     is_new = verdict.patch is not None and not report.is_known

@@ -37,6 +37,15 @@ def test_requirements_are_part_of_the_digest(manifest):
     assert len(digests | {manifest.sha256}) == 3
 
 
+def test_an_envelope_is_part_of_the_digest_and_is_read_again(manifest):
+    hints = {**manifest.calibration.model_dump(), "envelope": {"first_taps": 3, "autonomy": "propose"}}
+    written = Manifest.model_validate({**manifest.model_dump(), "calibration": hints})
+    assert written.sha256 != manifest.sha256
+    assert Manifest.model_validate(strict_yaml.load(to_yaml(written), "bundle.yaml").data) == written
+    assert written.calibration.most_taps == 3
+    assert "envelope" not in to_yaml(manifest)
+
+
 def test_they_are_written_and_read_again(manifest):
     written = requiring(manifest, runtime=">=0.1", devices=["x86-64", "arm64"])
     assert Manifest.model_validate(strict_yaml.load(to_yaml(written), "bundle.yaml").data) == written

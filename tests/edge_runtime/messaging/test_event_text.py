@@ -10,6 +10,7 @@ from edge_runtime.messaging.events import (
     DriftAlarm,
     DriftFigures,
     HealthChanged,
+    PatchProposed,
     RolloutMoved,
     StateDamaged,
     TaskFailed,
@@ -18,7 +19,14 @@ from edge_runtime.messaging.events import (
 from tests.support.event_examples import EXAMPLES
 
 TROUBLE = (
-    ConfigRefused | DeliveryTrouble | DriftAlarm | HealthChanged | StateDamaged | TaskFailed | VersionSkipped
+    ConfigRefused
+    | DeliveryTrouble
+    | DriftAlarm
+    | HealthChanged
+    | PatchProposed
+    | StateDamaged
+    | TaskFailed
+    | VersionSkipped
 )
 
 

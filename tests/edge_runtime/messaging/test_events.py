@@ -32,6 +32,8 @@ OUTCOMES = {
     "recalibrated": "accepted",
     "recalibration refused": "refused",
     "patch reused": "accepted",
+    "patch proposed": "proposed",
+    "patch observed": "observed",
 }
 
 

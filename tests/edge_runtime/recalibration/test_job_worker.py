@@ -21,7 +21,7 @@ from calibration.search.distillation import DistillationSettings
 from calibration.stats.moments import ANSWERS_TAP
 from calibration.stats.output_features import detection_features
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.manifest import CalibrationHints
+from edge_runtime.bundles.manifest import CalibrationHints, Envelope
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.specs import DetectionSpec
@@ -130,6 +130,19 @@ def test_no_candidate_corrects_more_taps_than_the_manifest_allows(site, tmp_path
     distilled = {"distilled", "distilled half-way"}
     assert kinds - unlimited - distilled <= {"first 1 tap", "first 2 taps", "input + first 2 taps"}
     assert report.patch is None or report.patch.taps <= 3
+
+
+def test_a_patch_beyond_the_envelope_of_the_bundle_is_refused_with_a_report(site, tmp_path, monkeypatch):
+    bundle = worker.load_bundle(BUNDLE)
+    hints = CalibrationHints(envelope=Envelope(largest_change=0.001))
+    limited = bundle.manifest.model_copy(update={"calibration": hints})
+    monkeypatch.setattr(worker, "load_bundle", lambda path: replace(bundle, manifest=limited))
+    job = replace(order(Kind.RECALIBRATE, site), manifest_sha256=limited.sha256)
+    report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
+    assert (report.accepted, report.patch, report.candidate) == (False, None, "identity")
+    assert "largest_change" in report.reasons[0]
+    assert not (tmp_path / "job" / "patch").exists()
+    assert "largest_change" in (tmp_path / "job" / "report" / "report.html").read_text()
 
 
 def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):

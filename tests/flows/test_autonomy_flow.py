@@ -1,0 +1,60 @@
+"""A patch that waits for a person on a whole daemon: over kill -9, until it is approved over a broker."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.daemon_box import conveyor
+from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+
+def send(box, *words):
+    command = [sys.executable, "-m", "edge_runtime", "send", *words, "--config", str(box.file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def recalibration_of(box):
+    return ((box.status() or {}).get("models") or {}).get("parts", {}).get("recalibration") or {}
+
+
+def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path):
+    with Mosquitto(tmp_path / "broker") as broker:
+
+        def write(drift_at_s):
+            box.write(
+                cameras=conveyor(fps=30, demo={"drift": "haze", "drift_at_s": drift_at_s}),
+                recalibration={
+                    "commission": {"frames": 64, "automatic": True},
+                    "reference": {"frames": 48},
+                    "cooldown_s": 5,
+                    "distillation": "off",
+                    "autonomy": "propose",
+                },
+                drift={"window_frames": 16, "sample_every_s": 0.05, "cooldown_s": 600},
+                mqtt={"host": broker.host, "port": broker.port, "commands": True},
+            )
+
+        write(drift_at_s=18)
+        box.start()
+        assert until(lambda: recalibration_of(box).get("proposal"), 2 * WAIT_S), box.log()
+        assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1"
+        box.process.kill()
+        box.wait()
+        write(drift_at_s=0)
+        box.start()
+        assert until(lambda: (box.status() or {}).get("first_result_s"))
+        assert recalibration_of(box)["proposal"]["patch"] == "p1"
+        code, answer = send(box, "approve-patch", "--patch", "p2")
+        assert (code, answer["status"]) == (65, "error")
+        code, answer = send(box, "approve-patch", "--patch", "p1")
+        assert (code, answer["data"]) == (0, {"generation": "efficientnet-lite0/1+p1"})
+        assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1+p1"
+        assert recalibration_of(box)["proposal"] is None
+        assert send(box, "reject-patch")[0] == 65
