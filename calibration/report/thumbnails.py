@@ -116,14 +116,25 @@ def _strip(title: str, note: str, samples: Batch, scale: PictureScale) -> Strip:
     return Strip(title, note, tuple(picture_uri(p) for p in scale.to_bytes(samples)), is_tiny)
 
 
+def encode_picture(picture: NDArray[np.uint8], most_side: int) -> bytes:
+    """A JPEG of one picture (H, W, 1 or 3), blue, green, red or grey; the longer side is bounded."""
+    _, encoded = cv2.imencode(".jpg", _reduce(picture, most_side), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return encoded.tobytes()
+
+
 def picture_uri(picture: NDArray[np.uint8], most_side: int = MOST_SIDE) -> str:
     """A thumbnail of one picture (H, W, 1 or 3), blue, green, red or grey, as a data URI."""
     longer = max(picture.shape[:2])
-    if longer > most_side:
-        share = most_side / longer
-        size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     kind = "png" if longer <= TINY_SIDE else "jpeg"
     options = [] if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    _, encoded = cv2.imencode(f".{kind}", picture, options)
+    _, encoded = cv2.imencode(f".{kind}", _reduce(picture, most_side), options)
     return f"data:image/{kind};base64,{base64.b64encode(encoded.tobytes()).decode()}"
+
+
+def _reduce(picture: NDArray[np.uint8], most_side: int) -> NDArray[np.uint8]:
+    longer = max(picture.shape[:2])
+    if longer <= most_side:
+        return picture
+    share = most_side / longer
+    size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -7,6 +7,7 @@ from edge_runtime.config.last_good import find_last_good, keep_last_good
 from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
 from edge_runtime.config.rollout import RolloutConfig, RolloutMetric
 from edge_runtime.config.shape import (
+    AuditConfig,
     CommissionConfig,
     Config,
     DriftConfig,
@@ -20,6 +21,7 @@ from edge_runtime.config.shape import (
 
 __all__ = [
     "Address",
+    "AuditConfig",
     "BundlesConfig",
     "CameraConfig",
     "Changes",

@@ -57,6 +57,15 @@ class EngineConfig(Section):
     the sizes of model and picture, at most half of the box's."""
 
 
+class AuditConfig(Section):
+    """Confident answers that are kept with their pictures, so that a person can check whether sure means right."""
+
+    share: float = Field(default=0.001, gt=0, le=1)
+    """Share of the confident answers (score at least 0.8) that are kept, 0..1, chosen at random."""
+    keep: int = Field(default=100, ge=1, le=10_000)
+    """The newest so many stay."""
+
+
 class ModelConfig(Section):
     """One model: which bundle, how many threads, how pictures queue for it."""
 
@@ -82,6 +91,8 @@ class ModelConfig(Section):
     """Pictures of one stream that may wait; live streams drop the oldest."""
     recalibrate: bool = True
     """Whether drift is watched and this model's statistics may be renewed."""
+    audit: AuditConfig | None = None
+    """Keep a few confident answers with their pictures, {} by the defaults; null: none."""
     rollout: RolloutConfig | None = None
     """How a version that is installed while the daemon runs takes over, {} by the defaults; null: a running
     daemon changes no version."""

@@ -125,9 +125,11 @@ class ModelRuntime:
         self.pipeline.set_policy(make_batch_policy(config, self.name))
         if self.controller is not None:
             self.controller.reconfigure(config.recalibration, config.drift)
+        keeps_pictures = config.recalibration.reference.pictures == "keep"
+        if self.answers.audit is not None:
+            self.answers.audit.set_pictures(are_kept=keeps_pictures)
         plan = config.models[self.name].rollout
         if self.rollout is not None and plan is not None:
-            keeps_pictures = config.recalibration.reference.pictures == "keep"
             self.rollout.reconfigure(plan, keeps_pictures=keeps_pictures)
 
     def _start_workers(self) -> None:
@@ -139,8 +141,12 @@ class ModelRuntime:
             self.controller.start()
         if self.rollout is not None:
             self.rollout.start()
+        if self.answers.audit is not None:
+            self.answers.audit.start()
 
     def _stop_controller(self) -> None:
+        if self.answers.audit is not None:
+            self.answers.audit.stop(STOP_S)
         if self.rollout is not None:
             self.rollout.stop(STOP_S)
         if self.controller is not None:

@@ -9,7 +9,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_runtime.datatypes import Generation
+from edge_runtime.datatypes import Generation, Sample
+from edge_runtime.deployment.audit import Audit
 from edge_runtime.deployment.rollout_policy.answers import AnyAnswer
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures
 
@@ -48,12 +49,14 @@ class AnswerStatus:
 class AnswerFigures:
     """An :class:`edge_runtime.inference.pipeline.AnswerWatch`; any thread may call it."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: Audit | None = None) -> None:
+        self.audit = audit
+        """Is offered every answer."""
         self._lock = threading.Lock()
         self._by_arm: OrderedDict[tuple[Generation, Arm], ArmFigures] = OrderedDict()
 
-    def note_answer(self, generation: Generation, arm: Arm, stream: str, answer: AnyAnswer) -> None:
-        """A frame was answered and published. Raw outputs say nothing here and cost nothing."""
+    def note_answer(self, generation: Generation, arm: Arm, sample: Sample, answer: AnyAnswer) -> None:
+        """A sample was answered and published. Raw outputs say nothing here and cost nothing."""
         if answer.top is None and answer.detections is None:
             return
         key = (generation, arm)
@@ -64,7 +67,9 @@ class AnswerFigures:
                 while len(self._by_arm) > MOST_KEPT:
                     self._by_arm.popitem(last=False)
             self._by_arm.move_to_end(key)
-            figures.note_answer(answer, 0.0, stream=stream)
+            figures.note_answer(answer, 0.0, stream=sample.stream)
+        if self.audit is not None:
+            self.audit.offer(generation, sample, answer)
 
     def status(self) -> tuple[AnswerStatus, ...]:
         """Of every generation and arm that is kept; the last one answered last."""

@@ -15,6 +15,7 @@
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
     trials/t2/{report.json, report.html}     of newer versions that were promoted or refused
     reservoir/                    see reservoir_store
+    audit/a17.{jpg, json}         confident answers (see audit)
     jobs/                         work space of the recalibration process; wiped at start
 ```
 A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose

@@ -38,9 +38,9 @@ class AnswerWatch(Protocol):
     """Counts what is answered; must return at once and never raise."""
 
     def note_answer(
-        self, generation: Generation, arm: Literal["active", "candidate"], stream: str, answer: Answer
+        self, generation: Generation, arm: Literal["active", "candidate"], sample: Sample, answer: Answer
     ) -> None:
-        """A frame of a stream was answered and published."""
+        """A sample was answered and published."""
 
 
 @dataclass(eq=False)
@@ -360,7 +360,7 @@ class Pipeline:
         self.metrics.stream(sample.stream).note_result()
         self.metrics.total_ms.add(result.timings.total)
         if self.answers is not None:
-            self.answers.note_answer(generation, arm or "active", sample.stream, answer)
+            self.answers.note_answer(generation, arm or "active", sample, answer)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
         return result

@@ -20,6 +20,7 @@ from edge_runtime.daemon.wiring.rollout import make_rollout
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.answer_figures import AnswerFigures
+from edge_runtime.deployment.audit import Audit
 from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.open_bundle import (
@@ -87,7 +88,7 @@ def open_model(
             controller = make_controller(
                 config, name, bundle, model_state, deployment, delivery.add_event, crashes
             )
-        answers = AnswerFigures()
+        answers = AnswerFigures(_make_audit(config, name, bundle, model_state, crashes))
         pipeline = _make_pipeline(config, name, opened, slot, controller, answers, delivery, crashes)
         workers = tuple(
             InferenceWorker(
@@ -108,6 +109,22 @@ def open_model(
         return ModelRuntime(
             name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions, answers
         )
+
+
+def _make_audit(
+    config: Config, name: str, bundle: Bundle, model_state: ModelState, crashes: Crashes
+) -> Audit | None:
+    settings = config.models[name].audit
+    if settings is None:
+        return None
+    return Audit(
+        name,
+        settings,
+        model_state.folder,
+        crashes,
+        is_bgr=bundle.manifest.preprocess.colour == "bgr",
+        keeps_pictures=config.recalibration.reference.pictures == "keep",
+    )
 
 
 def _make_pipeline(

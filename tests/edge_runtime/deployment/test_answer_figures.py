@@ -1,11 +1,14 @@
 """Figures of what is answered: by version, patch and arm, bounded, and in the pipeline from the first frame on."""
 
-from edge_runtime.datatypes import Detection, Generation, Label
+import numpy as np
+
+from edge_runtime.datatypes import Detection, Generation, Label, Sample
 from edge_runtime.deployment.answer_figures import MOST_KEPT, AnswerFigures
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
 
 BASE = Generation("parts/1")
+SAMPLE = Sample("belt", 0, np.zeros((3, 8, 8), np.float32), None, None, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def labelled(label, score=0.9):
@@ -15,7 +18,7 @@ def labelled(label, score=0.9):
 def test_it_counts_labels_changes_and_how_sure_they_are():
     figures = AnswerFigures()
     for label, score in (("bolt", 0.9), ("bolt", 0.9), ("nut", 0.4), ("bolt", 0.9)):
-        figures.note_answer(BASE, "active", "belt", labelled(label, score))
+        figures.note_answer(BASE, "active", SAMPLE, labelled(label, score))
     (one,) = figures.status()
     assert (one.bundle, one.patch, one.arm, one.answers) == ("parts/1", None, "active", 4)
     assert one.labels == {"bolt": 3, "nut": 1}
@@ -26,10 +29,10 @@ def test_it_counts_labels_changes_and_how_sure_they_are():
 
 def test_every_patch_and_arm_is_counted_by_itself():
     figures = AnswerFigures()
-    figures.note_answer(BASE, "active", "belt", labelled("bolt"))
-    figures.note_answer(Generation("parts/1", "p1"), "active", "belt", labelled("bolt"))
-    figures.note_answer(Generation("parts/2"), "candidate", "belt", labelled("bolt"))
-    figures.note_answer(BASE, "active", "belt", labelled("bolt"))
+    figures.note_answer(BASE, "active", SAMPLE, labelled("bolt"))
+    figures.note_answer(Generation("parts/1", "p1"), "active", SAMPLE, labelled("bolt"))
+    figures.note_answer(Generation("parts/2"), "candidate", SAMPLE, labelled("bolt"))
+    figures.note_answer(BASE, "active", SAMPLE, labelled("bolt"))
     found = [(one.bundle, one.patch, one.arm, one.answers) for one in figures.status()]
     assert found == [
         ("parts/1", "p1", "active", 1),
@@ -41,8 +44,8 @@ def test_every_patch_and_arm_is_counted_by_itself():
 def test_those_that_answered_last_are_kept():
     figures = AnswerFigures()
     for number in range(20):
-        figures.note_answer(BASE, "active", "belt", labelled("bolt"))
-        figures.note_answer(Generation("parts/1", f"p{number}"), "active", "belt", labelled("bolt"))
+        figures.note_answer(BASE, "active", SAMPLE, labelled("bolt"))
+        figures.note_answer(Generation("parts/1", f"p{number}"), "active", SAMPLE, labelled("bolt"))
     found = figures.status()
     assert len(found) == MOST_KEPT
     assert [one.answers for one in found if one.patch is None] == [20]
@@ -51,9 +54,9 @@ def test_those_that_answered_last_are_kept():
 def test_boxes_count_by_the_strongest_one_and_raw_outputs_do_not():
     figures = AnswerFigures()
     box = Detection(0, "person", 0.8, (0, 0, 1, 1))
-    figures.note_answer(BASE, "active", "belt", Answer(detections=(box,)))
-    figures.note_answer(BASE, "active", "belt", Answer(detections=()))
-    figures.note_answer(BASE, "active", "belt", Answer(outputs={}))
+    figures.note_answer(BASE, "active", SAMPLE, Answer(detections=(box,)))
+    figures.note_answer(BASE, "active", SAMPLE, Answer(detections=()))
+    figures.note_answer(BASE, "active", SAMPLE, Answer(outputs={}))
     (one,) = figures.status()
     assert (one.answers, len(one.labels), one.labels["person"]) == (2, 2, 1)
 
