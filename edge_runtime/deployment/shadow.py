@@ -16,8 +16,8 @@ from edge_runtime.inference.trial import Arm
 from edge_runtime.system.priority import lower_this_thread
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
-POLL_S = 0.005
-"""How often it looks for a pause of the live frames: shorter than the time between frames of any camera."""
+POLL_S = 0.25
+"""Longest wait for a pause before it looks whether it is to end."""
 FRESH_S = 2.0
 """A frame for which no pause came in this time is let go for a newer one."""
 LONGEST_REST_S = 60.0
@@ -41,7 +41,7 @@ class Shadow:
         arm: Arm,
         *,
         cpu: float,
-        is_idle: Callable[[], bool],
+        wait_for_pause: Callable[[float], bool],
         note_answer: Callable[[Shadowed, Answer, float], None],
         note_failure: Callable[[str], None],
         crashes: Crashes,
@@ -53,13 +53,13 @@ class Shadow:
             name: Of the model, for the thread.
             arm: The candidate.
             cpu: Share of one CPU that it may use, above 0 up to 1.
-            is_idle: Whether no live frame waits or runs.
+            wait_for_pause: Waits so many seconds until no live frame waits or runs; whether that came.
             note_answer: Given the frame, the candidate's answer, and the milliseconds for preparation and inference.
             note_failure: Given why the candidate could not answer.
             crashes: The account of unexpected failures.
             is_prepared_alike: The candidate takes the samples of the active model as they are.
         """
-        self._arm, self._cpu, self._is_idle = arm, cpu, is_idle
+        self._arm, self._cpu, self._pause = arm, cpu, wait_for_pause
         self._note_answer, self._note_failure = note_answer, note_failure
         self._is_prepared_alike = is_prepared_alike
         self._newest: Shadowed | None = None
@@ -106,10 +106,10 @@ class Shadow:
 
     def _wait_for_pause(self) -> bool:
         deadline_s = time.monotonic() + FRESH_S
-        while not self._is_idle():
-            if self.thread.stopping.wait(POLL_S) or time.monotonic() >= deadline_s:
+        while not self._pause(POLL_S):
+            if self.thread.stopping.is_set() or time.monotonic() >= deadline_s:
                 return False
-        return True
+        return not self.thread.stopping.is_set()
 
     def _answer(self, shadowed: Shadowed) -> None:
         began_s, arm, sample = time.monotonic(), self._arm, shadowed.sample

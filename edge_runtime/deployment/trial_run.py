@@ -107,7 +107,7 @@ class TrialRun:
             self._model,
             self.candidate.arm,
             cpu=cpu,
-            is_idle=self._pipeline.is_idle,
+            wait_for_pause=self._pipeline.wait_for_pause,
             note_answer=self.figures.note_shadow,
             note_failure=self.figures.note_failure,
             crashes=self._crashes,

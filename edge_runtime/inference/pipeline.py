@@ -69,6 +69,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._has_work, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._has_answered = threading.Condition(self._lock)
+        self._has_paused = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
         self._trial: Trial | None = None
@@ -133,6 +134,8 @@ class Pipeline:
                 self._running_since_s.remove(began_s)
                 self.scheduler.finish(batch)
                 self._has_answered.notify_all()
+                if self.is_idle():
+                    self._has_paused.notify_all()
             for queued in unfinished:
                 self._reject_lost(queued.sample)
             # May free an engine that was taken out, which no frame waits for.
@@ -163,6 +166,15 @@ class Pipeline:
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return self.due_since_s() is None
+
+    def wait_for_pause(self, timeout_s: float) -> bool:
+        """Wait until nothing waits and nothing runs; False when that did not come in time.
+
+        Who asks is woken at a pause alone: a thread of low priority that looked every few milliseconds would hold the
+        lock, and the interpreter's, while live frames want them.
+        """
+        with self._lock:
+            return self._has_paused.wait_for(self.is_idle, timeout_s)
 
     def due_since_s(self) -> float | None:
         """Since when the oldest waiting or running batch is due (monotonic); None when there is none."""

@@ -246,3 +246,18 @@ def test_a_frame_that_is_dropped_with_its_stream_is_not_settled():
     pipeline.accept(settled.frame(0), is_live=False, stop=NEVER)
     pipeline.forget("belt")
     assert settled == []
+
+
+def test_who_waits_for_a_pause_is_woken_when_the_last_frame_is_answered():
+    pipeline, results, _ = make_pipeline()
+    assert pipeline.wait_for_pause(0.0)
+    for seq in range(2):
+        pipeline.accept(make_frame(seq), is_live=True, stop=NEVER)
+    assert not pipeline.wait_for_pause(0.0)
+    paused = []
+    waiter = threading.Thread(target=lambda: paused.append((pipeline.wait_for_pause(WAIT_S), len(results))))
+    waiter.start()
+    while not pipeline.is_empty():
+        pipeline.step(0.0)
+    waiter.join(WAIT_S)
+    assert paused == [(True, 2)]
