@@ -34,7 +34,7 @@ from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdi
 from edge_runtime.deployment.trial_figures import BothArms
 from edge_runtime.deployment.trial_record import TrialRecord
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
-from edge_runtime.deployment.version_pointers import VERSIONS_FILE, VersionPointers, read_boot_id
+from edge_runtime.deployment.version_pointers import VERSIONS_FILE, WRITING, VersionPointers, read_boot_id
 from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped, StateError
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.messaging.events import Fact, RolloutMoved
@@ -144,8 +144,9 @@ class VersionRollout:
         self._thread.join(timeout_s)
         with self._lock:
             if not self._has_begun:  # opened for an edit that was given up: that is no start that failed
-                self._pointers = self._load()
-                self._clear_starts(self._version)
+                with WRITING:  # the rollout that goes on writes them too
+                    self._pointers = self._load()
+                    self._clear_starts(self._version)
             elif self._trial is not None and self._trial.stage is not Stage.ACTIVE:
                 self._clear_starts(self._trial.version)
             self._end_trial()
@@ -254,18 +255,25 @@ class VersionRollout:
             self._has_begun, known = True, self._load()
             previous = known.previous if known.active in (None, self._version) else known.active
             candidate = known.candidate if known.candidate not in (self._version, previous) else None
-            self._keep(
-                replace(
-                    known,
-                    active=self._version,
-                    previous=None if previous == self._version else previous,
-                    candidate=candidate,
-                    starts=clear_starts(known.starts, self._version),
-                )
+            noted = replace(
+                known,
+                active=self._version,
+                previous=None if previous == self._version else previous,
+                candidate=candidate,
+                starts=clear_starts(known.starts, self._version),
             )
+            if not self._keep(noted):  # the next step writes it all the same, with what was refused before
+                self._pointers = noted
 
     def tick(self) -> None:
         """One round. Public for tests, which need no thread."""
+        try:
+            self._advance()
+        except Exception as err:
+            self._take_back(f"failed unexpectedly: {err!r}")
+            raise
+
+    def _advance(self) -> None:
         version = self._look()
         if version is not None:
             self._open(version)
@@ -278,6 +286,21 @@ class VersionRollout:
             after = after_verdict(trial, self._verdict, self._plan, now_s)
             if after != trial:
                 self._go_on(after, self._verdict.text)
+
+    def _take_back(self, reason: str) -> None:
+        """After a failure that nobody foresaw: nothing goes on unjudged, and no version waits behind it."""
+        with self._lock:
+            trial = self._trial
+            if trial is None or self._is_over:
+                return
+            if trial.stage is Stage.ACTIVE:  # noted on the disk, and perhaps not said
+                self._ports.hand_over()
+                return
+            refused = replace(trial, stage=Stage.REFUSED, paused=None, refused=reason)
+            self._end_trial()
+            self._refuse(refused)
+            self._trial = self._verdict = None
+            self._say(trial, refused, reason, None)
 
     def _loop(self) -> None:
         while not self._thread.stopping.wait(TICK_S):
@@ -424,7 +447,7 @@ class VersionRollout:
         """Write the pointers; False, with a problem, when the disk refuses: then nothing was changed."""
         if self._is_over:
             return False
-        if pointers == self._pointers and self._path.exists():
+        if pointers == self._pointers and self._problem is None and self._path.exists():
             return True
         try:
             pointers.save(self._path)

@@ -13,7 +13,7 @@ from edge_runtime.deployment.shadow import Shadowed
 from edge_runtime.deployment.trial_run import TrialRun
 from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.deployment.version_rollout import LOOK_EVERY_S
-from edge_runtime.errors import BundleError, CommandError, EngineError
+from edge_runtime.errors import BundleError, CommandError, EngineError, StateError
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from tests.support.fake_engine import FakeEngine, channel_means
 from tests.support.pipeline_bench import NEVER, make_frame
@@ -114,6 +114,19 @@ def test_a_version_that_cannot_be_opened_is_refused(bench):
     assert bench.stage is None
     assert "damaged" in bench.pointers.refused[2]
     assert bench.pointers.starts == {}
+
+
+def test_a_version_whose_opening_fails_unexpectedly_is_refused_and_keeps_no_other_from_its_turn(bench):
+    """Such as for want of memory: no error of the bundle's own."""
+    bench.opening_fails = MemoryError("cannot allocate")
+    with pytest.raises(MemoryError):  # for the account of the thread
+        bench.begin()
+    assert bench.stage is None
+    assert set(bench.pointers.refused) == {2}
+    bench.opening_fails = None
+    bench.installed.add(3)
+    bench.tick(later_s=LOOK_EVERY_S + 1)
+    assert bench.stage == "shadow"
 
 
 def test_a_version_that_took_the_process_with_it_twice_is_not_tried_a_third_time(bench):
@@ -239,6 +252,27 @@ def test_a_disk_that_refuses_keeps_a_candidate_out_and_a_promoted_one_watched(be
     bench.tick()
     assert bench.stage == "active"
     assert bench.rollout.status().problem is None
+
+
+def test_a_disk_that_refuses_at_the_start_forgets_no_refused_version(bench, monkeypatch):
+    VersionPointers(active=1, refused={2: "it was bad"}).save(bench.folder / "versions.json")
+
+    def refuse(path, data):
+        raise StateError("no space left")
+
+    with monkeypatch.context() as full:
+        full.setattr(version_pointers, "write_atomically", refuse)
+        bench.begin()
+        assert bench.rollout.status().refused == {"2": "it was bad"}
+        assert bench.rollout.status().problem
+    bench.installed.add(3)
+    bench.tick(later_s=LOOK_EVERY_S + 1)
+    assert bench.pointers == VersionPointers(
+        active=1, candidate=3, refused={2: "it was bad"}, starts={3: 1}
+    )  # without an active one the next start would take the candidate
+    bench.rollout.command(Command.ABORT)
+    bench.tick(later_s=LOOK_EVERY_S + 1)
+    assert set(bench.engines) == {3}
 
 
 def test_a_hand_over_that_fails_goes_back(bench):
