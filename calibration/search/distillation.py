@@ -93,7 +93,7 @@ def distil(
         progress: Told before every step, and after the last.
 
     Raises:
-        NoDerivative: a derivative is not finite.
+        NoDerivative: a derivative is not finite, or what is compared has no rows for each frame.
     """
     free = [tap for tap in gradients.taps if tap not in fixed]
     descent = _Descent({tap: healthy[tap].var for tap in free}, start)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from calibration.patch import Affine
 from calibration.search.simulation.camera import SimulatedFrames
-from calibration.targets.base import Batch, Gradients, Slope
+from calibration.targets.base import Batch, Gradients, NoDerivative, Slope
 
 Answers = Mapping[str, NDArray[np.float32]]
 Losses = dict[str, float]
@@ -21,8 +21,9 @@ class Pairs:
     Attributes:
         healthy: float32 (M, C, ...).
         simulated: The same frames under the simulated drift; every draw has other noise.
-        answers: By the name of an aim: what it is compared with, float32 (M, ...). Feature maps and the heads of a
-            detector are compared with what the healthy model makes of the healthy frames.
+        answers: By the name of an aim: what it is compared with, float32 (M, ...), or (M * R, ...) where a frame has R
+            rows. Feature maps and the heads of a detector are compared with what the healthy model makes of the healthy
+            frames.
     """
 
     healthy: Batch
@@ -43,6 +44,9 @@ class PairLoss:
             pairs: What is compared.
             feature_weight: Of the feature maps together against the answers.
             rng: Draws the pairs, and their noise.
+
+        Raises:
+            NoDerivative: a tensor has no rows of its own for each frame of a batch.
         """
         self._gradients, self._pairs, self._rng = gradients, pairs, rng
         self._order = _draws(len(pairs.healthy), gradients.batch, rng)
@@ -58,7 +62,8 @@ class PairLoss:
         """They make a loss a mean over the frames of a batch."""
         for name in self._maps:
             values = self._targets[name]
-            share = 2 * feature_weight / (len(self._maps) * gradients.batch * values[0].size)
+            of_a_frame = values.size // len(pairs.healthy)
+            share = 2 * feature_weight / (len(self._maps) * gradients.batch * of_a_frame)
             self._weights[name] = np.asarray(share / _usual(values), np.float32)
 
     def balance(self, affines: Mapping[str, Affine], batches: int, head_weight: float) -> None:
@@ -83,7 +88,8 @@ class PairLoss:
         for name in self._maps:
             self._weights[name] = self._weights[name] * np.float32(mean / max(losses[name], least))
         # The entropy of the healthy answers is no loss: none can be less.
-        left = sum(losses[name] - _entropy(self._targets[name]) for name in self._heads)
+        frames = len(self._pairs.healthy)
+        left = sum(losses[name] - _entropy(self._targets[name], frames) for name in self._heads)
         factor = head_weight * mean * max(1, len(self._maps)) / max(left, least)
         for name in self._heads:
             self._weights[name] = self._weights[name] * np.float32(factor)
@@ -95,9 +101,14 @@ class PairLoss:
     def compare(self, several: Sequence[Mapping[str, Affine]]) -> list[tuple[Losses, dict[str, Slope]]]:
         """The same of several patches, on the same pairs."""
         frames = next(self._order)
-        given = {name: np.asarray(target[frames], np.float32) for name, target in self._targets.items()}
+        given = {name: self._of(frames, target) for name, target in self._targets.items()}
         x = self._pairs.simulated.draw(self._rng, frames)
         return [self._gradients.step(x, affines, given, self._weights) for affines in several]
+
+    def _of(self, frames: NDArray[np.intp], target: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The rows of these frames, float32."""
+        each = np.arange(len(target) // len(self._pairs.healthy))
+        return np.asarray(target[(frames[:, None] * len(each) + each).ravel()], np.float32)
 
     def _run(self) -> dict[str, NDArray[np.floating]]:
         """What the healthy model makes of the healthy frames, of maps and heads."""
@@ -105,11 +116,14 @@ class PairLoss:
         parts: dict[str, list[NDArray[np.floating]]] = {name: [] for name in (*self._maps, *self._heads)}
         for first in range(0, len(healthy), batch):
             found = self._gradients.run(healthy[np.arange(first, first + batch) % len(healthy)])
+            if together := [name for name in parts if not len(found[name]) or len(found[name]) % batch]:
+                raise NoDerivative(f"{together[0]}, which has no rows for each frame")
             for name in self._maps:
                 parts[name].append(_in_little_room(found[name]))
             for name in self._heads:
                 parts[name].append(_in_little_room(_sigmoid(found[name])))
-        return {name: np.concatenate(values)[: len(healthy)] for name, values in parts.items()}
+        rows = {name: len(values[0]) // batch for name, values in parts.items()}
+        return {name: np.concatenate(parts[name])[: rows[name] * len(healthy)] for name in parts}
 
 
 _LEAST_SHARE = 1e-3
@@ -130,10 +144,10 @@ def _usual(values: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(var + 1e-3 * float(var.mean()) + np.finfo(np.float32).tiny, np.float32)
 
 
-def _entropy(probabilities: NDArray[np.floating]) -> float:
+def _entropy(probabilities: NDArray[np.floating], frames: int) -> float:
     """Of independent labels, in nats: the mean over frames of the sum over all of them."""
     p = np.clip(probabilities.astype(np.float64), 1e-9, 1 - 1e-9)
-    return float(-(p * np.log(p) + (1 - p) * np.log1p(-p)).sum() / len(p))
+    return float(-(p * np.log(p) + (1 - p) * np.log1p(-p)).sum() / frames)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

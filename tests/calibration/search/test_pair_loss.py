@@ -10,7 +10,7 @@ from calibration.patch import Affine
 from calibration.search.pair_loss import PairLoss, Pairs
 from calibration.search.simulation.camera import SimulatedFrames
 from calibration.search.simulation.noise import Noise
-from calibration.targets.base import Aim, Batch, Gradients, Slope
+from calibration.targets.base import Aim, Batch, Gradients, NoDerivative, Slope
 
 HEADS = {"small": lambda x: 0.2 * x, "large": lambda x: 9 * x - 6}
 MAPS = {"linear": lambda x: 0.01 * x, "bounded": np.tanh}
@@ -44,11 +44,11 @@ class Detector(Gradients):
 X = np.random.default_rng(0).normal(size=(6, 3, 4, 4)).astype(np.float32)
 
 
-def loss_of(detector: Detector) -> PairLoss:
+def loss_of(detector: Gradients, x: Batch = X) -> PairLoss:
     level = Noise(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0, np.empty(0, np.float32))
     limit = np.full((1, 3, 1, 1), 99, np.float32)
-    still = SimulatedFrames(1.5 * X + 0.2, (level,) * 3, -limit, limit)
-    return PairLoss(detector, Pairs(X, still, {}), 5.0, np.random.default_rng(1))
+    still = SimulatedFrames(1.5 * x + 0.2, (level,) * 3, -limit, limit)
+    return PairLoss(detector, Pairs(x, still, {}), 5.0, np.random.default_rng(1))
 
 
 def mean_losses(loss: PairLoss) -> dict[str, float]:
@@ -76,3 +76,38 @@ def test_without_heads_nothing_is_balanced():
     before = mean_losses(loss)
     loss.balance({}, 3, 3.0)
     assert mean_losses(loss) == pytest.approx(before, rel=1e-5)
+
+
+class InRows(Detector):
+    """The same with a row for every pixel of a frame, as a layer has it that works on a folded batch."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
+        return {name: np.moveaxis(y, 1, -1).reshape(-1, x.shape[1]) for name, y in super().run(x).items()}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_a_frame_may_have_several_rows(batch):
+    """Compared with those of its own healthy double, whatever else is in the batch."""
+    usual = Detector()
+    usual.batch = batch
+    in_rows, in_maps = loss_of(InRows(batch)), loss_of(usual)
+    assert mean_losses(in_rows) == pytest.approx(mean_losses(in_maps), rel=1e-4)
+    in_rows.balance({}, 3, 3.0)
+    in_maps.balance({}, 3, 3.0)
+    assert mean_losses(in_rows) == pytest.approx(mean_losses(in_maps), rel=1e-4)
+
+
+class Together(Detector):
+    """Gives one row for all frames."""
+
+    def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
+        return {name: y.mean(axis=0, keepdims=True) for name, y in super().run(x).items()}
+
+
+def test_what_has_no_rows_of_its_own_for_a_frame_cannot_be_compared():
+    with pytest.raises(NoDerivative, match="linear"):
+        loss_of(Together())
