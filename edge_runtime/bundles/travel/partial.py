@@ -96,6 +96,7 @@ class Partial:
         try:
             if whole.exists() and not part.exists():
                 whole.rename(part)  # hashed again: bytes on a disk are not trusted for having had a name
+            _make_own(part)
             if _size(part) > layer.size:
                 part.unlink()
             kept = _size(part)
@@ -129,7 +130,7 @@ class Partial:
     ) -> bool:
         """Load what is missing; whether the whole has the hash."""
         with part.open("a+b") as file:
-            digest = _hash_file(file)
+            digest, furthest = _hash_file(file), file.tell()
             while (have := file.seek(0, os.SEEK_END)) < layer.size:
                 try:
                     with registry.open_blob(layer.digest, have) as blob:
@@ -141,7 +142,9 @@ class Partial:
                         for chunk in blob.chunks:
                             _append(file, digest, chunk, layer)
                             counts.downloaded += len(chunk)
-                            patience.note_progress()
+                            if file.tell() > furthest:  # not for bytes that were here before
+                                furthest = file.tell()
+                                patience.note_progress()
                             on_bytes(len(chunk))
                 except RegistryLost as lost:
                     patience.wait(lost)
@@ -165,7 +168,8 @@ class Partial:
                     path.unlink()
 
     def forget_old(self, now_wall_s: float) -> None:
-        """Remove what pulls that were given up have left."""
+        """Remove what pulls that were given up, or killed, have left."""
+        shutil.rmtree(self.assembly, ignore_errors=True)
         for path in self._blobs():
             with suppress(OSError):
                 if now_wall_s - path.lstat().st_mtime > KEPT_DAYS * 86_400:
@@ -203,6 +207,14 @@ def open_partial(folder: Path) -> Iterator[Partial]:
                 lock.unlink()
                 folder.rmdir()
         os.close(handle)
+
+
+def _make_own(part: Path) -> None:
+    """A copy where it is a second name of a bundle's file, as a pull leaves it that was killed after the rename."""
+    if part.exists() and part.lstat().st_nlink > 1:
+        copy = part.with_name(f"{part.name}.copy")
+        shutil.copyfile(part, copy)
+        copy.replace(part)
 
 
 def _append(file: BinaryIO, digest: "_Hash", chunk: bytes, layer: Layer) -> None:

@@ -174,7 +174,6 @@ def _check_reference(reference: Reference, bundle: Bundle) -> None:
 def _assemble(partial: Partial, layers: Sequence[Layer]) -> Iterator[Path]:
     """The folder of a bundle, made of complete blobs; on the disk, and gone at the end unless it was moved."""
     folder = partial.assembly
-    shutil.rmtree(folder, ignore_errors=True)  # of a pull that was killed
     try:
         folder.mkdir(mode=_FOLDER_MODE)
         for layer in layers:

@@ -171,3 +171,27 @@ def test_what_was_given_up_is_removed_later(folder):
         pass
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_registry_that_always_begins_anew_is_given_up(folder):
+    """Without ranges and with a connection that never lasts: nothing new arrives, however much is sent."""
+    registry = FakeRegistry(has_ranges=False)
+    layer = layer_of(registry)
+    registry.cut_after = [500] * 1000
+    with pytest.raises(RegistryLost):
+        fetch(folder, registry, layer)
+    assert len(registry.asked) < 100
+
+
+def test_the_file_of_an_installed_bundle_is_never_written_to(folder, tmp_path):
+    """A pull that was killed after the rename has left a second name of it among the blobs."""
+    registry = FakeRegistry()
+    layer = layer_of(registry, size=len(DATA) + 10)  # as a registry may claim
+    installed = tmp_path / "model.onnx"
+    installed.write_bytes(DATA)
+    folder.mkdir()
+    (folder / layer.sha256).hardlink_to(installed)
+    registry.blobs[layer.digest] = DATA + bytes(10)
+    with pytest.raises(BundleError):
+        fetch(folder, registry, layer)
+    assert installed.read_bytes() == DATA
