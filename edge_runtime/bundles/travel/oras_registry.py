@@ -27,6 +27,9 @@ _ADDRESSES = {"docker.io": "registry-1.docker.io"}
 _CHUNK_BYTES = 256 * 1024
 _MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 4096
+_MAX_UNASKED_BYTES = 1024 * 1024
+"""Of an answer that is not a document or a blob: to a login, with a token, of an error, on the way to another address.
+"""
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _PARTIAL_CONTENT = 200, 201, 202, 204, 206
 _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _SERVER_ERRORS = 500
@@ -249,6 +252,8 @@ class OrasRegistry:
             raise self._refuse("its certificate is not trusted, or it speaks no TLS") from err
         except _PlainHttp as err:
             raise self._refuse("it leads to an address without TLS; allow that with --plain-http") from err
+        except _TooLong as err:
+            raise self._refuse(f"an answer of more than {_MAX_UNASKED_BYTES} bytes") from err
         except (
             requests.exceptions.ConnectionError,
             requests.exceptions.Timeout,
@@ -265,8 +270,37 @@ class _PlainHttp(Exception):
     """A request would go without TLS to another machine."""
 
 
+class _TooLong(Exception):
+    """An answer that is read whole has too many bytes."""
+
+
+class _Bounded:
+    """What an answer is read from. Who asks for parts counts them; what ``requests`` reads whole is counted here."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, amount: int, decode_content: bool | None = None) -> Iterator[bytes]:
+        read = 0
+        for chunk in self._raw.stream(amount, decode_content=decode_content):
+            read += len(chunk)
+            if read > _MAX_UNASKED_BYTES:
+                raise _TooLong
+            yield chunk
+
+    def read(self, amount: int | None = None, decode_content: bool | None = None) -> bytes:
+        most = _MAX_UNASKED_BYTES + 1 if amount is None else amount
+        data: bytes = self._raw.read(most, decode_content=decode_content)
+        if amount is None and len(data) == most:
+            raise _TooLong
+        return data
+
+
 def _bounded_adapter(*, is_allowed: bool) -> Any:
-    """Connections that end when nothing comes; or that are never made."""
+    """Connections that end when nothing comes, and answers with an end; or none are ever made."""
     from requests.adapters import HTTPAdapter
 
     adapter: Any = HTTPAdapter()
@@ -275,7 +309,9 @@ def _bounded_adapter(*, is_allowed: bool) -> Any:
     def send_bounded(*arguments: Any, **options: Any) -> Any:
         if not is_allowed:
             raise _PlainHttp
-        return send(*arguments, **{**options, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)})
+        answer = send(*arguments, **{**options, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)})
+        answer.raw = _Bounded(answer.raw)
+        return answer
 
     adapter.send = send_bounded
     return adapter
@@ -289,7 +325,7 @@ def _words_of(answer: "Response") -> str:
         text = answer.raw.read(_MAX_ERROR_BYTES, decode_content=False) if answer.raw else b""
         if not text:
             text = answer.content[:_MAX_ERROR_BYTES]
-    except (requests.exceptions.RequestException, OSError, RuntimeError):
+    except (requests.exceptions.RequestException, OSError, RuntimeError, _TooLong):
         return ""
     shown = "".join(char if char.isprintable() else " " for char in text.decode(errors="replace"))
     return f": {shown[:200]}" if shown.strip() else ""

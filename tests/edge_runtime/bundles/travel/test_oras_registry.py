@@ -302,3 +302,33 @@ def test_the_host_stays_the_one_that_was_named(text):
 def test_docker_hub_is_asked_where_it_answers():
     reference = parse_reference("oci://docker.io/acme/parts:4")
     assert OrasRegistry(reference, None, plain_http=False)._base == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize("place", ["login", "token", "redirect", "upload"])
+def test_an_answer_that_nobody_needs_is_read_within_bounds(client, place):
+    """A registry may send gigabytes where a few words are expected."""
+    endless = Answer(body=bytes(8 * 2**20))
+
+    def answer(asked):
+        if place == "login" and asked.path == "/v2/":
+            return endless
+        if asked.path.startswith("/token"):
+            return endless
+        if place == "token":
+            return Answer(401, {"WWW-Authenticate": f'Bearer realm="http://{asked.headers["Host"]}/token"'})
+        if asked.path == "/v2/":
+            return Answer()
+        if place == "redirect":
+            return Answer(307, {"Location": "/elsewhere"}, endless.body)
+        return Answer(202, {"Location": "/upload"}, endless.body)
+
+    with ScriptedServer(answer) as server:
+        registry = client(server.host)
+        with pytest.raises(RegistryRefused, match="bytes"):
+            registry.start_upload() if place == "upload" else registry.get_manifest("4")
+
+
+def test_a_short_answer_that_unpacks_to_gigabytes_is_read_within_bounds(client):
+    bomb = Answer(202, {"Location": "/upload", "Content-Encoding": "gzip"}, gzip.compress(bytes(64 * 2**20)))
+    with serve(bomb) as server, pytest.raises(RegistryRefused, match="bytes"):
+        client(server.host).start_upload()
