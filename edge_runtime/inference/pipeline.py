@@ -254,15 +254,15 @@ class Pipeline:
             if isinstance(answer, Rejected):
                 self.metrics.stream(queued.sample.stream).note_rejection(answer.reason)
                 self._reject(answer, queued.sample)
+                unfinished.remove(queued)
             else:
-                result = self._finish(queued, answer, lease.generation, started_s, infer_ms)
+                result = self._finish(queued, answer, lease.generation, started_s, infer_ms, unfinished)
                 if self.observer is not None:
                     self.observer.offer(queued.sample, result)
                 trial = self._trial
                 if trial is not None and queued.frame is not None:
                     latency_ms = queued.sample.prepare_ms + infer_ms
                     trial.watch.note_active(queued.frame, queued.sample, answer, latency_ms)
-            unfinished.remove(queued)
 
     def _run_candidate(
         self, batch: tuple[Queued, ...], unfinished: list[Queued], lease: EngineLease, trial: Trial
@@ -284,9 +284,8 @@ class Pipeline:
                 return
             if trial.is_over:
                 return
-            self._finish(queued, answer, lease.generation, started_s, infer_ms, arm="candidate")
+            self._finish(queued, answer, lease.generation, started_s, infer_ms, unfinished, arm="candidate")
             watch.note_candidate(queued.sample, answer, queued.sample.prepare_ms + infer_ms)
-            unfinished.remove(queued)
 
     def _run_again(self, batch: tuple[Queued, ...], unfinished: list[Queued]) -> None:
         """Answer what a candidate left with the active model, one by one: raw tensors may differ in shape now."""
@@ -304,8 +303,8 @@ class Pipeline:
                 self._run(batch, alone, lease)
             finally:
                 self.slot.release(lease)
-            if not alone:
-                unfinished.remove(queued)
+                if not alone:
+                    unfinished.remove(queued)
 
     def _note_engine_error(self, err: EngineError) -> None:
         with self._lock:
@@ -343,9 +342,10 @@ class Pipeline:
         generation: Generation,
         started_s: float,
         infer_ms: float,
+        unfinished: list[Queued],
         arm: Literal["candidate"] | None = None,
     ) -> Result:
-        """Publish an answer."""
+        """Publish an answer; whatever fails afterwards, its frame is answered and is ``unfinished`` no more."""
         sample, now_s = queued.sample, self.clock()
         result = Result(
             device=self.device,
@@ -368,6 +368,7 @@ class Pipeline:
             arm=arm,
         )
         self.deliver(result)
+        unfinished.remove(queued)
         _settle(sample, is_judged=True)
         self.metrics.stream(sample.stream).note_result()
         self.metrics.total_ms.add(result.timings.total)

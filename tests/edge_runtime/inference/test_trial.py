@@ -195,3 +195,14 @@ def test_a_bug_that_the_candidate_meets_costs_no_frame(monkeypatch):
     assert [(one.seq, one.generation) for one in results] == [(seq, "parts/1") for seq in range(3)]
     assert len(trial.watch.failures) == 3
     assert pipeline.metrics.lost_to_errors == 0
+
+
+def test_what_fails_after_an_answer_of_the_candidate_was_published_answers_no_frame_twice(monkeypatch):
+    pipeline, results, _ = make_pipeline()
+    trial = make_trial(takes=lambda stream, seq: True)
+    monkeypatch.setattr(trial.watch, "note_candidate", lambda *given: 1 / 0)
+    pipeline.begin_trial(trial)
+    play(pipeline, [make_frame(seq) for seq in range(3)])
+    assert [(one.seq, one.generation) for one in results] == [(seq, "parts/2") for seq in range(3)]
+    assert len(trial.watch.failures) == 3
+    assert pipeline.metrics.lost_to_errors == 0
