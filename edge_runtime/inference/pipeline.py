@@ -93,13 +93,14 @@ class Pipeline:
         """
         metrics = self.metrics.stream(frame.stream)
         metrics.note_frame(frame.captured_at_s)
-        prepared, taken_by = self._prepare(frame, self._trial)
+        trial = self._trial
+        prepared, taken_by = self._prepare(frame, trial)
         if isinstance(prepared, Rejected):
             metrics.note_rejection(prepared.reason)
             self._reject(prepared, frame)
             return prepared
+        kept = None if trial is None else _keep(frame, trial)
         with self._lock:
-            kept = None if self._trial is None and taken_by is None else frame
             while not self.scheduler.offer(
                 prepared, is_live=is_live, now_s=self.clock(), group=taken_by, frame=kept
             ):
@@ -292,7 +293,8 @@ class Pipeline:
         for queued in tuple(unfinished):
             if queued.group is None or queued.frame is None:
                 continue  # the active model has failed on it
-            prepared = self.preprocessor.prepare(queued.frame)
+            is_ready = isinstance(queued.group, Trial) and queued.group.is_prepared_alike
+            prepared = queued.sample if is_ready else self.preprocessor.prepare(queued.frame)
             if isinstance(prepared, Rejected):
                 self.metrics.stream(queued.sample.stream).note_rejection(prepared.reason)
                 self._reject(prepared, queued.sample)
@@ -377,6 +379,13 @@ class Pipeline:
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
         return result
+
+
+def _keep(frame: Frame, trial: Trial) -> Frame:
+    """A frame that is prepared again later: a camera overwrites its picture when the next one is taken."""
+    if trial.is_prepared_alike or not isinstance(frame.picture, np.ndarray):
+        return frame
+    return replace(frame, picture=frame.picture.copy())
 
 
 def _settle(of: Frame | Sample, *, is_judged: bool) -> None:

@@ -48,7 +48,8 @@ class Queued:
     group: object = None
     """Samples of one group run together: what is to answer them."""
     frame: Frame | None = None
-    """It was made from; kept while a candidate is tried."""
+    """It was made from; kept while a candidate is tried. Its picture lasts only where the candidate prepares another
+    sample of it."""
 
 
 @dataclass(slots=True)

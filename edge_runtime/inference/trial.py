@@ -32,7 +32,10 @@ class TrialWatch(Protocol):
         """The candidate could not answer a frame; the active model answers it."""
 
     def note_active(self, frame: Frame, sample: Sample, answer: Answer, latency_ms: float) -> None:
-        """The active model answered a frame, which was published."""
+        """The active model answered a frame, which was published.
+
+        The picture in ``frame`` may be another one by now where both arms are prepared alike.
+        """
 
 
 @dataclass(eq=False, slots=True)
@@ -43,5 +46,7 @@ class Trial:
     watch: TrialWatch
     takes: Callable[[str, int], bool]
     """Whether the candidate answers this frame of a stream; may be changed at any time."""
+    is_prepared_alike: bool = False
+    """Both arms take the same samples, so that no picture need be kept to prepare another one."""
     is_over: bool = False
     """Set once: from then on it publishes nothing, and the active model answers what it had taken."""

@@ -206,3 +206,37 @@ def test_what_fails_after_an_answer_of_the_candidate_was_published_answers_no_fr
     assert [(one.seq, one.generation) for one in results] == [(seq, "parts/2") for seq in range(3)]
     assert len(trial.watch.failures) == 3
     assert pipeline.metrics.lost_to_errors == 0
+
+
+def bright_in(channel):
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[..., channel] = 255
+    return picture
+
+
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_a_frame_is_answered_again_from_what_it_showed_though_its_camera_has_overwritten_it(is_alike):
+    """Pictures of a camera are views into a ring that is written again as soon as the next one is taken."""
+    pipeline, results, _ = make_pipeline()
+    trial = make_trial(Broken(), takes=lambda stream, seq: True)
+    trial.is_prepared_alike = is_alike
+    pipeline.begin_trial(trial)
+    picture = bright_in(2)
+    pipeline.accept(make_frame(0, picture=picture), is_live=True, stop=NEVER)
+    picture[:] = bright_in(0)
+    pipeline.step(0.0)
+    pipeline.end_trial()
+    play(pipeline, [make_frame(1, picture=bright_in(2)), make_frame(2, picture=bright_in(0))])
+    assert [one.top[0].label for one in results] == ["a", "a", "c"]
+
+
+def test_a_candidate_is_shown_what_the_active_model_saw():
+    pipeline, _, _ = make_pipeline()
+    trial, seen = make_trial(takes=lambda stream, seq: False), []
+    trial.watch.note_active = lambda frame, sample, answer, latency_ms: seen.append(frame.picture)
+    pipeline.begin_trial(trial)
+    picture = bright_in(2)
+    pipeline.accept(make_frame(0, picture=picture), is_live=True, stop=NEVER)
+    picture[:] = 0
+    pipeline.step(0.0)
+    np.testing.assert_array_equal(seen[0], bright_in(2))
