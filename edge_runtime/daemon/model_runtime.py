@@ -9,7 +9,8 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.deployment.answer_figures import AnswerFigures, AnswerStatus
-from edge_runtime.deployment.version_rollout import RolloutStatus, VersionRollout
+from edge_runtime.deployment.rollout_status import RolloutStatus
+from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.deployment.versions import Skipped
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import Percentiles

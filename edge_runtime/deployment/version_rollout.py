@@ -16,11 +16,10 @@ from typing import Any
 import structlog
 
 from edge_runtime.config import RolloutConfig
+from edge_runtime.deployment.kept_pointers import KeptPointers
 from edge_runtime.deployment.reports import FOLDERS, forget_thumbnails
 from edge_runtime.deployment.rollout import IllegalStep
 from edge_runtime.deployment.rollout_history import RolloutHistory
-from edge_runtime.deployment.rollout_policy.crash_loop import clear_starts, count_start
-from edge_runtime.deployment.rollout_policy.figures import ArmSummary
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.stages import (
     Command,
@@ -30,12 +29,13 @@ from edge_runtime.deployment.rollout_policy.stages import (
     after_restart,
     after_verdict,
 )
-from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
+from edge_runtime.deployment.rollout_policy.verdict import RolloutVerdict
+from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.trial_figures import BothArms
 from edge_runtime.deployment.trial_record import TrialRecord
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
-from edge_runtime.deployment.version_pointers import VERSIONS_FILE, WRITING, VersionPointers, read_boot_id
-from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped, StateError
+from edge_runtime.deployment.version_pointers import VERSIONS_FILE
+from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.messaging.events import Fact, RolloutMoved
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -45,30 +45,6 @@ log = structlog.get_logger()
 TICK_S = 0.1
 LOOK_EVERY_S = 5.0
 _MEASURED = frozenset({Stage.SHADOW, Stage.CANARY, Stage.WATCHED})
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutStatus:
-    """One model's versions, in the names of ``/status``."""
-
-    active: int
-    previous: int | None
-    candidate: int | None
-    """None: no version is on its way; the same of all that follows but ``refused`` and ``problem``."""
-    stage: str | None
-    stage_s: float | None
-    """Since the stage began."""
-    paused: str | None
-    """Why it waits for a person."""
-    verdict: str | None
-    """Of now, in words."""
-    findings: tuple[Finding, ...]
-    figures: dict[str, ArmSummary]
-    """Of ``candidate`` and ``active``, since the stage began."""
-    refused: dict[str, str]
-    """By version, why it is not tried."""
-    problem: str | None
-    """Why no version can go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +95,15 @@ class VersionRollout:
         self._keeps_pictures = keeps_pictures
         self._model, self._plan, self._bundle, self._version = model, plan, bundle, version
         self._pipeline, self._crashes, self._ports = pipeline, crashes, ports
-        self._path, self._history = folder / VERSIONS_FILE, RolloutHistory(folder)
+        self._folder, self._history = folder, RolloutHistory(folder)
         self._lock = threading.RLock()
         """Guards what follows. Held for a step, never while a version is opened."""
-        self._pointers = VersionPointers()
+        self._pointers = KeptPointers(folder / VERSIONS_FILE, model, version)
         self._trial: Trial | None = None
         self._run_of_trial: TrialRun | None = None
         self._record: TrialRecord | None = None
         self._verdict: RolloutVerdict | None = None
-        self._problem: str | None = None
+        self._looking_problem: str | None = None
         self._looked_at_s, self._has_begun, self._is_over = float("-inf"), False, False
         self._thread = SupervisedThread(f"rollout-{model}", self._loop, crashes, is_vital=False)
 
@@ -143,12 +119,10 @@ class VersionRollout:
         self._thread.stop()
         self._thread.join(timeout_s)
         with self._lock:
-            if not self._has_begun:  # opened for an edit that was given up: that is no start that failed
-                with WRITING:  # the rollout that goes on writes them too
-                    self._pointers = self._load()
-                    self._clear_starts(self._version)
-            elif self._trial is not None and self._trial.stage is not Stage.ACTIVE:
-                self._clear_starts(self._trial.version)
+            if not self._has_begun:
+                self._pointers.forget_start()
+            elif not self._is_over and self._trial is not None and self._trial.stage is not Stage.ACTIVE:
+                self._pointers.clear_starts(self._trial.version)
             self._end_trial()
             # The thread may still open a version: another rollout has the pointers from now on.
             self._is_over = True
@@ -163,7 +137,7 @@ class VersionRollout:
             if self._run_of_trial is not None:
                 self._run_of_trial.figures.disagreements.set_pictures(are_kept=keeps_pictures)
         if not keeps_pictures:
-            forget_thumbnails(self._path.parent / FOLDERS["t"])
+            forget_thumbnails(self._folder / FOLDERS["t"])
 
     def command(self, command: Command) -> dict[str, Any]:
         """What a person decided; gives the status after it.
@@ -188,15 +162,13 @@ class VersionRollout:
             CommandError: it was not refused, or the disk does not take that.
         """
         with self._lock:
-            known = self._pointers
             if self._is_over:
                 raise CommandError("the model is being opened again; try it once more in a moment")
-            if version not in known.refused:
-                listed = ", ".join(map(str, sorted(known.refused))) or "none"
+            if version not in self._pointers.now.refused:
+                listed = ", ".join(map(str, sorted(self._pointers.now.refused))) or "none"
                 raise CommandError(f"version {version} was not refused; refused are: {listed}")
-            refused = {number: why for number, why in known.refused.items() if number != version}
-            if not self._keep(replace(known, refused=refused, starts=clear_starts(known.starts, version))):
-                raise CommandError(f"it cannot be noted: {self._problem}")
+            if not self._pointers.allow(version):
+                raise CommandError(f"it cannot be noted: {self._pointers.problem}")
             self._looked_at_s = float("-inf")
             return asdict(self.status())
 
@@ -218,8 +190,7 @@ class VersionRollout:
         """The main thread could not open the version that passed: it is refused, the one before stays."""
         with self._lock:
             if self._trial is not None and self._trial.stage is Stage.ACTIVE:
-                before = self._pointers.previous if self._pointers.previous != self._version else None
-                self._pointers = replace(self._pointers, active=self._version, previous=before)
+                self._pointers.demote()
                 refused = replace(self._trial, stage=Stage.REFUSED, refused=reason)
                 self._go_on(refused, reason)
 
@@ -235,7 +206,7 @@ class VersionRollout:
             both = None if run is None else run.summaries()
             return RolloutStatus(
                 active=self._version,
-                previous=self._pointers.previous,
+                previous=self._pointers.now.previous,
                 candidate=None if trial is None else trial.version,
                 stage=None if trial is None else str(trial.stage),
                 stage_s=None if trial is None else round(self._ports.clock() - trial.since_s, 1),
@@ -243,8 +214,8 @@ class VersionRollout:
                 verdict=None if verdict is None else verdict.text,
                 findings=() if verdict is None else verdict.findings,
                 figures={} if both is None else {"candidate": both.candidate, "active": both.active},
-                refused={str(version): why for version, why in sorted(self._pointers.refused.items())},
-                problem=self._problem,
+                refused={str(version): why for version, why in sorted(self._pointers.now.refused.items())},
+                problem=self._pointers.problem or self._looking_problem,
             )
 
     # ---- its own thread ------------------------------------------------------------------------------------
@@ -252,18 +223,8 @@ class VersionRollout:
     def begin(self) -> None:
         """Note which version answers. Public for tests, which need no thread."""
         with self._lock:
-            self._has_begun, known = True, self._load()
-            previous = known.previous if known.active in (None, self._version) else known.active
-            candidate = known.candidate if known.candidate not in (self._version, previous) else None
-            noted = replace(
-                known,
-                active=self._version,
-                previous=None if previous == self._version else previous,
-                candidate=candidate,
-                starts=clear_starts(known.starts, self._version),
-            )
-            if not self._keep(noted):  # the next step writes it all the same, with what was refused before
-                self._pointers = noted
+            self._has_begun = True
+            self._pointers.begin()
 
     def tick(self) -> None:
         """One round. Public for tests, which need no thread."""
@@ -298,7 +259,7 @@ class VersionRollout:
                 return
             refused = replace(trial, stage=Stage.REFUSED, paused=None, refused=reason)
             self._end_trial()
-            self._refuse(refused)
+            self._pointers.refuse(trial.version, reason)
             self._trial = self._verdict = None
             self._say(trial, refused, reason, None)
 
@@ -314,30 +275,31 @@ class VersionRollout:
             if self._is_over or self._trial is not None or now_s - self._looked_at_s < LOOK_EVERY_S:
                 return None
             self._looked_at_s = now_s
-            refused = frozenset(self._pointers.refused)
+            refused = frozenset(self._pointers.now.refused)
+        found, problem = None, None
         try:
-            return self._ports.find_newest(self._version, refused)
+            found = self._ports.find_newest(self._version, refused)
         except OSError as err:
-            with self._lock:
-                self._problem = f"the installed versions cannot be read: {err.strerror}"
-            return None
+            problem = f"the installed versions cannot be read: {err.strerror}"
+        with self._lock:
+            self._looking_problem = problem
+        return found
 
     def _open(self, version: int) -> None:
         """Begin with a version, from its note on the disk to its first stage."""
         with self._lock:
             if self._is_over:
                 return
-            known, now_s = self._pointers, self._ports.clock()
-            staged = after_restart(Trial(version, Stage.STAGED, now_s), known.starts.get(version, 0), now_s)
-            noted = replace(known, candidate=version, starts=count_start(known.starts, version))
-            if not self._keep(noted):
+            starts, now_s = self._pointers.now.starts.get(version, 0), self._ports.clock()
+            staged = after_restart(Trial(version, Stage.STAGED, now_s), starts, now_s)
+            if not self._pointers.try_version(version):
                 return
             self._trial, self._verdict = Trial(version, Stage.STAGED, now_s), None
             self._record = TrialRecord(
                 self._model,
                 self._name(version),
                 self._bundle,
-                self._path.parent,
+                self._folder,
                 now_s=now_s,
                 now_wall_s=self._ports.wall_clock(),
             )
@@ -376,11 +338,11 @@ class VersionRollout:
             self._say(before, after, reason, both)
             return
         if after.stage is Stage.ACTIVE:
-            if not self._promote(after):
-                return
+            if not self._pointers.promote(after.version):
+                return  # it stays watched until the disk takes it
         elif after.stage is Stage.REFUSED:
             self._end_trial()
-            self._refuse(after)
+            self._pointers.refuse(after.version, after.refused or "refused")
         elif run is not None:
             run.enter(after.stage, self._plan)
         self._trial = after
@@ -406,58 +368,10 @@ class VersionRollout:
         shots = () if run is None else run.figures.disagreements.worst()
         return record.leave_report(is_promoted=after.stage is Stage.ACTIVE, reason=reason, shots=shots)
 
-    def _promote(self, after: Trial) -> bool:
-        """Note that it is active; False when the disk refuses, and it stays watched until it does not."""
-        known = self._pointers
-        noted = replace(
-            known,
-            active=after.version,
-            previous=self._version,
-            candidate=None,
-            starts=clear_starts(known.starts, after.version),
-        )
-        return self._keep(noted)
-
-    def _refuse(self, after: Trial) -> None:
-        known = self._pointers
-        refused = {**known.refused, after.version: after.refused or "refused"}
-        noted = replace(
-            known, candidate=None, refused=refused, starts=clear_starts(known.starts, after.version)
-        )
-        if not self._keep(noted):
-            self._pointers = noted  # at least as long as this process lives
-
-    def _clear_starts(self, version: int) -> None:
-        self._keep(replace(self._pointers, starts=clear_starts(self._pointers.starts, version)))
-
     def _end_trial(self) -> None:
         run, self._run_of_trial = self._run_of_trial, None
         if run is not None:
             run.end()
-
-    def _load(self) -> VersionPointers:
-        try:
-            known = VersionPointers.load(self._path)
-        except StateError as err:
-            log.error("pointers to versions damaged: begun anew", model=self._model, reason=str(err))
-            known = VersionPointers()
-        return known.forget_other_boots(read_boot_id())
-
-    def _keep(self, pointers: VersionPointers) -> bool:
-        """Write the pointers; False, with a problem, when the disk refuses: then nothing was changed."""
-        if self._is_over:
-            return False
-        if pointers == self._pointers and self._problem is None and self._path.exists():
-            return True
-        try:
-            pointers.save(self._path)
-        except StateError as err:
-            if self._problem is None:
-                log.error("pointers to versions not written", model=self._model, reason=str(err))
-            self._problem = str(err)
-            return False
-        self._pointers, self._problem = pointers, None
-        return True
 
     def _name(self, version: int) -> str:
         return f"{self._bundle.rpartition('/')[0]}/{version}"

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from edge_runtime.deployment import version_pointers, version_rollout
+from edge_runtime.deployment import kept_pointers, version_pointers
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.deployment.shadow import Shadowed
@@ -183,7 +183,7 @@ def test_a_version_that_is_still_being_opened_when_the_model_is_replaced_touches
 
 def test_starts_before_a_power_cut_do_not_count(bench, monkeypatch):
     for boot in "abc":
-        monkeypatch.setattr(version_rollout, "read_boot_id", lambda boot=boot: boot)
+        monkeypatch.setattr(kept_pointers, "read_boot_id", lambda boot=boot: boot)
         bench.begin()
         assert bench.pointers.starts == {2: 1}
         assert bench.stage == "shadow"

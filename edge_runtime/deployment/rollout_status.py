@@ -1,0 +1,30 @@
+"""What people and machines are told about the versions of a model."""
+
+from dataclasses import dataclass
+
+from edge_runtime.deployment.rollout_policy.figures import ArmSummary
+from edge_runtime.deployment.rollout_policy.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """One model's versions, in the names of ``/status``."""
+
+    active: int
+    previous: int | None
+    candidate: int | None
+    """None: no version is on its way; the same of all that follows but ``refused`` and ``problem``."""
+    stage: str | None
+    stage_s: float | None
+    """Since the stage began."""
+    paused: str | None
+    """Why it waits for a person."""
+    verdict: str | None
+    """Of now, in words."""
+    findings: tuple[Finding, ...]
+    figures: dict[str, ArmSummary]
+    """Of ``candidate`` and ``active``, since the stage began."""
+    refused: dict[str, str]
+    """By version, why it is not tried."""
+    problem: str | None
+    """Why no version can go on."""
