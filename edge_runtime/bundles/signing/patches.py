@@ -1,7 +1,8 @@
 """Signatures of the patches that a box makes: by its own key, which it makes itself and which never leaves it.
 
-A patch that is copied from elsewhere is then refused, unless one of the trusted keys has signed it. The format is that
-of bundles. Pages for people are not covered: their pictures may have to be forgotten later.
+A patch that another box has signed is then refused, unless its key is a trusted one; one whose signature was taken away
+is refused only where signatures are required. The format is that of bundles. Pages for people are not covered: their
+pictures may have to be forgotten later.
 """
 
 import hashlib
