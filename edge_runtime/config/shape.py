@@ -174,7 +174,10 @@ class RecalibrationConfig(Section):
     margin: float | None = Field(default=None, ge=0, le=1)
     """Deprecated, use strictness: one number in place of all those gains, 0..1; null: not used."""
     cooldown_s: Seconds = 900.0
-    """Least time between two recalibrations, seconds."""
+    """Least time between two recalibrations, seconds. Each one that comes to no patch doubles it, up to 6 h, until the
+    drift is over or answered."""
+    most_a_day: int = Field(default=24, ge=1, le=1000)
+    """Recalibrations in 24 h that begin without a command."""
     timeout_s: Seconds = 1800.0
     """A recalibration that takes longer is killed, seconds."""
     distillation: Literal["full", "short", "off"] = "full"

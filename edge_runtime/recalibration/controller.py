@@ -19,6 +19,7 @@ from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.rollout import IllegalStep, Step
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.encoding import as_json
+from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.context import ModelContext
@@ -172,12 +173,13 @@ class RecalibrationController:
         reason = self._baselines.why_no_patch()
         if reason is not None:
             return reason
-        wait_s = self._planner.cooldown_left_s(self._context.clock())
-        return (
-            f"the next recalibration may begin in {wait_s:.0f} s (recalibration.cooldown_s)"
-            if wait_s
-            else "it begins"
-        )
+        now_s = self._context.clock()
+        waits = {
+            "recalibration.cooldown_s, doubled by each one in vain": self._planner.cooldown_left_s(now_s),
+            "recalibration.most_a_day": self._planner.budget_left_s(now_s),
+        }
+        key, wait_s = max(waits.items(), key=lambda item: item[1])
+        return f"the next recalibration may begin in {wait_s:.0f} s ({key})" if wait_s else "it begins"
 
     # ---- the loop ------------------------------------------------------------------------------------------
 
@@ -250,6 +252,7 @@ class RecalibrationController:
             return
         elif cause is Cause.SCHEDULE:
             if policy.may_patch():
+                self._planner.note_begin(now_s)
                 self._runner.begin(Kind.RECALIBRATE, cause, -np.inf)
         elif (
             cause is Cause.DRIFT
@@ -258,6 +261,7 @@ class RecalibrationController:
             and self._may_answer_drift(now_s)
             and policy.may_patch()
         ):
+            self._planner.note_begin(now_s)
             self._runner.begin(Kind.RECALIBRATE, cause, self._watch.window_began_at_s)
 
     def _may_answer_drift(self, now_s: float) -> bool:
@@ -281,7 +285,12 @@ class RecalibrationController:
             self._runner.drop_task_of_drift()
         ended = self._runner.advance()
         if ended is not None:
-            self._planner.note_end(self._context.clock(), has_failed=isinstance(ended[1], JobFailure))
+            result = ended[1]
+            self._planner.note_end(
+                self._context.clock(),
+                has_failed=isinstance(result, JobFailure),
+                is_refused=isinstance(result, RecalibrationReport) and not result.accepted,
+            )
             self._results.take(*ended)
 
     # ---- requests ------------------------------------------------------------------------------------------

@@ -6,6 +6,10 @@ The schedule follows the wall clock, which may be wrong and may be set right at 
        were stepped over do not come, neither at once nor in a burst.
     3. A slot that came once does not come again, also when the clock is set back over it or the daemon starts again.
        The newest ``MOST_SLOTS`` are known; times of a clock that was ahead keep no other slot from coming.
+
+What comes to no patch is not tried for ever: each refusal or failure in a row doubles the cool-down, until the drift is
+over or answered, the baseline is another one, or the settings are edited. And no day has more recalibrations without a
+command than the configuration allows.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +25,9 @@ STEP_S = 30.0
 REPLAN_S = 900.0
 """The zone of the box may change: its changes are followed after this time."""
 MOST_SLOTS = 256
+LONGEST_COOLDOWN_S = 6 * 3600.0
+"""After many refusals; a longer one that is configured stays."""
+DAY_S = 86_400.0
 
 
 class TaskPlanner:
@@ -36,7 +43,9 @@ class TaskPlanner:
         self._planned_at_s: float | None = None
         self._wall_ahead_s = 0.0
         self._ended_at_s: float | None = None
-        self._has_failed = False
+        self._has_failed, self._in_vain = False, 0
+        self._begun_at_s: list[float] = []
+        """Recalibrations without a command in the last day."""
         self._impossible: dict[Kind, str] = {}
 
     @property
@@ -53,7 +62,7 @@ class TaskPlanner:
         """Use other settings; what was impossible may be possible now."""
         self._settings = settings
         self._impossible.clear()
-        self._planned_at_s = None
+        self._planned_at_s, self._in_vain = None, 0
 
     def choose(
         self,
@@ -70,6 +79,8 @@ class TaskPlanner:
         ``is_blocked`` whether there is one that cannot be used: it is not replaced without a command.
         """
         settings = self._settings
+        if not is_drifted:
+            self._in_vain = 0
         self._follow_clock(now_s, now_wall_s)
         has_slot_come = self._has_slot_come(now_s, now_wall_s)  # one that cannot be used does not wait
         if not settings.enabled:
@@ -78,7 +89,8 @@ class TaskPlanner:
             is_wanted = settings.commission.automatic and not is_blocked
             return Cause.FIRST_START if is_wanted and self.may_try(Kind.COMMISSION, now_s) else None
         if has_slot_come:
-            return None if Kind.RECALIBRATE in self._impossible else Cause.SCHEDULE
+            is_possible = Kind.RECALIBRATE not in self._impossible and self.budget_left_s(now_s) == 0
+            return Cause.SCHEDULE if is_possible else None
         return Cause.DRIFT if settings.on_drift and is_drifted else None
 
     def may_try(self, kind: Kind, now_s: float, *, is_urgent: bool = False) -> bool:
@@ -86,7 +98,7 @@ class TaskPlanner:
 
         What ``is_urgent`` waits only where the last task failed: begun again at once, it would fail again, for ever.
         """
-        if kind in self._impossible:
+        if kind in self._impossible or (kind is Kind.RECALIBRATE and self.budget_left_s(now_s)):
             return False
         return self.cooldown_left_s(now_s) == 0 or (is_urgent and not self._has_failed)
 
@@ -94,11 +106,24 @@ class TaskPlanner:
         """Seconds until the cool-down after the last task is over; 0 when it is."""
         if self._ended_at_s is None:
             return 0.0
-        return max(0.0, self._settings.cooldown_s - (now_s - self._ended_at_s))
+        usual_s = self._settings.cooldown_s
+        wanted_s = min(usual_s * 2.0 ** max(0, self._in_vain - 1), max(usual_s, LONGEST_COOLDOWN_S))
+        return max(0.0, wanted_s - (now_s - self._ended_at_s))
 
-    def note_end(self, now_s: float, *, has_failed: bool = False) -> None:
-        """A task has ended, or ``has_failed`` to come to a result: the cool-down begins."""
+    def budget_left_s(self, now_s: float) -> float:
+        """Seconds until one more recalibration without a command fits into a day; 0 when it does."""
+        self._begun_at_s = [at_s for at_s in self._begun_at_s if now_s - at_s < DAY_S]
+        most = self._settings.most_a_day
+        return DAY_S - (now_s - self._begun_at_s[-most]) if len(self._begun_at_s) >= most else 0.0
+
+    def note_begin(self, now_s: float) -> None:
+        """A recalibration without a command has begun."""
+        self._begun_at_s.append(now_s)
+
+    def note_end(self, now_s: float, *, has_failed: bool = False, is_refused: bool = False) -> None:
+        """A task has ended with something to use, was refused, or failed to come to a result: the cool-down begins."""
         self._ended_at_s, self._has_failed = now_s, has_failed
+        self._in_vain = self._in_vain + 1 if has_failed or is_refused else 0
 
     def note_failure(self, kind: Kind, error: str) -> None:
         """A task of this kind cannot succeed."""
@@ -110,7 +135,7 @@ class TaskPlanner:
 
     def note_baseline(self) -> None:
         """There is a new baseline: no cool-down delays the first recalibration."""
-        self._ended_at_s = None
+        self._ended_at_s, self._in_vain = None, 0
         self._planned_at_s = None
 
     def _follow_clock(self, now_s: float, now_wall_s: float) -> None:

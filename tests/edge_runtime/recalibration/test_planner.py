@@ -3,7 +3,7 @@
 import pytest
 
 from edge_runtime.config import CommissionConfig, RecalibrationConfig
-from edge_runtime.recalibration.planner import MOST_SLOTS, REPLAN_S, TaskPlanner
+from edge_runtime.recalibration.planner import LONGEST_COOLDOWN_S, MOST_SLOTS, REPLAN_S, TaskPlanner
 from edge_runtime.recalibration.task import Cause, Kind
 
 DAY_S = 86_400.0
@@ -63,6 +63,52 @@ def test_after_a_task_the_cool_down_runs_and_a_new_baseline_ends_it():
     assert choose(plan, 159.0, is_watching=False) is None
     plan.note_baseline()
     assert plan.may_try(Kind.RECALIBRATE, 101.0)
+
+
+def test_each_recalibration_in_vain_doubles_the_cool_down_until_the_drift_is_over():
+    plan = planner()
+    for number, wait_s in enumerate([60.0, 120.0, 240.0, 480.0]):
+        plan.note_end(0.0, is_refused=number % 2 == 0, has_failed=number % 2 == 1)
+        assert plan.cooldown_left_s(0.0) == wait_s
+    for _ in range(1000):
+        plan.note_end(0.0, is_refused=True)
+    assert plan.cooldown_left_s(0.0) == LONGEST_COOLDOWN_S
+    assert choose(plan, 1.0, is_drifted=True) is Cause.DRIFT
+    assert plan.cooldown_left_s(0.0) == LONGEST_COOLDOWN_S
+    assert choose(plan, 2.0, is_drifted=False) is None
+    assert plan.cooldown_left_s(0.0) == 60.0
+
+
+def test_one_that_gave_a_patch_ends_the_row_and_so_do_other_settings():
+    plan = planner()
+    for _ in range(3):
+        plan.note_end(0.0, is_refused=True)
+    plan.note_end(0.0)
+    assert plan.cooldown_left_s(0.0) == 60.0
+    for _ in range(3):
+        plan.note_end(0.0, is_refused=True)
+    plan.reconfigure(RecalibrationConfig(cooldown_s=90.0))
+    assert plan.cooldown_left_s(0.0) == 90.0
+
+
+def test_a_long_cool_down_stays():
+    plan = planner(cooldown_s=10 * LONGEST_COOLDOWN_S)
+    for _ in range(3):
+        plan.note_end(0.0, is_refused=True)
+    assert plan.cooldown_left_s(0.0) == 10 * LONGEST_COOLDOWN_S
+
+
+def test_no_day_has_more_than_its_budget():
+    plan = planner(most_a_day=2, schedule="0 0 * * *", cooldown_s=1.0)
+    assert choose(plan, DAY_S - 100) is None
+    for at_s in (DAY_S - 60, DAY_S - 30):
+        assert plan.budget_left_s(at_s) == 0
+        plan.note_begin(at_s)
+    assert plan.budget_left_s(DAY_S) == DAY_S - 60
+    assert choose(plan, DAY_S, is_drifted=True) is None  # the schedule has come, and does not wait
+    assert not plan.may_try(Kind.RECALIBRATE, DAY_S, is_urgent=True)
+    assert plan.may_try(Kind.COMMISSION, DAY_S)
+    assert plan.may_try(Kind.RECALIBRATE, 2 * DAY_S - 60)
 
 
 def test_what_cannot_succeed_is_not_tried_until_something_has_changed():
