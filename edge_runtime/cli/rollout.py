@@ -55,8 +55,8 @@ for _action, _text in {
 
 
 @rollout_group.command()
-@click.argument("version", type=click.IntRange(min=1))
 @_with_common_options
+@click.argument("version", type=click.IntRange(min=1))
 def retry(config: Path, version: int, as_json: bool, **how: Any) -> int:
     """Try the refused VERSION again."""
     return _send(config, "retry", _describe, as_json, version=version, **how)
