@@ -59,7 +59,7 @@ for _action, _text in {
 @click.argument("version", type=click.IntRange(min=1))
 def retry(config: Path, version: int, as_json: bool, **how: Any) -> int:
     """Try the refused VERSION again."""
-    return _send(config, "retry", _describe, as_json, version=version, **how)
+    return _send(config, "retry", _describe_retry, as_json, version=version, **how)
 
 
 def _send(
@@ -89,27 +89,53 @@ def _send(
 
 
 def _describe(data: Mapping[str, Any]) -> list[str]:
-    previous = f", before it version {data['previous']}" if data["previous"] else ""
-    lines = [f"version {data['active']} answers{previous}"]
-    if data["candidate"] is None:
+    active, before, candidate = data["active"], data["previous"], data["candidate"]
+    if data["stage"] in {
+        "watched",
+        "active",
+    }:  # the candidate answers everything; the active version stays loaded
+        active, before = candidate, active
+    lines = [f"version {active} answers{f', before it version {before}' if before else ''}"]
+    if candidate is None:
         lines.append("no newer version is on its way")
     else:
-        lines.append(f"version {data['candidate']}: {data['stage']} for {data['stage_s']:.0f} s")
-        lines += [f"  waits: {data['paused']}"] if data["paused"] else []
-        lines += [
-            f"  {one['kind']:<12} {one['text']}{' (dry run)' if one['is_dry_run'] else ''}"
-            for one in data["findings"]
-        ]
+        lines += _describe_candidate(data)
     lines += [f"version {number} is refused: {why}" for number, why in data["refused"].items()]
     return [*lines, *([f"problem: {data['problem']}"] if data["problem"] else [])]
+
+
+def _describe_candidate(data: Mapping[str, Any]) -> list[str]:
+    findings, verdict = data["findings"], data["verdict"]
+    is_said = verdict is None or any(one["text"] in verdict for one in findings)  # the findings below say it
+    progress = "" if is_said else f"; {verdict}"
+    lines = [f"version {data['candidate']}: {data['stage']} for {data['stage_s']:.0f} s{progress}"]
+    if data["paused"]:
+        lines.append(f"  paused until promote, abort or resume: {data['paused']}")
+    return lines + [
+        f"  {one['kind']:<12} {one['text']}{' (dry run)' if one['is_dry_run'] else ''}" for one in findings
+    ]
+
+
+def _describe_retry(data: Mapping[str, Any]) -> list[str]:
+    lines = _describe(data)
+    return (
+        lines
+        if data["candidate"]
+        else [*lines, "it begins within seconds: 'rollout status' shows how far it is"]
+    )
 
 
 def _describe_steps(data: Mapping[str, Any]) -> list[str]:
     from edge_runtime.system.rfc3339 import format_rfc3339
 
     lines = [
-        f"{format_rfc3339(step['at_wall_s'])}  {step['bundle']:<20} {step['before']:>8} -> {step['stage']:<8} "
-        f"{step['reason']}"
+        f"{format_rfc3339(step['at_wall_s'])}  {step['bundle']:<20} {_describe_step(step):<19} {step['reason']}"
         for step in data["steps"]
     ]
     return lines or ["no version was ever rolled out"]
+
+
+def _describe_step(step: Mapping[str, Any]) -> str:
+    """A pause, its end and the beginning of a trial change no stage."""
+    before, after = step["before"], step["stage"]
+    return f"{after:>8}" if before == after else f"{before:>8} -> {after}"

@@ -112,5 +112,7 @@ def _describe_rollout(fact: events.RolloutMoved) -> list[str]:
         "refused": f"is refused, {fact.active} answers",
     }
     headline = f"new version {fact.bundle} {words.get(fact.stage, fact.stage)}"
-    paused = [f"waits for a person: {fact.paused}"] if fact.paused else []
-    return [headline, fact.reason, *paused]
+    if not fact.paused:
+        return [headline, fact.reason]
+    asks = "paused until a person decides (promote, abort or resume)"
+    return [headline, fact.reason, asks if fact.paused in fact.reason else f"{asks}: {fact.paused}"]

@@ -38,3 +38,49 @@ def status(**facts):
 def test_the_version_to_try_again_comes_after_the_configuration(box):
     _, sent = box("retry", "3", data=status())
     assert sent == {"verb": "rollout", "action": "retry", "version": 3}
+
+
+RUNNING = {"kind": "running", "text": "agreement 1.000 (54 frames)", "is_dry_run": False}
+TRIAL = {
+    "candidate": 3,
+    "stage": "shadow",
+    "stage_s": 5.2,
+    "findings": [RUNNING],
+    "verdict": "54 of 200 frames",
+}
+
+
+def test_shows_how_many_frames_a_stage_still_needs(box):
+    lines, _ = box("status", data=status(**TRIAL))
+    assert "version 1" in lines[0]
+    assert "version 3" in lines[1]
+    assert "54 of 200 frames" in lines[1]
+
+
+def test_says_once_what_a_stage_with_all_its_frames_waits_for(box):
+    lines, _ = box("status", data=status(**TRIAL | {"verdict": RUNNING["text"]}))
+    assert sum(RUNNING["text"] in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("stage", ["watched", "active"])
+def test_a_candidate_that_answers_everything_is_the_version_that_answers(box, stage):
+    lines, _ = box("status", data=status(**TRIAL | {"stage": stage, "previous": 1}))
+    assert lines[0].startswith("version 3 ")
+    assert lines[0].endswith("version 1")
+
+
+def test_a_pause_names_its_reason(box):
+    lines, _ = box("pause", data=status(**TRIAL | {"paused": "by command"}))
+    assert any("paused" in line and "by command" in line for line in lines)
+
+
+def test_a_step_that_changes_no_stage_has_no_arrow(box):
+    step = {
+        "at_wall_s": 0.0,
+        "bundle": "parts/3",
+        "before": "shadow",
+        "stage": "shadow",
+        "reason": "by command",
+    }
+    lines, _ = box("history", data={"steps": [step, step | {"stage": "canary"}]})
+    assert ["->" in line for line in lines] == [False, True]
