@@ -113,7 +113,7 @@ def install_command(
 @click.command("list")
 @_with_store
 def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
-    """Show all installed versions, what models use them, and whether they are whole."""
+    """Show all installed versions, what models use them, and whether they are whole and trusted."""
     from edge_runtime.deployment.store.installed import list_installed
 
     store = open_store(config, root)
@@ -160,7 +160,9 @@ def gc_command(config: Path | None, root: Path | None, as_json: bool) -> int:
 
 def _describe(one: "InstalledVersion") -> str:
     roles = ", ".join(one.roles) or "not in use"
-    state = "whole" if one.problem is None else f"DAMAGED: {one.problem}"
+    state = "whole" if one.is_whole else "DAMAGED"
+    if one.problem is not None:
+        state += f", NOT TRUSTED: {one.problem}" if one.is_whole else f": {one.problem}"
     size, when = f"{one.held.size_bytes / _MIB:.1f} MiB", _format_time(one.held.installed_wall_s)
     return f"{one.held.id}: {one.format or 'unknown format'}, {size}, installed {when}, {roles}, {state}"
 
@@ -171,6 +173,7 @@ def _as_json(one: "InstalledVersion") -> dict[str, Any]:
         "path": str(one.path),
         "format": one.format,
         "roles": one.roles,
+        "is_whole": one.is_whole,
         "problem": one.problem,
     }
 

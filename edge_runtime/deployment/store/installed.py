@@ -1,4 +1,4 @@
-"""What is installed: every version below the root, whole or damaged."""
+"""What is installed: every version below the root, whole, damaged or not trusted."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.signing.trust import Trust
-from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.deployment.store.in_use import InUse
 from edge_runtime.deployment.store.keep import Held
 from edge_runtime.deployment.versions import list_versions
@@ -30,7 +30,12 @@ class InstalledVersion:
     format: ModelFormat | None
     """None when it is damaged."""
     problem: str | None
-    """What is damaged; None: every file has its hash."""
+    """Why it cannot be used: what is damaged, or why it is not trusted; None: it can."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file has its hash, trusted or not."""
+        return self.format is not None
 
 
 def list_installed(root: Path, in_use: InUse, trust: Trust | None = None) -> list[InstalledVersion]:
@@ -80,8 +85,16 @@ def measure_folder(path: Path) -> int:
 
 
 def _look(held: Held, path: Path, in_use: InUse, trust: Trust | None) -> InstalledVersion:
+    found, problem = _load(path, trust)
+    if found is None and trust is not None:
+        found, _ = _load(path, None)  # a version that nobody trusts is whole all the same
+    return InstalledVersion(
+        held, path, in_use.of(path), None if found is None else found.manifest.format, problem
+    )
+
+
+def _load(path: Path, trust: Trust | None) -> tuple[Bundle | None, str | None]:
     try:
-        bundle = load_bundle(path, trust)
+        return load_bundle(path, trust), None
     except BundleError as err:
-        return InstalledVersion(held, path, in_use.of(path), None, str(err))
-    return InstalledVersion(held, path, in_use.of(path), bundle.manifest.format, None)
+        return None, str(err)

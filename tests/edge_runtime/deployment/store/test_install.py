@@ -194,6 +194,9 @@ def test_with_trusted_keys_only_signed_bundles_come_in_and_the_signature_is_inst
     put(tmp_path, root, 1)
     with pytest.raises(BundleError):
         put(tmp_path, root, 1, Rules(trust=trust))
+    (listed,) = list_installed(root, InUse(), trust)
+    assert listed.problem is not None
+    assert listed.is_whole
     signed = publisher.sign(make_bundle(tmp_path / "signed"))
     assert install(signed, root, Rules(trust=trust)).outcome is Outcome.REPAIRED
     assert load_bundle(root / "photos" / "1", trust).signed_by == publisher.key_id

@@ -137,6 +137,7 @@ def test_all_are_listed_whole_or_damaged_with_size_and_time(box):
     found = {one.held.version: one for one in list_installed(root_of(box), InUse())}
     assert sorted(found) == [1, 2, 3, 4, 5]
     assert [number for number, one in found.items() if one.problem is not None] == [2]
+    assert [number for number, one in found.items() if not one.is_whole] == [2]
     assert found[2].format is None
     assert found[1].format == "onnx"
     assert found[3].held.installed_wall_s == 1000
