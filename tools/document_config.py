@@ -1,6 +1,7 @@
 """Writes the table of all configuration keys into ``docs/configuration.md``, from the JSON Schema."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,11 @@ def _shown(default: Any) -> str:
 
 
 def _text(field: dict[str, Any]) -> str:
-    return str(field.get("description", "")).replace("|", "\\|").replace("<", "&lt;")
+    text = str(field.get("description", ""))
+    values = [value for value in field.get("enum", ()) if isinstance(value, str)]
+    if not all(re.search(rf"\b{re.escape(value)}\b", text) for value in values):
+        text += f" One of {', '.join(f'`{value}`' for value in values)}."
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def page(text: str) -> str:

@@ -252,7 +252,7 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level shown."""
     format: Literal["json", "console"] = "json"
-    """One JSON object a line, or for people."""
+    """json: one JSON object a line; console: for people."""
 
 
 @dataclass(frozen=True, slots=True)
