@@ -16,7 +16,8 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_PORT = 65535
-_EXPECTED = "oci://HOST[:PORT]/NAME:VERSION or oci://HOST[:PORT]/NAME@sha256:HASH"
+# Without an @: what stands before one is hidden as a password.
+_EXPECTED = "oci://HOST[:PORT]/NAME:VERSION, or an at sign and sha256:HASH in place of :VERSION"
 
 
 @dataclass(frozen=True, slots=True)

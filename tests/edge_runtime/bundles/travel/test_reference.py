@@ -39,6 +39,13 @@ def test_what_is_none_is_refused(text):
         parse_reference(text)
 
 
+@pytest.mark.parametrize("text", ["host:15000/parts:4", "oci://host:15000/parts"])
+def test_the_hiding_of_passwords_leaves_a_refusal_as_it_is(text):
+    with pytest.raises(BadReference) as caught:
+        parse_reference(text)
+    assert redact_url(str(caught.value)) == str(caught.value)
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_read_or_refused(text):
     with suppress(BadReference):
