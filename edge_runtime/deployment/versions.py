@@ -66,7 +66,7 @@ def list_candidates(
         if (root / MANIFEST_FILE).is_file():
             return [root]
         if not root.exists():
-            fix = "Copy the bundle there, or correct the path or the name."
+            fix = "Install it (edge-runtime bundle install --help), or correct the path or the name."
             raise BundleError(root, "this folder does not exist", "the folder of a bundle", fix)
         found = list_versions(root)
     except OSError as err:
@@ -74,7 +74,7 @@ def list_candidates(
         raise BundleError(root, found_instead, "a bundle folder", "Check the path.") from err
     if not found or (version != "latest" and version not in found):
         have = ", ".join(str(number) for number in sorted(found)) or "none"
-        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy that version there.")
+        raise BundleError(root, f"versions there: {have}", f"version {version}", "Install that version.")
     if version != "latest":
         return [found[int(version)]]
     newest, *older = sorted(found.keys() - set(never) or found, reverse=True)

@@ -44,7 +44,12 @@ def _check(root: Path, path: Path, in_use: InUse) -> None:
             path, f"not installed; there are: {have}", "an installed version", "Correct the name."
         )
     if roles := in_use.of(path):
-        fix = "Let the model use another version first."
+        is_tried = any(role.startswith("candidate ") for role in roles)
+        abort, other = (
+            "End its trial first: edge-runtime rollout abort CONFIG",
+            "Let the model use another version first.",
+        )
+        fix = abort if is_tried else other
         raise BundleError(path, f"it is {', '.join(roles)}", "a version that no model uses", fix)
 
 
