@@ -81,7 +81,9 @@ def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json:
         "sent_bytes": done.sent_bytes,
         "already_there": done.already_there,
     }
-    print_answer(report, as_json, f"pushed {files.bundle.id}, {done.sent_bytes / 1e6:.1f} MB: {pinned}")
+    there = f" ({done.already_there} files of it were there)" if done.already_there else ""
+    text = f"pushed {files.bundle.id}, {done.sent_bytes / 1e6:.1f} MB sent{there}: {pinned}"
+    print_answer(report, as_json, text)
     return 0
 
 
