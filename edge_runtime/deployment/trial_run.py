@@ -1,7 +1,7 @@
 """One candidate in the pipeline of its model: put in, moved from stage to stage, judged, taken out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -17,6 +17,8 @@ from edge_runtime.inference.trial import Arm, Trial
 from edge_runtime.system.supervised_thread import Crashes
 
 SHADOW_ENDS_S = 2.0
+_COMPARED = frozenset({"agreement", "confidence"})
+"""Metrics that compare the answers of both versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,16 @@ class TrialRun:
             if candidate is not None
         )
         if of_latest and of_latest[0].kind is VerdictKind.FAIL:
-            return of_latest[0]
-        return of_all
+            return self._name_patch(of_latest[0])
+        return self._name_patch(of_all)
+
+    def _name_patch(self, verdict: RolloutVerdict) -> RolloutVerdict:
+        """A candidate has no patch: where the active version needs one, that alone may be why they differ."""
+        active = self._pipeline.slot.generation
+        failed = {one.name for one in verdict.findings if one.kind is VerdictKind.FAIL and not one.is_dry_run}
+        if active.patch is None or failed.isdisjoint(_COMPARED):
+            return verdict
+        return replace(verdict, text=f"{verdict.text}; {active} has a patch, the candidate has none")
 
     def summaries(self) -> BothArms:
         """What both arms did in this stage; from any thread."""

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from edge_runtime.datatypes import Generation
 from edge_runtime.deployment import kept_pointers, version_pointers
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.deployment.rollout_policy.stages import Command
@@ -92,6 +93,14 @@ def test_wrong_labels_are_a_disagreement(tmp_path):
     bench.begin()
     bench.play_until(None)
     assert bench.facts[-1].findings["agreement"]["value"] == 0.0
+
+
+def test_a_disagreement_with_a_patched_version_names_the_patch(tmp_path):
+    bench = RolloutBench(tmp_path, labels=("b", "c", "a"))
+    bench.pipeline.slot.swap(Generation("parts/1", "p7"), FakeEngine())
+    bench.begin()
+    bench.play_until(None)
+    assert "parts/1+p7" in bench.pointers.refused[2]
 
 
 def test_what_breaks_late_is_taken_back_at_once_and_no_frame_is_lost(bench):
