@@ -35,7 +35,7 @@ def describe(fact: Fact) -> list[str]:
         case events.VersionSkipped():
             return [f"the newest version of the bundle cannot be used, {fact.bundle} answers", fact.problem]
         case events.StateDamaged():
-            return [f"a file of the state is damaged: {fact.lost}", f"{fact.file}: {fact.problem}"]
+            return [f"a file of the state cannot be used: {fact.lost}", f"{fact.file}: {fact.problem}"]
         case events.VersionMended():
             return [
                 f"the newer version of the bundle can be used now: {fact.bundle} instead of {fact.before}"
@@ -47,7 +47,9 @@ def describe(fact: Fact) -> list[str]:
         case events.DeliveryRecovered():
             return [f"everything is delivered again ({fact.channel})"]
         case events.HealthChanged(part, state, reason):
-            return [f"{part}: well again" if reason is None else f"{part} ({state}): {reason}"]
+            # Of a calibration's notes the last one only ends, perhaps because a drift is being corrected now.
+            end = "nothing to note" if part.startswith("calibration ") else "well again"
+            return [f"{part}: {end}" if reason is None else f"{part} ({state}): {reason}"]
         case events.Commissioned():
             return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
         case events.TaskFailed():
