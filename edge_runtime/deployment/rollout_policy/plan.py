@@ -101,12 +101,12 @@ def _duration_of(frames: int, fps: float | None) -> float | None:
 def _words(config: RolloutConfig, promotes_after_s: float | None, worst_s: float) -> str:
     if promotes_after_s is None:
         frames = config.shadow.frames + config.canary.frames
-        promotes = f"promotes after {frames} frames at the earliest"
+        promotes = f"is promoted after {frames} frames at the earliest"
     else:
-        promotes = f"promotes after {_in_words(promotes_after_s)} at the earliest"
+        promotes = f"is promoted after {_in_words(promotes_after_s)} at the earliest"
     if config.promote == "ask":
         promotes += ", by command"
-    return f"{promotes}, rolls back within {_in_words(worst_s)}"
+    return f"{promotes}, and rolled back within {_in_words(worst_s)}"
 
 
 def _in_words(seconds: float) -> str:
