@@ -89,7 +89,8 @@ def install_command(
 ) -> int:
     """Install the bundle in SOURCE, a folder, .tar, .tar.gz or oci:// reference: verified, and whole or not at all.
 
-    A running daemon does not change its version because of it. An oci:// reference needs the extra 'travel'.
+    A running daemon tries it where the model has a section 'rollout', and else stays with its version until the next
+    start. An oci:// reference needs the extra 'travel'.
     """
     from edge_runtime.bundles.travel.reference import is_reference
     from edge_runtime.deployment.store.install import Rules, install
