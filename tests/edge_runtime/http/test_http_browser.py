@@ -32,6 +32,7 @@ STATUS: dict[str, Any] = {
             "infer_ms": {"p50": 7.8, "p99": 9.5},
             "total_ms": None,
             "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
+            "rollout": {"active": 4, "candidate": 5, "stage": "canary", "paused": "by command"},
             "recalibration": {
                 "commissioned": True,
                 "drift": {"score": 0.31, "threshold": 0.2, "drifted": True, "verdict": "sensor"},
@@ -102,6 +103,7 @@ def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_pat
         "bolt",
         "drifted; patch p17 is active",
         "Agreement rose to 0.93.",
+        "5: canary, paused",
         "18",
         "ready",
         'href="reports/parts/p17"',
