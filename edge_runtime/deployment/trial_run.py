@@ -91,16 +91,21 @@ class TrialRun:
             if candidate is not None
         )
         if of_latest and of_latest[0].kind is VerdictKind.FAIL:
-            return self._name_patch(of_latest[0])
-        return self._name_patch(of_all)
+            return self._doubt_beside_patch(of_latest[0])
+        return self._doubt_beside_patch(of_all)
 
-    def _name_patch(self, verdict: RolloutVerdict) -> RolloutVerdict:
-        """A candidate has no patch: where the active version needs one, that alone may be why they differ."""
+    def _doubt_beside_patch(self, verdict: RolloutVerdict) -> RolloutVerdict:
+        """A candidate has no patch: where the active version needs one, that alone may be why they differ.
+
+        So what fails by comparison alone waits for a person instead of being refused.
+        """
         active = self._pipeline.slot.generation
         failed = {one.name for one in verdict.findings if one.kind is VerdictKind.FAIL and not one.is_dry_run}
         if active.patch is None or failed.isdisjoint(_COMPARED):
             return verdict
-        return replace(verdict, text=f"{verdict.text}; {active} has a patch, the candidate has none")
+        text = f"{verdict.text}; {active} has a patch, the candidate has none"
+        kind = VerdictKind.INCONCLUSIVE if failed <= _COMPARED else verdict.kind
+        return replace(verdict, kind=kind, text=text)
 
     def summaries(self) -> BothArms:
         """What both arms did in this stage; from any thread."""

@@ -95,12 +95,18 @@ def test_wrong_labels_are_a_disagreement(tmp_path):
     assert bench.facts[-1].findings["agreement"]["value"] == 0.0
 
 
-def test_a_disagreement_with_a_patched_version_names_the_patch(tmp_path):
+def test_a_disagreement_with_a_patched_version_waits_for_a_person_and_names_the_patch(tmp_path):
     bench = RolloutBench(tmp_path, labels=("b", "c", "a"))
     bench.pipeline.slot.swap(Generation("parts/1", "p7"), FakeEngine())
     bench.begin()
+    for _ in range(bench.plan.shadow.frames + 10):
+        bench.play(1)
+        bench.tick()
+    assert bench.stage == "shadow"
+    assert "parts/1+p7" in bench.rollout.status().paused
+    bench.engines[2].answer = nan  # what is no comparison still refuses it
     bench.play_until(None)
-    assert "parts/1+p7" in bench.pointers.refused[2]
+    assert set(bench.pointers.refused) == {2}
 
 
 def test_what_breaks_late_is_taken_back_at_once_and_no_frame_is_lost(bench):
