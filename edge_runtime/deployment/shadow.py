@@ -90,10 +90,11 @@ class Shadow:
         while not self.thread.stopping.is_set():
             shadowed = self._take()
             if shadowed is not None and self._wait_for_pause():
-                began_s, cpu_s = time.monotonic(), time.thread_time()
+                began_s = time.monotonic()
                 self._answer(shadowed)
-                # An engine with threads of its own uses more than this one does: at most the time that passed.
-                used_s = max(time.thread_time() - cpu_s, time.monotonic() - began_s)
+                used_s = (
+                    time.monotonic() - began_s
+                )  # of one thread; the CPU time of an engine's own is not known
                 self.thread.stopping.wait(min(LONGEST_REST_S, used_s * (1 / self._cpu - 1)))
             self.thread.succeeded()
 

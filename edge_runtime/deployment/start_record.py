@@ -4,7 +4,7 @@ A version that took the process with it twice before it answered is passed over 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,11 +55,10 @@ class StartRecord:
     def count(self, version: int) -> Iterator[None]:
         """A start with a version; the note of it stays until the model answers, or the opening is refused in order."""
         self._write(lambda starts: count_start(starts, version))
-        try:
+        with ExitStack() as on_error:
+            on_error.callback(self._write, lambda starts: clear_starts(starts, version))
             yield
-        except BaseException:
-            self._write(lambda starts: clear_starts(starts, version))
-            raise
+            on_error.pop_all()
 
     def _write(self, change: Callable[[Mapping[int, int]], dict[int, int]]) -> None:
         """Change the starts alone: meanwhile a rollout may have promoted or refused a version."""

@@ -57,7 +57,7 @@ class TrialRun:
         self._model, self._pipeline, self._crashes, self._memory_mib = model, pipeline, crashes, memory_mib
         self._memory_before_mib = memory_mib()
         self._shadow: Shadow | None = None
-        self._trial = Trial(candidate.arm, self.figures, take_none, candidate.is_prepared_alike)
+        self._trial = Trial(candidate.arm, self.figures, take_none, crashes, candidate.is_prepared_alike)
         pipeline.begin_trial(self._trial)
 
     def enter(self, stage: Stage, plan: RolloutConfig) -> None:

@@ -53,6 +53,8 @@ class RolloutPorts:
 
     find_newest: Callable[[int, frozenset[int]], int | None]
     """The newest installed version above this one that is none of those; None when there is none. May raise OSError."""
+    find_problem: Callable[[], str | None] = lambda: None
+    """Why a newer version was passed over by the last look, such as one that is half copied; None: none was."""
     open_candidate: Callable[[int, Callable[[], bool]], Candidate]
     """Verify, open and self-test a version; asks the function whether to stop. Raises EdgeRuntimeError."""
     hand_over: Callable[[], None]
@@ -228,11 +230,10 @@ class VersionRollout:
 
     def tick(self) -> None:
         """One round. Public for tests, which need no thread."""
-        try:
+        with self._crashes.contain(self._thread.name) as round_:
             self._advance()
-        except Exception as err:
-            self._take_back(f"failed unexpectedly: {err!r}")
-            raise
+        if round_.error is not None:
+            self._take_back(f"failed unexpectedly: {round_.error!r}")
 
     def _advance(self) -> None:
         version = self._look()
@@ -279,6 +280,7 @@ class VersionRollout:
         found, problem = None, None
         try:
             found = self._ports.find_newest(self._version, refused)
+            problem = self._ports.find_problem()
         except OSError as err:
             problem = f"the installed versions cannot be read: {err.strerror}"
         with self._lock:

@@ -122,10 +122,10 @@ class Pipeline:
         unfinished = list(batch)
         try:
             if trial is not None:
-                try:
+                with trial.crashes.contain("candidate", log_once=True) as contained:
                     self._run_candidate(batch, unfinished, lease, trial)
-                except Exception as err:  # noqa: BLE001 - boundary: no bug that a candidate meets may cost a frame
-                    trial.watch.note_failure(f"failed unexpectedly: {err!r}")
+                if contained.error is not None:
+                    trial.watch.note_failure(f"failed unexpectedly: {contained.error!r}")
             elif batch[0].group is None:
                 self._run(batch, unfinished, lease)
             self._run_again(batch, unfinished)

@@ -4,13 +4,14 @@ Here is how frames reach it; ``deployment`` decides how long it is tried and wha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.system.supervised_thread import Crashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Trial:
     watch: TrialWatch
     takes: Callable[[str, int], bool]
     """Whether the candidate answers this frame of a stream; may be changed at any time."""
+    crashes: Crashes = field(default_factory=Crashes)
+    """The account of what nobody foresaw: it is the candidate's failure, and costs no frame."""
     is_prepared_alike: bool = False
     """Both arms take the same samples, so that no picture need be kept to prepare another one."""
     is_over: bool = False

@@ -27,7 +27,7 @@ class RolloutBench:
         self.installed, self.engines, self.labels = set(), {}, labels
         self.opening_fails, self.handed_over, self.facts, self.memory_mib = None, 0, [], 100.0
         self.plan = RolloutConfig.model_validate({**PLAN, **plan})
-        self.seq = 0
+        self.seq, self.crashes = 0, Crashes()
         self.rollout = self.make()
 
     def make(self, version=1):
@@ -42,7 +42,7 @@ class RolloutBench:
         )
         return VersionRollout(
             "parts", self.plan, bundle=f"parts/{version}", version=version, pipeline=self.pipeline,
-            folder=self.folder, ports=ports, crashes=Crashes(),
+            folder=self.folder, ports=ports, crashes=self.crashes,
         )  # fmt: skip
 
     def hand_over(self):

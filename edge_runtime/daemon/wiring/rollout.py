@@ -57,6 +57,7 @@ def make_rollout(
         is_prepared_alike = manifest.preprocess == active.manifest.preprocess
         return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
 
+    newer = NewerVersions(config.bundle_root(name))
     return VersionRollout(
         name,
         plan,
@@ -65,7 +66,8 @@ def make_rollout(
         pipeline=pipeline,
         folder=model_state.folder,
         ports=RolloutPorts(
-            find_newest=NewerVersions(config.bundle_root(name)).find_newest,
+            find_newest=newer.find_newest,
+            find_problem=lambda: newer.problem,
             open_candidate=open_candidate,
             hand_over=lambda: hand_over(name),
             emit=lambda fact: emit(Event(time.time(), fact, name)),

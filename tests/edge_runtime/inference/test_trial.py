@@ -194,6 +194,7 @@ def test_a_bug_that_the_candidate_meets_costs_no_frame(monkeypatch):
     play(pipeline, [make_frame(seq) for seq in range(3)])
     assert [(one.seq, one.generation) for one in results] == [(seq, "parts/1") for seq in range(3)]
     assert len(trial.watch.failures) == 3
+    assert trial.crashes.by_thread() == {"candidate": 3}
     assert pipeline.metrics.lost_to_errors == 0
 
 
