@@ -6,15 +6,13 @@ that installs it.
 
 import json
 import signal
-import socket
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from tests.support.mosquitto import free_port
-from tests.support.programs import find_program
+from tests.support.programs import find_program, wait_until_it_answers
 from tests.support.waiting import WAIT_S
 
 
@@ -68,23 +66,10 @@ class DockerRegistry:
         with (self.folder / "log").open("ab") as log:
             command = [find_program("docker-registry"), "serve", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        end_s = time.monotonic() + WAIT_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > end_s:
-                self.kill()
-                raise RuntimeError(f"docker-registry did not start on port {self.port}:\n{self.log[-2000:]}")
-            try:
-                self._process.wait(0.01)
-            except subprocess.TimeoutExpired:
-                continue
+        if not wait_until_it_answers(self._process, self.port, WAIT_S):
+            self.kill()
+            raise RuntimeError(f"docker-registry did not start on port {self.port}:\n{self.log[-2000:]}")
         return self
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=0.5):
-                return True
-        except OSError:
-            return False
 
     @property
     def is_dead(self) -> bool:

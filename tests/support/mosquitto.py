@@ -8,12 +8,11 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.support.programs import find_program
+from tests.support.programs import find_program, wait_until_it_answers
 from tests.support.waiting import WAIT_S
 
 
@@ -107,23 +106,10 @@ class Mosquitto:
             self._process = subprocess.Popen(
                 [find_program("mosquitto"), "-c", str(self._config)], stderr=log, stdout=log
             )
-        end_s = time.monotonic() + timeout_s
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > end_s:
-                self.kill()
-                raise RuntimeError(f"mosquitto did not start on port {self.port}:\n{self.log[-2000:]}")
-            try:
-                self._process.wait(0.01)
-            except subprocess.TimeoutExpired:
-                continue
+        if not wait_until_it_answers(self._process, self.port, timeout_s):
+            self.kill()
+            raise RuntimeError(f"mosquitto did not start on port {self.port}:\n{self.log[-2000:]}")
         return self
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection((self.host, self.port), timeout=0.5):
-                return True
-        except OSError:
-            return False
 
     def kill(self) -> None:
         """SIGKILL: nothing is saved, no goodbye."""

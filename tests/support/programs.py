@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import socket
+import subprocess
+import time
 
 DEBIAN_PACKAGES = {
     "mosquitto": "mosquitto",
@@ -20,3 +23,24 @@ def find_program(name: str, *others: str) -> str:
         command = f"apt-get install -y --no-install-recommends {DEBIAN_PACKAGES[name]}"
         raise RuntimeError(f"{name} is needed by these tests and was not found; install it: {command}")
     return found
+
+
+def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, timeout_s: float) -> bool:
+    """Whether a server on a loopback port takes connections in time, and has not ended before."""
+    end_s = time.monotonic() + timeout_s
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > end_s:
+            return False
+        try:
+            process.wait(0.01)
+        except subprocess.TimeoutExpired:
+            continue
+    return True
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.5):
+            return True
+    except OSError:
+        return False
