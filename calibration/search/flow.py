@@ -102,7 +102,7 @@ class Search:
             if verdict is not None:
                 return verdict
             distilled = self._distilled(parts, layout, camera, whole_input)
-            # Detectors are distilled from feature maps alone, and moments still find what that does not.
+            # On detectors moments still find what distillation does not.
             is_brief = bool(distilled) and isinstance(layout, ClassScores)
             patches = self._by_moments(parts, whole_input, are_distilled=is_brief)
             patches = {**patches, **distilled, **self._options.known}

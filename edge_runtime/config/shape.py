@@ -182,7 +182,7 @@ class RecalibrationConfig(Section):
     """A recalibration that takes longer is killed, seconds."""
     distillation: Literal["full", "short", "off"] = "full"
     """How patches are distilled from healthy samples, in addition to those by moments. full: 18 steps; short: 9 steps,
-    half of the time and less gain; off: none."""
+    less time and less gain; off: none."""
     memory_mib: int = Field(default=1024, ge=128, le=1_048_576)
     """Memory the recalibration process may use, MiB."""
 
