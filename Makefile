@@ -17,7 +17,7 @@ run: $(BIN)/.installed-run
 
 test: $(BIN)/.installed-test
 	@sh tools/ensure-test-tools.sh
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Only the unit tests: under a minute.
 test-fast: $(BIN)/.installed-test

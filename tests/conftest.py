@@ -15,8 +15,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 WHOLE_FILE = "\npytestmark = pytest.mark.integration\n"
 SLOW_TO_IMPORT = ("torch", "openvino")
-LONG_FILES = ("tests/flows/", "test_killed.py")
-"""Few tests of many seconds: last, one of them kept a worker for a minute when the others had nothing left."""
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -25,7 +23,6 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG_FILES))
     for item in items:
         if item.get_closest_marker("integration") is None:
             item.add_marker("unit")

@@ -3,6 +3,7 @@
 The file is a real one; the test holds every commit until it says how that one ends.
 """
 
+import contextlib
 import queue
 import shutil
 import sqlite3
@@ -508,9 +509,7 @@ class History(RuleBasedStateMachine):
     def be_killed(self):
         """What would be found if the process ended now."""
         copy = self.folder / "copy.db"
-        for suffix in ("", "-wal"):
-            if (self.folder / f"outbox.db{suffix}").exists():
-                shutil.copy(self.folder / f"outbox.db{suffix}", self.folder / f"copy.db{suffix}")
+        assert until(self.copy_of_one_moment)
         assert assert_file_agrees(copy).dropped_by_damage == 0
         with sqlite3.connect(copy) as db:
             found = {one for (one,) in db.execute("SELECT id FROM waiting")}
@@ -518,6 +517,24 @@ class History(RuleBasedStateMachine):
         assert found >= self.safe - self.acked - self.refused
         for part in self.folder.glob("copy.db*"):
             part.unlink()
+
+    def copy_of_one_moment(self):
+        """Whether nothing was written meanwhile: a file that is opened again loses its log, which a kill would stop."""
+        before = self.state_of_files()
+        for part in self.folder.glob("copy.db*"):
+            part.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            for suffix in before:
+                shutil.copy(self.folder / f"outbox.db{suffix}", self.folder / f"copy.db{suffix}")
+        return self.state_of_files() == before
+
+    def state_of_files(self):
+        found = {}
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                status = (self.folder / f"outbox.db{suffix}").stat()
+                found[suffix] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        return found
 
     @invariant()
     def the_account_is_right(self):
