@@ -37,7 +37,7 @@ BENCHMARKS = {
             _part("arrival", "latency from capture to an MQTT subscriber"),
             _part("peers", "the daemon compared with mosec, LitServe, MLServer and benchmark_app"),
             _part("hot-swap", "dropped frames, worst call and memory of model swaps under load"),
-            _part("during-recalibration", "frames a second while a recalibration runs"),
+            _part("during-recalibration", "frames a second and p99 while a recalibration runs"),
             _part("quiet", "CPU a frame at 10 frames/s, and the share of a core when idle"),
             _part("quota", "latency under a quota of one CPU, by thread setting"),
             _part("int8", "speed of the int8 model over the float one"),

@@ -158,15 +158,19 @@ def _recalibration_section(parts: Parts) -> Iterable[str]:
     rounds = parts["during recalibration"]["rounds"]
     yield "## Live inference during a recalibration"
     yield (
-        "`free core`: one stream, the daemon bound to one CPU, since a lone stream would use them all. "
-        "`no free core`: two streams on every CPU."
+        "`paced`: one camera at 15 frames/s. `free core`: one stream flat out, the daemon bound to one CPU, since a "
+        "lone stream would use them all. `no free core`: two streams flat out on every CPU. p99 is from capture to "
+        "result."
     )
     yield _capacity([one["capacity"] for one in rounds])
+    figures = ("alone", "during", "alone_p99_ms", "during_p99_ms", "job_s")
     rows = (
-        (which, *(_spread([one[which][figure] for one in rounds]) for figure in ("alone", "during", "job_s")))
-        for which in ("free core", "no free core")
+        (which, *(_spread([one[which].get(figure) for one in rounds]) for figure in figures))
+        for which in ("paced", "free core", "no free core")
+        if which in rounds[0]
     )
-    yield _table(("", "frames/s alone", "during the recalibration", "recalibration, s"), rows)
+    head = ("frames/s alone", "beside it", "p99 alone, ms", "p99 beside it, ms", "recalibration, s")
+    yield _table(("", *head), rows)
 
 
 def _quota_section(parts: Parts) -> Iterable[str]:

@@ -49,7 +49,9 @@ def start_child(
         stdout=stdout,
         stderr=stderr,
         cwd=cwd,
-        start_new_session=True,  # Ctrl-C in a terminal goes to the daemon, which then drains
+        # A group of its own: Ctrl-C in a terminal goes to the daemon alone, which then drains. Not a session: to
+        # each of those the kernel gives an equal share (sched(7), autogroup), whatever the niceness in it.
+        process_group=0,
     )
 
 

@@ -1,8 +1,9 @@
 """Live inference while a recalibration runs: ``benchmarks run during-recalibration``.
 
-A real daemon plays pictures flat out; meanwhile the recalibration process that daemons start does a real job on the
-demo's photographs under haze. Frames a second before, during and after, in turns. One stream alone uses every core,
-so a core is left free by binding the daemon to another one.
+A real daemon plays pictures; meanwhile the recalibration process that daemons start does a real job on the demo's
+photographs under haze. Frames a second and latency before, during and after, in turns: at the pace of a camera, flat
+out with a core left free (one stream alone uses every core, so the daemon is bound to another one), and flat out on
+every core.
 """
 
 import os
@@ -10,9 +11,10 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,13 @@ DEMO = BUNDLE.parents[2] / "pictures"
 COUNT, JOB_TIMEOUT_S = 64, 300.0
 LOOK_S = 2.0
 """One look; several follow one another for as long as the job runs."""
+LOOKS_ALONE = 4
+"""Before the job, and again after it: as long as a job takes, so that both p99 are those of as many frames."""
+PACE_FPS = 15.0
+
+
+Look = Mapping[str, Any]
+"""What ``RunningDaemon.look`` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Job:
 
 
 def measure(*, rounds: int, count: int = COUNT, bundle: Path = BUNDLE) -> Report:
-    """With a core left over (the daemon is bound to the other one) and with none; ``count`` reference pictures."""
+    """At a camera's pace, flat out with a core left over, and with none; ``count`` reference pictures."""
     with tempfile.TemporaryDirectory(prefix="recalibration-") as name:
         folder = Path(name)
         pictures = pictures_in(folder / "pictures", bundle)
@@ -55,6 +64,7 @@ def measure(*, rounds: int, count: int = COUNT, bundle: Path = BUNDLE) -> Report
             "rounds": [
                 {
                     "capacity": capacity(bundle, pictures),
+                    "paced": _round(bundle, pictures, job, folder / f"paced-{number}", fps=PACE_FPS),
                     "free core": _round(
                         bundle, pictures, job, folder / f"free-{number}", streams=1, cpus=one
                     ),
@@ -66,9 +76,18 @@ def measure(*, rounds: int, count: int = COUNT, bundle: Path = BUNDLE) -> Report
 
 
 def _round(
-    bundle: Path, pictures: Sequence[Path], job: Job, folder: Path, *, streams: int, cpus: Sequence[int] = ()
+    bundle: Path,
+    pictures: Sequence[Path],
+    job: Job,
+    folder: Path,
+    *,
+    streams: int = 1,
+    fps: float | None = None,
+    cpus: Sequence[int] = (),
 ) -> Report:
-    camera = {"path": str(pictures[0].parent), "model": MODEL, "loop": True}
+    camera: dict[str, object] = {"path": str(pictures[0].parent), "model": MODEL, "loop": True}
+    if fps is not None:
+        camera["fps"] = fps
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
     model = {"bundle": str(bundle.resolve()), "max_age_ms": None, "threads": 1, "recalibrate": False}
@@ -80,31 +99,33 @@ def _round(
         "log": {"level": "error"},
     }
     with run_daemon(config, folder, cpus) as running:
-        before = _frames_per_s(running, 2)
+        before = [running.look(LOOK_S) for _ in range(LOOKS_ALONE)]
         during, job_s = _during(running, job, bundle)
-        after = _frames_per_s(running, 2)
-    alone = statistics.mean([before, after])
+        after = [running.look(LOOK_S) for _ in range(LOOKS_ALONE)]
+    alone, beside = _frames_per_s([*before, *after]), _frames_per_s(during)
     return {
         "alone": alone,
-        "before": before,
-        "after": after,
-        "during": during,
+        "before": _frames_per_s(before),
+        "after": _frames_per_s(after),
+        "during": beside,
         "job_s": job_s,
-        "ratio": during / alone,
+        "ratio": beside / alone,
+        **_latency("alone", [*before, *after]),
+        **_latency("during", during),
     }
 
 
-def _during(running: RunningDaemon, job: Job, bundle: Path) -> tuple[float, float]:
-    """Frames a second while a job runs, and how long it took; a look that the job's end cut short does not count."""
+def _during(running: RunningDaemon, job: Job, bundle: Path) -> tuple[list[Look], float]:
+    """Looks while a job runs, and how long it took; a look that the job's end cut short does not count."""
     process = _started(job, bundle, Kind.RECALIBRATE)
-    began_s, looks, outcome = time.monotonic(), list[float](), None
+    began_s, looks, outcome = time.monotonic(), list[Look](), None
     while outcome is None:
-        found = _frames_per_s(running, 1)
+        found = running.look(LOOK_S)
         outcome = process.poll(time.monotonic())
         if outcome is None or not looks:
             looks.append(found)
     _require_success(outcome)
-    return statistics.mean(looks), time.monotonic() - began_s
+    return looks, time.monotonic() - began_s
 
 
 def _require_success(result: JobResult) -> None:
@@ -113,8 +134,14 @@ def _require_success(result: JobResult) -> None:
             raise RuntimeError(error)
 
 
-def _frames_per_s(running: RunningDaemon, looks: int) -> float:
-    return statistics.mean(float(running.look(LOOK_S)["frames_per_s"]) for _ in range(looks))
+def _frames_per_s(looks: Sequence[Look]) -> float:
+    return statistics.mean(float(look["frames_per_s"]) for look in looks)
+
+
+def _latency(when: str, looks: Sequence[Look]) -> dict[str, float]:
+    """From capture to result, of all frames of these looks."""
+    total_ms = [timings["total"] for look in looks for timings in look["timings_ms"]]
+    return {f"{when}_p{p}_ms": float(np.percentile(total_ms, p)) for p in (50, 99)}
 
 
 def _commissioned(folder: Path, bundle: Path, count: int) -> Job:
