@@ -111,9 +111,14 @@ def _describe_candidate(data: Mapping[str, Any]) -> list[str]:
     lines = [f"version {data['candidate']}: {data['stage']} for {data['stage_s']:.0f} s{progress}"]
     if data["paused"]:
         lines.append(f"  paused until promote, abort or resume: {data['paused']}")
-    return lines + [
+    lines += [
         f"  {one['kind']:<12} {one['text']}{' (dry run)' if one['is_dry_run'] else ''}" for one in findings
     ]
+    compared = data.get("comparisons", [])  # a box of an earlier release gives none
+    if compared:
+        on = "the same frames" if compared[0]["is_paired"] else "frames of each"
+        lines.append(f"  version {data['candidate']} minus version {data['active']}, on {on}, 95% intervals:")
+    return lines + [f"    {one['text']}" for one in compared]
 
 
 def _describe_retry(data: Mapping[str, Any]) -> list[str]:

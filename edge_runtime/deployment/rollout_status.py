@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from edge_runtime.deployment.rollout_policy.comparison import Comparison
 from edge_runtime.deployment.rollout_policy.figures import ArmSummary
 from edge_runtime.deployment.rollout_policy.verdict import Finding
 
@@ -24,6 +25,8 @@ class RolloutStatus:
     findings: tuple[Finding, ...]
     figures: dict[str, ArmSummary]
     """Of ``candidate`` and ``active``, since the stage began."""
+    comparisons: tuple[Comparison, ...]
+    """Of the candidate with the active version, with their intervals, since the stage began."""
     refused: dict[str, str]
     """By version, why it is not tried."""
     problem: str | None

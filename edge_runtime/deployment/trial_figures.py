@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.rollout_policy.agreement import agreement
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures, ArmSummary
+from edge_runtime.deployment.rollout_policy.pairs import PairFigures, PairSummary
 from edge_runtime.deployment.shadow import Shadowed
 from edge_runtime.inference.postprocess.postprocessor import Answer
 
@@ -20,6 +21,8 @@ class BothArms:
     active: ArmSummary
     latest: ArmSummary | None = None
     """Of the candidate's last whole window; None before the first one."""
+    pairs: PairSummary = field(default_factory=PairSummary)
+    """Of the frames that both answered, in shadow."""
 
 
 class TrialFigures:
@@ -30,6 +33,7 @@ class TrialFigures:
         """Of the shadow; they are kept for the whole trial."""
         self._lock = threading.Lock()
         self._candidate, self._active, self._window = ArmFigures(), ArmFigures(), ArmFigures()
+        self._pairs = PairFigures()
         self._latest: ArmSummary | None = None
         self._window_frames, self._in_window = 1, 0
         self.show: Callable[[Shadowed], None] | None = None
@@ -42,7 +46,7 @@ class TrialFigures:
         many frames as well.
         """
         with self._lock:
-            self._candidate, self._window = ArmFigures(), ArmFigures()
+            self._candidate, self._window, self._pairs = ArmFigures(), ArmFigures(), PairFigures()
             self._window_frames, self._latest, self._in_window = window_frames, None, 0
             if not keep_active:
                 self._active = ArmFigures()
@@ -50,7 +54,8 @@ class TrialFigures:
     def summaries(self) -> BothArms:
         """What was counted since the stage began."""
         with self._lock:
-            return BothArms(self._candidate.summary(), self._active.summary(), self._latest)
+            summaries = self._candidate.summary(), self._active.summary()
+            return BothArms(*summaries, self._latest, self._pairs.summary())
 
     def note_candidate(self, sample: Sample, answer: Answer, latency_ms: float) -> None:
         """It answered a frame that was published."""
@@ -79,6 +84,7 @@ class TrialFigures:
             if value is not None:
                 self._candidate.note_agreement(value)
                 self._window.note_agreement(value)
+            self._pairs.note(shadowed.answer, answer)
             self._note(answer, latency_ms, shadowed.sample.stream)
         if value is not None:
             self.disagreements.add(shadowed.sample, shadowed.answer, answer, value)

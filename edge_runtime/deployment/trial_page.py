@@ -12,6 +12,7 @@ from typing import Any
 from calibration.report import charts, formatting
 from calibration.report.template import render
 from edge_runtime.deployment.disagreements import Disagreement
+from edge_runtime.deployment.rollout_policy.comparison import Comparison
 from edge_runtime.deployment.rollout_policy.figures import CONFIDENT, ArmSummary
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, VerdictKind
@@ -49,6 +50,7 @@ class StageRecord:
     candidate: ArmSummary | None = None
     """None: nothing was measured."""
     active: ArmSummary | None = None
+    comparisons: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def _measured(one: StageRecord, candidate: ArmSummary, active: ArmSummary) -> di
         "what": _WHAT[one.stage],
         "findings": [_finding_row(finding) for finding in one.findings],
         "rows": _rows(active, candidate),
+        "comparisons": [comparison.text for comparison in one.comparisons],
         "labels": _labels(active, candidate),
         "margins": charts.histograms(active.margins, candidate.margins),
         "entropies": charts.histograms(active.entropies, candidate.entropies),

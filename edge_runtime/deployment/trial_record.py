@@ -12,6 +12,7 @@ import structlog
 
 from edge_runtime.deployment.disagreements import Disagreement
 from edge_runtime.deployment.reports import FOLDERS, Reports
+from edge_runtime.deployment.rollout_policy.comparison import Comparison
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import RolloutVerdict
 from edge_runtime.deployment.trial_figures import BothArms
@@ -50,6 +51,7 @@ class TrialRecord:
         reason: str,
         verdict: RolloutVerdict | None,
         both: BothArms | None,
+        comparisons: tuple[Comparison, ...] = (),
         *,
         now_s: float,
         now_wall_s: float,
@@ -64,6 +66,7 @@ class TrialRecord:
                 () if verdict is None else verdict.findings,
                 None if both is None else both.candidate,
                 None if both is None else both.active,
+                comparisons,
             )
         )
         self._began_s, self._began_wall_s = now_s, now_wall_s

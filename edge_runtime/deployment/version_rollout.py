@@ -20,6 +20,7 @@ from edge_runtime.deployment.kept_pointers import KeptPointers
 from edge_runtime.deployment.reports import FOLDERS, forget_thumbnails
 from edge_runtime.deployment.rollout import IllegalStep
 from edge_runtime.deployment.rollout_history import RolloutHistory
+from edge_runtime.deployment.rollout_policy.comparison import Comparison, compare
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.stages import (
     Command,
@@ -29,7 +30,7 @@ from edge_runtime.deployment.rollout_policy.stages import (
     after_restart,
     after_verdict,
 )
-from edge_runtime.deployment.rollout_policy.verdict import RolloutVerdict
+from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.trial_figures import BothArms
 from edge_runtime.deployment.trial_record import TrialRecord
@@ -216,6 +217,7 @@ class VersionRollout:
                 verdict=None if verdict is None else verdict.text,
                 findings=() if verdict is None else verdict.findings,
                 figures={} if both is None else {"candidate": both.candidate, "active": both.active},
+                comparisons=() if trial is None else self._compare(trial.stage, both),
                 refused={str(version): why for version, why in sorted(self._pointers.now.refused.items())},
                 problem=self._pointers.problem or self._looking_problem,
             )
@@ -364,11 +366,20 @@ class VersionRollout:
         if record is None:
             return None
         now_s, now_wall_s = self._ports.clock(), self._ports.wall_clock()
-        record.end_stage(before.stage, reason, self._verdict, both, now_s=now_s, now_wall_s=now_wall_s)
+        compared = self._compare(before.stage, both)
+        record.end_stage(
+            before.stage, reason, self._verdict, both, compared, now_s=now_s, now_wall_s=now_wall_s
+        )
         if after.stage not in (Stage.ACTIVE, Stage.REFUSED):
             return None
         shots = () if run is None else run.figures.disagreements.worst()
         return record.leave_report(is_promoted=after.stage is Stage.ACTIVE, reason=reason, shots=shots)
+
+    def _compare(self, stage: Stage, both: BothArms | None) -> tuple[Comparison, ...]:
+        if both is None:
+            return ()
+        are_alike = not self._plan.canary.streams
+        return compare(stage, both.candidate, both.active, both.pairs, are_scenes_alike=are_alike)
 
     def _end_trial(self) -> None:
         run, self._run_of_trial = self._run_of_trial, None
@@ -389,18 +400,18 @@ class VersionRollout:
         """Tell subscribers and the history."""
         verdict = self._verdict
         findings: dict[str, dict[str, float | str | None]] = {
-            one.name: {"value": one.value, "limit": one.limit, "verdict": str(one.kind)}
-            for one in (verdict.findings if verdict is not None else ())
+            one.name: _say_finding(one) for one in (verdict.findings if verdict is not None else ())
         }
-        stage = str(after.stage) if before is None else str(before.stage)
+        stage = after.stage if before is None else before.stage
         moved = RolloutMoved(
             self._name(after.version),
             self._bundle,
-            stage,
+            str(stage),
             str(after.stage),
             reason,
             after.paused,
             findings,
+            tuple(asdict(one) for one in self._compare(stage, both)),
             report,
         )
         self._ports.emit(moved)
@@ -411,3 +422,13 @@ class VersionRollout:
                 "figures": None if both is None else asdict(both),
             }
         )
+
+
+def _say_finding(one: Finding) -> dict[str, float | str | None]:
+    known = {"low": one.low, "high": one.high, "frames_needed": one.frames_needed}
+    return {
+        "value": one.value,
+        "limit": one.limit,
+        "verdict": str(one.kind),
+        **{name: value for name, value in known.items() if value is not None},
+    }

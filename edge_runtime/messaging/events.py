@@ -172,7 +172,10 @@ class RolloutMoved:
     paused: str | None = None
     """Why it waits for a person; None: it does not."""
     findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
-    """By metric: ``value``, ``limit`` and ``verdict`` of the stage before."""
+    """By metric: ``value``, ``limit`` and ``verdict`` of the stage before, where it has them the ends ``low`` and
+    ``high`` of its interval, and ``frames_needed`` where frames are wanting."""
+    comparisons: tuple[Mapping[str, float | str | None], ...] = ()
+    """Of the stage before: figures of the candidate minus those of the active version, with their intervals."""
     report: str | None = None
     """``model/id`` of the page below ``/reports``; None before the trial is over, and when there is no page."""
 

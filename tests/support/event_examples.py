@@ -73,6 +73,11 @@ ACCEPTED_DATA = {
     "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "bb", "baseline_id": "b1", "seed": 0,
     "cause": "drift alarm", "at": 1795966859.5, "report": "parts/p1", "generation": "parts/1+p1"}  # fmt: skip
 
+A_COMPARISON = {
+    "name": "label_share", "label": "bolt", "is_paired": True, "difference": -0.08, "low": -0.13, "high": -0.04,
+    "frames": 200, "active_frames": 200, "frames_needed": None,
+    "text": "share of 'bolt' -8.0 points (-13.0 to -4.0), 200 frames"}  # fmt: skip
+
 EXAMPLES = {
     "applied": (ConfigApplied(("device", "drift.window_frames"), ("device",)), "config", {
         "accepted": True, "changed": ["device", "drift.window_frames"], "after_restart": ["device"]}),
@@ -84,10 +89,19 @@ EXAMPLES = {
         "file": "models/parts/active.json", "lost": "the base answers", "problem": "unexpected end of data"}),
     "version mended": (VersionMended("parts/2", "parts/1"), "bundle", {"bundle": "parts/2", "from": "parts/1"}),
     "rollout refused": (RolloutMoved("parts/3", "parts/2", "shadow", "refused", "agreement 0.41 is below 0.8",
-        findings={"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}, report="parts/t1"), "rollout", {
+        findings={"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail", "low": 0.34, "high": 0.48}},
+        comparisons=(A_COMPARISON,), report="parts/t1"), "rollout", {
         "bundle": "parts/3", "active": "parts/2", "from": "shadow", "stage": "refused",
         "reason": "agreement 0.41 is below 0.8", "paused": None,
-        "findings": {"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}, "report": "parts/t1"}),
+        "findings": {"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail", "low": 0.34, "high": 0.48}},
+        "comparisons": [A_COMPARISON], "report": "parts/t1"}),
+    "rollout asks": (RolloutMoved("parts/3", "parts/2", "shadow", "shadow", "agreement 0.82", paused="agreement 0.82",
+        findings={"agreement": {"value": 0.82, "limit": 0.8, "verdict": "inconclusive", "low": 0.76, "high": 0.87,
+                                "frames_needed": 1600}}), "rollout", {
+        "bundle": "parts/3", "active": "parts/2", "from": "shadow", "stage": "shadow",
+        "reason": "agreement 0.82", "paused": "agreement 0.82", "comparisons": [],
+        "findings": {"agreement": {"value": 0.82, "limit": 0.8, "verdict": "inconclusive", "low": 0.76, "high": 0.87,
+                                   "frames_needed": 1600}}}),
     "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
         "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),
     "delivery recovered": (DeliveryRecovered("mqtt"), "delivery", {"channel": "mqtt"}),

@@ -17,7 +17,7 @@ BINS = 10
 CONFIDENT = 0.8
 """From this score on an answer counts as confident."""
 SHOWN_LABELS = 10
-_MOST_LABELS, _MOST_STREAMS, _MOST_REASONS = 4096, 256, 32
+MOST_LABELS, _MOST_STREAMS, _MOST_REASONS = 4096, 256, 32
 """A broken model may give a new class number with every frame. Further streams are not compared."""
 _OTHERS = "(others)"
 
@@ -165,7 +165,7 @@ class ArmFigures:
         )
 
     def _note_label(self, label: str, stream: str) -> None:
-        _count(self._labels, label, _MOST_LABELS)
+        _count(self._labels, label, MOST_LABELS)
         before = self._last_label.get(stream)
         if before is not None:
             self._comparisons += 1

@@ -111,6 +111,38 @@ def mean_interval(total: float, squares: float, frames: int, confidence: float =
     return share_interval(mean * as_many, as_many, confidence)
 
 
+def mean_difference_interval(
+    total: float,
+    squares: float,
+    frames: int,
+    other_total: float,
+    other_squares: float,
+    other_frames: int,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """Newcombe's interval of (mean of the first - mean of the second) of values in 0..1 of different frames.
+
+    Raises:
+        ValueError: as ``mean_interval``.
+    """
+    one = mean_interval(total, squares, frames, confidence)
+    other = mean_interval(other_total, other_squares, other_frames, confidence)
+    return _combine(one, other, correlation=0.0)
+
+
+def paired_mean_interval(
+    total: float, squares: float, frames: int, confidence: float = CONFIDENCE
+) -> Interval:
+    """Interval of the mean of differences in -1..1, each of one frame: ``mean_interval`` on twice the scale.
+
+    Raises:
+        ValueError: no frames, or sums that values in -1..1 cannot have.
+    """
+    raised, raised_squares = (total + frames) / 2, (squares + 2 * total + frames) / 4
+    found = mean_interval(raised, raised_squares, frames, confidence)
+    return Interval(2 * found.estimate - 1, 2 * found.low - 1, 2 * found.high - 1)
+
+
 def frames_needed(share: float, difference: float, confidence: float = CONFIDENCE, power: float = 0.8) -> int:
     """Frames of each arm after which a true difference is told from none with the given power.
 
@@ -133,6 +165,38 @@ def frames_needed(share: float, difference: float, confidence: float = CONFIDENC
     alike = _z(confidence) * math.sqrt(2 * mean * (1 - mean))
     apart = NormalDist().inv_cdf(power) * math.sqrt(share * (1 - share) + other * (1 - other))
     return math.ceil(((alike + apart) / difference) ** 2)
+
+
+def mean_frames_needed(
+    variance: float, difference: float, confidence: float = CONFIDENCE, power: float = 0.8
+) -> int | None:
+    """Frames after which a true difference of means is told from none; None where there is no difference.
+
+    Args:
+        variance: Of the difference of one frame; of different frames the sum of the variances of both arms.
+        difference: True one.
+        confidence: Of the two-sided interval that must exclude 0.
+        power: Share of experiments in which it does.
+
+    Source: Fleiss, Levin, Paik, the normal approximation behind equation 4.14; for pairs of yes and no McNemar's test.
+    """
+    if difference == 0:
+        return None
+    reach = (_z(confidence) + NormalDist().inv_cdf(power)) ** 2
+    return max(1, math.ceil(reach * variance / difference**2))
+
+
+def frames_until(frames: int, reach: float, distance: float) -> int | None:
+    """Frames after which an interval no longer reaches a value, should the estimate stay; None: it never moves off it.
+
+    An interval shrinks with the root of the number of frames.
+
+    Args:
+        frames: Of now.
+        reach: From the estimate to the end of the interval of now, on the side of the value; >= 0.
+        distance: From the estimate to the value; >= 0.
+    """
+    return math.ceil(frames * (reach / distance) ** 2) if distance > 0 else None
 
 
 def _z(confidence: float) -> float:

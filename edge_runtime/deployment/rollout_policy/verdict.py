@@ -17,7 +17,11 @@ from enum import StrEnum
 
 from edge_runtime.config import RolloutConfig, RolloutMetric
 from edge_runtime.deployment.rollout_policy.figures import ArmSummary
-from edge_runtime.deployment.rollout_policy.intervals import difference_interval, mean_interval
+from edge_runtime.deployment.rollout_policy.intervals import (
+    difference_interval,
+    frames_until,
+    mean_interval,
+)
 from edge_runtime.deployment.rollout_policy.plan import Stage, StageLength, length_of
 
 COLLAPSED = 0.95
@@ -52,6 +56,11 @@ class Finding:
     kind: VerdictKind
     is_dry_run: bool
     text: str
+    low: float | None = None
+    """Ends of the 95 % interval of ``value``; None where it has none."""
+    high: float | None = None
+    frames_needed: int | None = None
+    """Where it is not decided for want of frames: those of the candidate after which it is, if its figures stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +234,21 @@ def _judge_agreement(candidate: ArmSummary, limits: Limits, *, is_complete: bool
         text = "no frame where the answers of both arms can be compared"
         return _finding("agreement", None, limit, VerdictKind.INCONCLUSIVE, text)
     interval = mean_interval(value * compared, candidate.agreement_squares, compared)
-    kind = VerdictKind.INCONCLUSIVE
+    kind, needed = VerdictKind.INCONCLUSIVE, None
     if is_complete and compared >= min(LEAST_COMPARED, limits.length.frames):
         if interval.high < limit:
             kind = VerdictKind.FAIL
         elif interval.low >= limit or value == 1:  # or it could never pass a limit of 1
             kind = VerdictKind.PASS
+        else:
+            end = interval.low if value > limit else interval.high
+            needed = frames_until(compared, abs(end - value), abs(value - limit))
     text = (
         f"agreement {value:.3f} ({interval.low:.3f} to {interval.high:.3f}, {compared} frames), "
-        f"at least {limit:g}"
+        f"at least {limit:g}{_say_needed(needed)}"
     )
-    return _finding("agreement", value, limit, kind, text)
+    found = _finding("agreement", value, limit, kind, text)
+    return replace(found, low=interval.low, high=interval.high, frames_needed=needed)
 
 
 def _judge_confidence(
@@ -245,7 +258,7 @@ def _judge_confidence(
     if ours is None or theirs is None or theirs <= 0:
         text = "confidence is not known of both arms"
         return _finding("confidence", None, limit, VerdictKind.INCONCLUSIVE, text)
-    kind = VerdictKind.INCONCLUSIVE
+    kind, needed = VerdictKind.INCONCLUSIVE, None
     if is_complete:
         most, least = (
             mean_interval(mean * arm.confidences, arm.confidence_squares, arm.confidences)
@@ -255,8 +268,11 @@ def _judge_confidence(
             kind = VerdictKind.FAIL
         elif ours >= limit * theirs:
             kind = VerdictKind.PASS
-    text = f"mean confidence {ours:.2f} against {theirs:.2f}, at least {limit:g} of it"
-    return _finding("confidence", ours / theirs, limit, kind, text)
+        else:
+            reach = most.high - ours + limit * (theirs - least.low)
+            needed = frames_until(candidate.frames, reach, limit * theirs - ours)
+    text = f"mean confidence {ours:.2f} against {theirs:.2f}, at least {limit:g} of it{_say_needed(needed)}"
+    return replace(_finding("confidence", ours / theirs, limit, kind, text), frames_needed=needed)
 
 
 def _judge_answers(candidate: ArmSummary, active: ArmSummary, *, is_complete: bool) -> Finding:
@@ -266,21 +282,29 @@ def _judge_answers(candidate: ArmSummary, active: ArmSummary, *, is_complete: bo
         return _finding("answers", None, COLLAPSED, VerdictKind.INCONCLUSIVE, text)
     difference = difference_interval(ours[1], candidate.labelled, theirs[1], active.labelled)
     share = ours[1] / candidate.labelled
-    kind = _pass_if(is_complete)
+    kind, needed = _pass_if(is_complete), None
     if is_complete and share >= COLLAPSED:
         if difference.low > CLEARLY_MORE:
             kind = VerdictKind.FAIL
         elif difference.low > 0:
             kind = VerdictKind.INCONCLUSIVE  # rare labels are gone, which may be an improvement
+            beyond = (
+                difference.estimate - CLEARLY_MORE
+            )  # where it is less, no number of frames makes it a collapse
+            needed = frames_until(candidate.frames, difference.estimate - difference.low, beyond)
     text = (
         f"{share:.0%} of answers are {ours[0]!r}; most frequent of the active version is {theirs[0]!r} with "
-        f"{theirs[1] / active.labelled:.0%}"
+        f"{theirs[1] / active.labelled:.0%}{_say_needed(needed)}"
     )
-    return _finding("answers", share, COLLAPSED, kind, text)
+    return replace(_finding("answers", share, COLLAPSED, kind, text), frames_needed=needed)
 
 
 def _finding(name: RolloutMetric, value: float | None, limit: float, kind: VerdictKind, text: str) -> Finding:
     return Finding(name, value, limit, kind, is_dry_run=False, text=text)
+
+
+def _say_needed(frames: int | None) -> str:
+    return "" if frames is None else f"; about {frames:,} frames would decide, if this stays so"
 
 
 def _pass_if(is_complete: bool) -> VerdictKind:

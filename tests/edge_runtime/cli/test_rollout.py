@@ -62,6 +62,15 @@ def test_says_once_what_a_stage_with_all_its_frames_waits_for(box):
     assert sum(RUNNING["text"] in line for line in lines) == 1
 
 
+def test_shows_how_both_versions_differ(box):
+    compared = [
+        {"is_paired": False, "text": f"share of {label!r} +3.0 points (-0.4 to +6.4)"} for label in "ab"
+    ]
+    lines, _ = box("status", data=status(**TRIAL, comparisons=compared))
+    assert [line.strip() for line in lines[-2:]] == [one["text"] for one in compared]
+    assert "version 3 minus version 1" in lines[-3]
+
+
 @pytest.mark.parametrize("stage", ["watched", "active"])
 def test_a_candidate_that_answers_everything_is_the_version_that_answers(box, stage):
     lines, _ = box("status", data=status(**TRIAL | {"stage": stage, "previous": 1}))

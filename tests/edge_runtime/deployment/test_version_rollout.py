@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import yaml
 
 from edge_runtime.datatypes import Generation, Label
 from edge_runtime.deployment import kept_pointers, version_pointers
@@ -16,6 +17,7 @@ from edge_runtime.deployment.version_rollout import LOOK_EVERY_S
 from edge_runtime.errors import BundleError, CommandError, EngineError, StateError
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from tests.support.fake_engine import FakeEngine, channel_means
+from tests.support.paths import ROOT
 from tests.support.pipeline_bench import NEVER, make_frame
 from tests.support.rollout_bench import RolloutBench
 from tests.support.waiting import WAIT_S, until
@@ -380,6 +382,70 @@ def test_a_version_that_passed_has_a_report_that_says_so(bench):
     bench.play_until("watched")
     bench.rollout.command(Command.PROMOTE)
     assert Reports(bench.folder).read_figures("t1")["accepted"] is True
+
+
+def test_both_arms_are_compared_with_intervals_in_status_event_history_and_report(bench):
+    bench.begin()
+    bench.play(10)
+    shadow = bench.rollout.status().comparisons
+    assert {one.name for one in shadow} == {"confidence", "confident_share", "label_share"}
+    assert {(one.is_paired, one.frames) for one in shadow} == {(True, 10)}
+    bench.play_until("canary")
+    event = bench.facts[-1]
+    assert {one["is_paired"] for one in event.comparisons} == {True}
+    assert event.findings["agreement"]["low"] < 1 == event.findings["agreement"]["high"]
+    bench.play(30)
+    canary = bench.rollout.status().comparisons
+    assert {one.is_paired for one in canary} == {False}
+    assert all(one.low <= one.difference <= one.high for one in canary)
+    bench.play_until("watched")
+    assert bench.rollout.status().comparisons == ()
+    bench.rollout.command(Command.ABORT)
+    steps = {step["stage"]: step for step in bench.rollout.history()}
+    assert steps["canary"]["comparisons"][0]["name"] == "confidence"
+    stages = {one["stage"]: one for one in Reports(bench.folder).read_figures("t1")["stages"]}
+    assert {one["is_paired"] for one in stages["canary"]["comparisons"]} == {False}
+    assert stages["canary"]["comparisons"][0]["text"] in Reports(bench.folder).read_page("t1").decode()
+
+
+def test_a_plain_comparison_for_a_week_measures_until_a_person_ends_it(tmp_path):
+    """As docs/rollout.md says: half of the frames each, nothing but failures decides."""
+    plan = yaml_of_rollout("A comparison of a week")
+    bench = RolloutBench(
+        tmp_path, **{**plan, "shadow": {"frames": 20, "cpu": 200}, "limits": {"agreement": 0.2}}
+    )
+    bench.begin(engine=FakeEngine(answer=one_answer_of_two))
+    bench.play_until("canary")
+    bench.play(400)
+    bench.tick()
+    bench.tick(later_s=86_400 * 7 - 10)
+    assert (bench.stage, bench.rollout.status().paused) == ("canary", None)
+    bench.tick(later_s=60)
+    assert bench.stage == "canary"
+    assert bench.rollout.status().paused
+    bench.play(400)
+    bench.tick()
+    status = bench.rollout.status()
+    assert 300 < status.figures["candidate"].frames < 500
+    (share,) = [one for one in status.comparisons if one.label == "a"]
+    assert share.difference > 0.1
+    assert share.low > 0
+    assert {one.arm for one in bench.results} == {None, "candidate"}
+    bench.rollout.command(Command.ABORT)
+    assert bench.stage is None
+
+
+def one_answer_of_two(batch):
+    """Another one than the active version in a part of the frames."""
+    scores = channel_means(batch)["scores"].copy()
+    scores[:, 0] += 0.02
+    return {"scores": scores}
+
+
+def yaml_of_rollout(heading):
+    """The ``rollout`` of the example under a heading of the page about it."""
+    text = (ROOT / "docs" / "rollout.md").read_text("utf-8").split(f"## {heading}", 1)[1]
+    return yaml.safe_load(text.split("```yaml", 1)[1].split("```", 1)[0])["models"]["parts"]["rollout"]
 
 
 def test_the_history_has_the_figures_of_the_stage_that_ended(bench):

@@ -56,7 +56,7 @@ def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     fact = EXAMPLES[name][0]
     assert all(describe(fact))
     is_over = isinstance(fact, HealthChanged) and fact.state == "well"
-    is_refused = isinstance(fact, RolloutMoved) and fact.stage == "refused"
+    is_refused = isinstance(fact, RolloutMoved) and (fact.stage == "refused" or fact.paused is not None)
     assert is_trouble(fact) == (is_refused or (isinstance(fact, TROUBLE) and not is_over))
 
 

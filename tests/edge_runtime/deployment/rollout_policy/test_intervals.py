@@ -8,6 +8,8 @@ from edge_runtime.deployment.rollout_policy.intervals import (
     Interval,
     difference_interval,
     frames_needed,
+    frames_until,
+    mean_frames_needed,
     mean_interval,
     paired_difference_interval,
     share_interval,
@@ -132,6 +134,21 @@ def test_the_frames_of_a_textbook():
     needed = [frames_needed(0.85, difference) for difference in (0.01, 0.03, 0.1)]
     assert all(more > fewer for more, fewer in pairwise(needed))
     assert frames_needed(0.85, 0.03) == frames_needed(0.88, -0.03) == frames_needed(0.15, -0.03)
+
+
+def test_the_frames_of_a_mean_are_those_of_a_share_where_it_is_one():
+    variance = 0.5 * 0.5 + 0.6 * 0.4
+    assert mean_frames_needed(variance, 0.1) == pytest.approx(frames_needed(0.5, 0.1), rel=0.02)
+    assert mean_frames_needed(0.0, 0.1) == 1
+    assert mean_frames_needed(0.2, 0.0) is None
+
+
+def test_an_interval_shrinks_with_the_root_of_the_frames():
+    before = share_interval(180, 200)
+    needed = frames_until(200, before.estimate - before.low, 0.01)
+    after = share_interval(0.9 * needed, needed)
+    assert after.estimate - after.low == pytest.approx(0.01, rel=0.15)
+    assert frames_until(200, 0.1, 0.0) is None
 
 
 def hits(rng: np.random.Generator, share: float, frames: int) -> int:

@@ -8,7 +8,7 @@ from edge_runtime.config import RolloutConfig
 from edge_runtime.datatypes import Label
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures, ArmSummary
 from edge_runtime.deployment.rollout_policy.stages import Stage
-from edge_runtime.deployment.rollout_policy.verdict import Limits, RolloutVerdict, VerdictKind, judge
+from edge_runtime.deployment.rollout_policy.verdict import Finding, Limits, RolloutVerdict, VerdictKind, judge
 from edge_runtime.inference.postprocess.postprocessor import Answer
 
 PASS, FAIL, INCONCLUSIVE, RUNNING = (
@@ -220,6 +220,31 @@ def test_one_slow_answer_of_few_is_no_slow_tail():
 def test_agreement_is_judged_by_its_interval(mean, in_time, late):
     assert judged(agreeing(mean)).kind is in_time
     assert judged(agreeing(mean), waited_s=TOO_LATE).kind is late
+
+
+def finding_of(verdict: RolloutVerdict, name: str) -> Finding:
+    (found,) = (one for one in verdict.findings if one.name == name)
+    return found
+
+
+def test_an_undecided_agreement_tells_its_interval_and_the_frames_that_decide():
+    found = finding_of(judged(agreeing(0.82)), "agreement")
+    assert found.low < 0.8 < found.high
+    assert found.frames_needed > 200
+    decided = judged(agreeing(0.82, frames=round(1.1 * found.frames_needed)))
+    assert (decided.kind, finding_of(decided, "agreement").frames_needed) == (PASS, None)
+    assert finding_of(judged(agreeing(0.78)), "agreement").frames_needed > 200
+    assert finding_of(judged(agreeing(0.8)), "agreement").frames_needed is None  # it never will
+
+
+def test_undecided_confidence_and_answers_tell_the_frames_that_decide():
+    few = arm(frames=200, confidence=0.4, confidences=5, confidence_squares=1.2)
+    assert finding_of(judged(few), "confidence").frames_needed > 200
+    collapse, others = arm(labels=(("a", 200),)), arm(labels=(("a", 176), ("b", 24)))
+    found = finding_of(judged(collapse, others), "answers")
+    assert (found.kind, found.frames_needed > 200) == (RUNNING, True)
+    improved = arm(labels=(("a", 188), ("b", 12)))
+    assert finding_of(judged(collapse, improved), "answers").frames_needed is None
 
 
 @pytest.mark.parametrize(("limit", "mean"), [(1.0, 1.0), (0.0, 0.0)])
