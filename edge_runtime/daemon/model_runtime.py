@@ -100,9 +100,12 @@ class ModelRuntime:
         self._start_workers()
         self._start_controller()
 
-    def stop(self) -> bool:
-        """Answer the queued frames, then end; False when an inference hangs and does not come back."""
-        self._stop_controller()
+    def stop(self, replaced: str | None = None) -> bool:
+        """Answer the queued frames, then end; False when an inference hangs and does not come back.
+
+        ``replaced`` says why where the daemon goes on without it.
+        """
+        self._stop_controller(replaced)
         has_ended = self._finish()
         if has_ended:
             self._free()
@@ -116,7 +119,7 @@ class ModelRuntime:
         """
         has_ended = old._finish()
         self._start_workers()
-        old._stop_controller()
+        old._stop_controller(self._name_change(old))
         if has_ended:
             old._free()
         self._start_controller()
@@ -145,13 +148,21 @@ class ModelRuntime:
         if self.answers.audit is not None:
             self.answers.audit.start()
 
-    def _stop_controller(self) -> None:
+    def _name_change(self, old: "ModelRuntime") -> str:
+        """Why a task of the old one is given up, and what helps."""
+        if self.bundle.id != old.bundle.id:
+            return f"{self.bundle.id} answers now instead of {old.bundle.id}; send it again if it is still wanted"
+        return (
+            "the model was opened again, for an edit or a mended version; send it again if it is still wanted"
+        )
+
+    def _stop_controller(self, replaced: str | None) -> None:
         if self.answers.audit is not None:
             self.answers.audit.stop(STOP_S)
         if self.rollout is not None:
             self.rollout.stop(STOP_S)
         if self.controller is not None:
-            self.controller.stop(STOP_S)
+            self.controller.stop(STOP_S, replaced)
 
     def _finish(self) -> bool:
         """Whether the queued frames were answered in time."""

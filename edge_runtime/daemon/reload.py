@@ -304,7 +304,7 @@ class ConfigReloader:
                     new.take_over(old)
             elif old is not None:
                 del running[name]
-                old.stop()
+                old.stop("the model was taken out of the configuration")
 
     def _replace_connection(self, connection: BrokerConnection) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""

@@ -19,7 +19,7 @@ from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.rollout import IllegalStep, Step
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.encoding import as_json
-from edge_runtime.messaging.events import RecalibrationReport
+from edge_runtime.messaging.events import RecalibrationReport, TaskFailed
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.context import ModelContext
@@ -84,13 +84,24 @@ class RecalibrationController:
     def start(self) -> None:
         """Begin to watch."""
         self._context.model_state.clear_jobs()  # of an earlier run
+        self._proposals.withdraw_foreign()
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """End, together with a job that still runs."""
+    def stop(self, timeout_s: float, replaced: str | None = None) -> None:
+        """End, together with a job that still runs.
+
+        Args:
+            timeout_s: Longest wait for the thread.
+            replaced: Why the model ends while the daemon goes on: a task that is given up and requests without an
+                answer are told so. None: the whole daemon ends.
+        """
         self._thread.stop()
         has_ended = self._thread.join(timeout_s)
-        self._runner.stop()
+        self._requests.close(f"nothing was done: {replaced or 'the daemon ends'}")
+        task = self._runner.stop()
+        if task is not None and replaced is not None:
+            error = f"given up, nothing was changed: {replaced}"
+            self._context.emit(TaskFailed(task.kind.value, error, task.cause, is_lasting=False))
         if has_ended:
             self._watch.close()
             self._reference.close()

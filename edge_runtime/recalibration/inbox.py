@@ -5,12 +5,13 @@ fit is only counted.
 """
 
 import queue
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from edge_runtime.datatypes import Result, Sample
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import CommandError, EdgeRuntimeError
 from edge_runtime.recalibration.task import TaskRequest
 
 CAPACITY = 32
@@ -55,6 +56,9 @@ class RequestInbox:
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[tuple[TaskRequest, Future[Answer]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed: str | None = None
+        """Why nobody answers any more; guarded by the lock, so that no request is left behind."""
 
     def put(self, request: TaskRequest) -> "Future[Answer]":
         """The future of the answer; it holds an :class:`EdgeRuntimeError` when the answer is no, or another error.
@@ -62,13 +66,26 @@ class RequestInbox:
         A future that was cancelled in time is never acted upon.
         """
         answer: Future[Answer] = Future()
-        self._waiting.put((request, answer))
+        with self._lock:
+            if self._closed is None:
+                self._waiting.put((request, answer))
+            else:
+                answer.set_exception(CommandError(self._closed))
         return answer
+
+    def close(self, reason: str) -> None:
+        """Refuse every request that waits or comes from now on: who answered them has ended."""
+        with self._lock:
+            self._closed = reason
+            while (taken := self._take()) is not None:
+                answer = taken[1]
+                if answer.set_running_or_notify_cancel():
+                    answer.set_exception(CommandError(reason))
 
     def answer_all(self, handle: Callable[[TaskRequest], Answer]) -> None:
         """Answer every request that waits; an unexpected error goes to the caller and is raised here too."""
-        while not self._waiting.empty():
-            request, answer = self._waiting.get()
+        while (taken := self._take()) is not None:
+            request, answer = taken
             if not answer.set_running_or_notify_cancel():
                 continue  # its caller knows that it is not done
             try:
@@ -77,3 +94,9 @@ class RequestInbox:
                 answer.set_exception(err)
                 if not isinstance(err, EdgeRuntimeError):
                     raise
+
+    def _take(self) -> "tuple[TaskRequest, Future[Answer]] | None":
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None

@@ -65,6 +65,12 @@ class Proposals:
         # Made under a drift that was not seen again since the watch began: it may have ended unnoticed.
         self._is_in_doubt = self.waiting is not None and self.waiting.cause == Cause.DRIFT
 
+    def withdraw_foreign(self) -> None:
+        """Say that a patch waits no longer which is for another version of the bundle than the one that answers now."""
+        found, now = self._read(), self._context.identity.bundle
+        if found is not None and found.bundle != now:
+            self._end(found, "withdrawn", f"it is for {found.bundle}, and {now} answers now")
+
     @property
     def answers_drift(self) -> bool:
         """Whether a patch waits that would correct the drift of now: no other one is made meanwhile."""
@@ -181,14 +187,18 @@ class Proposals:
 
     def _load(self) -> Proposal | None:
         """That of an earlier run, where its patch is still there, is for this bundle and was not taken back."""
-        model_state = self._context.model_state
+        found, model_state = self._read(), self._context.model_state
+        if found is None:
+            return None
+        is_there = found.patch in model_state.list_patch_ids() and not model_state.is_withdrawn(found.patch)
+        is_active = self._policy.active_patch == found.patch
+        return found if is_there and not is_active and found.bundle == self._context.identity.bundle else None
+
+    def _read(self) -> Proposal | None:
         try:
-            found = _PROPOSAL.validate_json(read_whole(self._path, LARGEST_NOTE_BYTES))
+            return _PROPOSAL.validate_json(read_whole(self._path, LARGEST_NOTE_BYTES))
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as err:
             log.error("note of a patch that waits cannot be read: it waits no longer", reason=str(err))
             return None
-        is_there = found.patch in model_state.list_patch_ids() and not model_state.is_withdrawn(found.patch)
-        is_active = self._policy.active_patch == found.patch
-        return found if is_there and not is_active and found.bundle == self._context.identity.bundle else None

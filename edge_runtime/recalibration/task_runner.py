@@ -123,11 +123,13 @@ class TaskRunner:
         self._job, self._state = None, _IDLE
         return task, result
 
-    def stop(self) -> None:
-        """End a job that runs."""
-        job = self._job
+    def stop(self) -> Task | None:
+        """Give up the task that is under way, and end its job; gives it. None: there was none."""
+        job, (_, task) = self._job, self._state
         if job is not None:
             job.kill()
+        self._job, self._state = None, _IDLE
+        return task
 
     def _collect(self, task: Task) -> JobResult | None:
         if self._folder_of(task) is not None:

@@ -71,7 +71,7 @@ class Runtime:
     def start(self):
         self.diary.append(f"start {self.name}")
 
-    def stop(self):
+    def stop(self, replaced=None):
         self.diary.append(f"stop {self.name}")
         return not self.hangs
 

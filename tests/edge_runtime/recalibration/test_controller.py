@@ -13,6 +13,7 @@ from edge_runtime.errors import CommandError, EngineError, StateError
 from edge_runtime.messaging.events import RolledBack, TaskFailed
 from edge_runtime.recalibration.job.messages import CommissioningResult
 from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
+from edge_runtime.recalibration.task import Cause, TaskRequest
 from tests.support.controller_bench import (
     ACCEPTED,
     BASE,
@@ -308,6 +309,33 @@ def test_stopping_ends_a_running_job(tmp_path):
     bench.feed(9)
     bench.controller.stop(timeout_s=1.0)
     assert bench.jobs[0].is_killed
+
+
+@pytest.mark.parametrize("verb", ["recalibrate", "commission"])
+@pytest.mark.parametrize("frames", [2, 20])
+def test_a_task_under_way_when_the_model_is_replaced_ends_with_an_event(tmp_path, verb, frames):
+    bench = ControllerBench(tmp_path)
+    bench.request(verb)
+    bench.feed(frames)
+    unanswered = bench.controller.request(TaskRequest("rollback"))
+    bench.controller.stop(1.0, replaced="parts/2 answers now")
+    assert bench.last_event == TaskFailed(
+        verb, "given up, nothing was changed: parts/2 answers now", Cause.COMMAND, is_lasting=False
+    )
+    assert bench.controller.status().phase == "idle"
+    assert all(job.is_killed for job in bench.jobs)
+    with pytest.raises(CommandError, match="parts/2"):
+        unanswered.result(timeout=0)
+
+
+def test_the_end_of_the_daemon_or_an_idle_model_is_no_failed_task(tmp_path):
+    bench = ControllerBench(tmp_path)
+    bench.controller.stop(1.0, replaced="parts/2 answers now")
+    assert bench.events == []
+    bench = ControllerBench(tmp_path)
+    bench.request("recalibrate")
+    bench.controller.stop(1.0)
+    assert bench.events == []
 
 
 def test_new_settings_count_from_the_next_round(tmp_path):

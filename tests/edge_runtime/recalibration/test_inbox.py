@@ -86,3 +86,15 @@ def test_a_refusal_reaches_only_the_caller():
     inbox.answer_all(refuse)
     with pytest.raises(CommandError, match="not now"):
         answer.result(timeout=0)
+
+
+def test_who_asks_an_inbox_that_nobody_answers_any_more_is_told_at_once():
+    inbox = RequestInbox()
+    waiting, given_up = inbox.put(TaskRequest("commission")), inbox.put(TaskRequest("recalibrate"))
+    given_up.cancel()
+    inbox.close("parts/2 answers now")
+    late = inbox.put(TaskRequest("recalibrate"))
+    for answer in (waiting, late):
+        with pytest.raises(CommandError, match="parts/2"):
+            answer.result(timeout=0)
+    inbox.answer_all(lambda request: pytest.fail(f"{request} was acted upon"))

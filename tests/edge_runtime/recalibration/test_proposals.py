@@ -7,6 +7,7 @@ from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import CommandError, EngineError
 from edge_runtime.messaging.events import PatchObserved, PatchProposed, ProposalEnded
+from edge_runtime.recalibration.proposals import PROPOSAL_FILE
 from tests.support.controller_bench import ACCEPTED, BASE, REFUSED, ControllerBench, a_baseline
 
 PATCHED = Generation("parts/1", "p1")
@@ -210,3 +211,15 @@ def test_the_baseline_that_a_patch_was_made_from_must_still_be_the_one_in_use(be
     bench.controller._baselines.refresh()
     bench.tick()
     assert ends(bench) == [("p1", "withdrawn")]
+
+
+def test_a_patch_that_waits_for_another_version_than_the_one_that_answers_is_withdrawn_aloud(tmp_path, bench):
+    proposed(bench)
+    path = bench.model_state.folder / PROPOSAL_FILE
+    path.write_text(path.read_text().replace("parts/1", "parts/7"))
+    again = ControllerBench(tmp_path, autonomy="propose")
+    assert waiting(again) is None
+    again.controller.start()
+    again.controller.stop(5.0)
+    assert ends(again) == [("p1", "withdrawn")]
+    assert not path.exists()
