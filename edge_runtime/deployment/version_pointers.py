@@ -56,14 +56,14 @@ class VersionPointers:
         return frozenset({self.active, self.previous, self.candidate} - {None})  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "VersionPointers":
         """Read them; no file, as before the first start: none is set. Keys of later releases are left out.
 
         Raises:
             StateError: it cannot be read or is damaged.
         """
         try:
-            return TypeAdapter(cls).validate_json(read_whole(path, LARGEST_BYTES))
+            return _POINTERS.validate_json(read_whole(path, LARGEST_BYTES))
         except FileNotFoundError:
             return cls()
         except (OSError, ValidationError) as err:
@@ -84,6 +84,9 @@ class VersionPointers:
         """
         with WRITING:
             write_atomically(path, orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS))
+
+
+_POINTERS = TypeAdapter(VersionPointers)
 
 
 def read_boot_id(path: Path = BOOT_ID) -> str | None:

@@ -1,12 +1,14 @@
-"""Kills a process before its N-th change of the file system, for N from 1 on, until it gets to its end.
+"""What a process leaves that is killed before its N-th change of the file system, for every N until its end.
 
 A step is one call that changes the disk or brings something to it: an open for writing, mkdir, rename, chmod, chown,
 utime, fsync, remove, rmdir. Python's audit events tell them, so that the code under test needs no hooks of its own.
 """
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,39 +53,59 @@ def list_steps(act: Callable[[], object]) -> list[str]:
     return steps
 
 
-def kill_at_every_step(act: Callable[[], object]) -> Iterator[int]:
-    """Run ``act`` again and again in a child that is killed before step 1, 2, ...; gives N after each death.
+def kill_at_every_step(act: Callable[[], object], folder: Path) -> Iterator[int]:
+    """Give N = 1, 2, ... with ``folder`` as ``act`` leaves it when killed before step N, at last as a whole one does.
 
-    The caller looks at what is left, and puts everything back as it was before it asks for the next one. Ends after
-    the run that was not killed.
+    One child runs ``act`` once and copies the folder before each step: a kill takes nothing away but the memory and the
+    locks of the process, and no copy has those. :func:`kill` shows that it leaves the same. ``act`` changes nothing
+    outside of the folder. The caller may change what it finds.
 
     Raises:
         AssertionError: the child failed by itself.
     """
-    step = 1
-    while True:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads of engines; the child uses none
-            child = os.fork()
-        if child == 0:
-            _run_and_die(act, step)
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == ENDED, f"failed by itself before step {step}"
-            return
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        yield step
-        step += 1
+    with tempfile.TemporaryDirectory() as name:
+        copies = Path(name)
+        status = _run(act, lambda step: shutil.copytree(folder, copies / str(step), symlinks=True))
+        assert os.WIFEXITED(status)
+        assert os.WEXITSTATUS(status) == ENDED, "failed by itself"
+        count = len(list(copies.iterdir()))
+        folder.rename(copies / str(count + 1))
+        for step in range(1, count + 2):
+            shutil.rmtree(folder, ignore_errors=True)
+            (copies / str(step)).rename(folder)
+            yield step
 
 
-def _run_and_die(act: Callable[[], object], at: int) -> None:
-    count = 0
+def kill(act: Callable[[], object], before: int) -> None:
+    """Run ``act`` in a child that is killed before this step.
+
+    Raises:
+        AssertionError: it came to its end or failed before.
+    """
+    status = _run(act, lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == before else None)
+    assert os.WIFSIGNALED(status), f"it ended before step {before}"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def _run(act: Callable[[], object], at_step: Callable[[int], object]) -> int:
+    """Run ``act`` in a child that calls ``at_step`` with 1, 2, ... before each step; its wait status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of engines; the child uses none
+        child = os.fork()
+    if child == 0:
+        _run_as_child(act, at_step)
+    return os.waitpid(child, 0)[1]
+
+
+def _run_as_child(act: Callable[[], object], at_step: Callable[[int], object]) -> None:
+    count, is_looking = 0, False
 
     def step() -> None:
-        nonlocal count
-        count += 1
-        if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        nonlocal count, is_looking
+        if not is_looking:  # at_step makes files too
+            count, is_looking = count + 1, True
+            at_step(count)
+            is_looking = False
 
     # The system has what a killed process wrote: forcing it onto the disk as well would only take time.
     os.fsync = lambda _: step()  # type: ignore[assignment]

@@ -1,5 +1,7 @@
 """kill -9 before every single change of the disk: the store is as before or as after, and the next command is clean."""
 
+import os
+import re
 import shutil
 
 import pytest
@@ -12,9 +14,15 @@ from edge_runtime.deployment.store.keep import Keep
 from edge_runtime.deployment.store.place import WORK_PREFIX
 from edge_runtime.deployment.store.remove import collect, remove
 from tests.support.bundle_store import look, make_bundle, pack
-from tests.support.kill_steps import kill_at_every_step, list_steps
+from tests.support.kill_steps import kill, kill_at_every_step, list_steps
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch):
+    """The system has what a process wrote that was killed; only a power cut takes that away."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -34,26 +42,27 @@ def whole(root):
         load_bundle(path)
 
 
-def put_back(root, kept):
+def keep_then(act, root):
+    """What ``act`` makes of the store, which is put back."""
+    kept = root.with_name("kept")
+    shutil.copytree(root, kept)
+    act()
+    after = look(root)
     shutil.rmtree(root)
-    shutil.copytree(kept, root)
+    kept.rename(root)
+    return after
 
 
 def kill_everywhere(root, act, repeat):
     """Every state of the store that a killed ``act`` leaves, but for those it sweeps; then ``repeat`` succeeds."""
-    kept = root.with_name("kept")
-    shutil.copytree(root, kept)
-    act()
-    before, after, steps, seen = visible(kept), visible(root), 0, []
-    put_back(root, kept)
-    for steps in kill_at_every_step(act):
+    before, after, steps, seen = visible(root), keep_then(act, root), 0, []
+    for steps in kill_at_every_step(act, root):
         left = visible(root)
         seen.append(left)
         assert left in (before, after), f"step {steps}"
         whole(root)
         repeat()
         assert look(root) == after, f"step {steps}"
-        put_back(root, kept)
     assert before in seen
     assert after in seen
     return steps
@@ -92,20 +101,36 @@ def test_the_old_version_goes_whole_when_its_removal_is_killed(box):
 
 def test_an_installation_that_removes_an_older_version_has_the_new_one_before(box):
     root = box / "bundles"
-    shutil.copytree(root, box / "kept")
 
     def act():
         install(box / "two", root, Rules(Keep(latest=1)))
 
     seen = set()
-    for _ in kill_at_every_step(act):
+    for _ in kill_at_every_step(act, root):
         seen.add(tuple(sorted(path.name for path in (root / "photos").iterdir())))
         whole(root)
         act()
         collect(root, Keep(latest=1), InUse())
         assert [path.name for path in (root / "photos").iterdir()] == ["2"]
-        put_back(root, box / "kept")
     assert seen == {("1",), ("1", "2"), ("2",)}
+
+
+def test_a_process_that_is_really_killed_leaves_what_the_other_tests_look_at(box):
+    root = box / "bundles"
+
+    def act():
+        install(box / "two", root)
+
+    def names_of(tree):
+        """Work folders have names by chance."""
+        return {re.sub(rf"^{re.escape(WORK_PREFIX)}[^/]+", "work", name): what for name, what in tree.items()}
+
+    left = {step: names_of(look(root)) for step in kill_at_every_step(act, root)}
+    for step in list(left)[5:-1:8]:
+        remove(root, "photos", 2, InUse())
+        kill(act, step)
+        assert names_of(look(root)) == left[step], f"step {step}"
+        act()
 
 
 @pytest.mark.parametrize("root", ["bundles", "none"])
