@@ -27,7 +27,7 @@ from calibration.targets.safe_form.decide import make_safe
 from calibration.targets.safe_form.onnx_wire import OnnxFile
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from edge_runtime.bundles.signing.envelope import MAX_BYTES as MAX_SIGNATURE_BYTES
-from edge_runtime.bundles.signing.trust import Trust
+from edge_runtime.bundles.signing.trust import Signed, Trust
 from edge_runtime.config import strict_yaml
 from edge_runtime.config.problems import problems_of
 from edge_runtime.errors import BundleError, ConfigError, Problem
@@ -114,10 +114,7 @@ def load_bundle(path: Path, trust: Trust | None = None) -> Bundle:
 
 def _verify(path: Path, trust: Trust) -> Bundle:
     present = _regular_files(path)
-    text = read_bounded(path / MANIFEST_FILE, strict_yaml.MAX_BYTES)
-    signed = trust.check_signature(path, _read_signature(path, present), text)
-    manifest = _parse_manifest(path, text)
-    trust.check_manifest(path, manifest, text, signed)
+    manifest, signed = _check_trust(path, present, trust)
     unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE, SIGNATURE_FILE})
     if unlisted:
         raise _unlisted(path, unlisted)
@@ -135,6 +132,25 @@ def _verify(path: Path, trust: Trust) -> Bundle:
     weights = None if manifest.weights is None else contents[manifest.weights]
     check_model(path / manifest.model, ModelFiles(contents[manifest.model], weights), manifest.format)
     return Bundle(path, manifest, labels, signed_by=None if signed is None else signed.key_id)
+
+
+def check_trust(path: Path, trust: Trust) -> None:
+    """Whether a bundle is trusted, by its manifest and its signature; no other file of it is read.
+
+    Raises:
+        BundleError: it is not, or has no manifest that can be read.
+    """
+    with _as_bundle_error(path):
+        _check_trust(path, _regular_files(path), trust)
+
+
+def _check_trust(path: Path, present: Mapping[str, int], trust: Trust) -> tuple[Manifest, Signed | None]:
+    """The manifest, which is not parsed before its signature was checked."""
+    text = read_bounded(path / MANIFEST_FILE, strict_yaml.MAX_BYTES)
+    signed = trust.check_signature(path, _read_signature(path, present), text)
+    manifest = _parse_manifest(path, text)
+    trust.check_manifest(path, manifest, text, signed)
+    return manifest, signed
 
 
 def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) -> ModelFiles:

@@ -51,7 +51,7 @@ class Finding:
 
     part: str
     """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``delivery mqtt``, ``outbox``, ``disk``,
-    ``configuration``, ``calibration parts`` or ``thread http``."""
+    ``configuration``, ``calibration parts``, ``trust parts`` or ``thread http``."""
     weight: Weight
     reason: str
 
@@ -135,6 +135,8 @@ class Facts:
     config_problem: str | None = None
     calibration: Mapping[str, str] = field(default_factory=dict)
     """By model, why it is not watched, or its drift not corrected."""
+    distrusted: Mapping[str, str] = field(default_factory=dict)
+    """By model, why the next start does not open the version that answers."""
     thread_failures: Mapping[str, int] = field(default_factory=dict)
     """For each thread that fails now, how often in a row."""
     delivery: tuple[Finding, ...] = ()
@@ -249,6 +251,8 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         )
     for model, reason in facts.calibration.items():
         yield Finding(f"calibration {model}", Weight.NOTE, reason)
+    for model, reason in facts.distrusted.items():
+        yield Finding(f"trust {model}", Weight.NOTE, reason)
     # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.
     for thread, in_a_row in facts.thread_failures.items():
         if in_a_row >= ERRORS_IN_A_ROW:

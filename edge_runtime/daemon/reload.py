@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,6 +20,8 @@ from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.trust_watch import TrustWatch
+from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.versions import Skipped, find_mended
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, OpeningStopped
 from edge_runtime.messaging.connection import BrokerConnection
@@ -41,8 +44,8 @@ Edits = queue.SimpleQueue[Config | EdgeRuntimeError]
 """Valid configurations, and what is wrong with those that are none."""
 Promoted = queue.SimpleQueue[str]
 """Names of models."""
-_Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
-"""The new parts, ready while the old ones run."""
+_Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None, dict[str, str]]
+"""The new parts, ready while the old ones run; and of the models that stay those that are trusted no longer."""
 
 
 @dataclass(slots=True)
@@ -87,6 +90,7 @@ class ConfigReloader:
     """Publishes what has happened to a model, or (None) to the whole device."""
     keep_config: Callable[[Config], None]
     """Remembers a configuration that is in force, for a start that cannot use the file."""
+    trust: TrustWatch
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
     _edit: _Edit | None = field(default=None, init=False)
@@ -109,6 +113,7 @@ class ConfigReloader:
                 self._begin_promoted(self.promoted.get(), now_s)
             else:
                 self._look_for_mended_versions(now_s)
+                self.trust.look_again(now_s)
             return
         if not self.edits.empty():
             edit.must_stop.set()
@@ -143,8 +148,8 @@ class ConfigReloader:
             if runtime.skipped is not None
         }
         if skipped and now_s - self._looked_at_s >= LOOK_EVERY_S:
-            self._looked_at_s = now_s
-            self._look = self.run_in_background(lambda: find_mended(skipped))
+            self._looked_at_s, config = now_s, self.running.config
+            self._look = self.run_in_background(lambda: find_mended(skipped, partial(find_trust, config)))
 
     def _read_look(self, look: Future[dict[str, Skipped]]) -> dict[str, Skipped]:
         """The models that have a mended version; none after a look that failed, which the next one may find better."""
@@ -222,6 +227,7 @@ class ConfigReloader:
     def _apply(self, edit: _Edit, opened: _Opened) -> None:
         before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
         self._take_over(edit, opened)
+        known, self.running.distrusted = self.running.distrusted, opened[2]
         if edit.promoted is not None:
             return
         if edit.mended:
@@ -230,7 +236,8 @@ class ConfigReloader:
                     self.emit(VersionMended(runtime.bundle.id, before[name]), name)
             return
         self.running.config, self.running.config_problem = edit.config, None
-        self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart), None)
+        warnings = (f"models.{name}: {why}" for name, why in opened[2].items() if known.get(name) != why)
+        self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart, tuple(warnings)), None)
         self.keep_config(edit.config)
 
     def _fail(self, edit: _Edit, problem: str, for_people: str) -> None:
@@ -258,15 +265,16 @@ class ConfigReloader:
                 models[name] = self.open_model(new, name, should_stop)
                 opened.callback(models[name].stop)
             connection = self.open_connection(new) if plan.paths(Effect.RECONNECT) else None
+            distrusted = self.trust.find_after(plan, new)
             opened.pop_all()
-        return models, connection
+        return models, connection, distrusted
 
     def _take_over(self, edit: _Edit, opened: _Opened) -> None:
         """Replace what changed; cameras that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
         """
-        (models, connection), new, running = opened, edit.config, self.running
+        (models, connection, _), new, running = opened, edit.config, self.running
         of_connection = {
             stream
             for stream, camera in new.cameras.items()

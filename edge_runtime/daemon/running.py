@@ -26,6 +26,8 @@ class Running:
     models: dict[str, ModelRuntime] = field(default_factory=dict)
     config_problem: str | None = None
     """Why the last edit was refused; None after a good one."""
+    distrusted: dict[str, str] = field(default_factory=dict)
+    """By model, why the next start does not open what answers now, since an edit of ``trust``; replaced as a whole."""
     is_stopping: bool = False
 
     def engine_facts(self) -> tuple[EngineFacts, ...]:

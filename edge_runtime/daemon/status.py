@@ -88,6 +88,7 @@ class StatusReporter:
             free_disk_mib=self._free_disk_mib(),
             config_problem=running.config_problem,
             calibration=running.calibration_concerns(),
+            distrusted=running.distrusted,
             thread_failures=self._crashes.in_a_row(),
             delivery=self._watch.findings,
         )

@@ -34,9 +34,9 @@ from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.bundles.requirements import check_requirements
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import list_compared_pictures, self_test
-from edge_runtime.bundles.signing.trust import Trust, load_trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
+from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.model_state import ModelState, model_folder
 from edge_runtime.deployment.start_record import StartRecord
 from edge_runtime.deployment.versions import Skipped, find_bundle, list_candidates, take_fingerprint
@@ -205,15 +205,6 @@ def load_model_bundle(config: Config, name: str) -> Bundle:
             with suppress(BundleError):
                 return load_bundle(path, trust)
         raise
-
-
-def find_trust(config: Config, name: str) -> Trust | None:
-    """The trust that a model's bundle must satisfy; None for one that was installed with the code.
-
-    Raises:
-        KeyUnusable: a key file cannot be used.
-    """
-    return None if config.models[name].bundle.startswith("demo:") else load_trust(config.trust)
 
 
 def plan_threads(

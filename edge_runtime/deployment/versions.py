@@ -6,14 +6,15 @@ version that is whole, says so, and looks again when the folder changes.
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
+from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import load_bundle
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, EdgeRuntimeError
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 MOST_TRIED = 5
@@ -117,69 +118,97 @@ def _look_at(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield str(Path(place, name).relative_to(folder.parent)), status.st_size, status.st_mtime_ns
 
 
-def find_mended(skipped: Mapping[str, tuple[Skipped, int]]) -> dict[str, Skipped]:
-    """Those of some models (with the version in use) that are mended, each with the state that its folder has now."""
+def find_mended(
+    skipped: Mapping[str, tuple[Skipped, int]], find_trust: Callable[[str], Trust | None]
+) -> dict[str, Skipped]:
+    """Those of some models (with the version in use) that are mended, each with the state that its folder has now.
+
+    Raises:
+        KeyUnusable, ExtraMissing: by ``find_trust``, which gives the trust of a model.
+    """
     found: dict[str, Skipped] = {}
     for name, (one, used) in skipped.items():
         seen = take_fingerprint(one.root)
-        if is_mended(one, used):
+        if is_mended(one, used, find_trust(name)):
             found[name] = replace(one, seen=seen)
     return found
 
 
-def is_mended(skipped: Skipped, used: int) -> bool:
-    """Whether one of the skipped versions, or a newer one, has changed and is whole now."""
+def is_mended(skipped: Skipped, used: int, trust: Trust | None = None) -> bool:
+    """Whether one of the skipped versions, or a newer one, has changed and is whole and trusted now."""
     if take_fingerprint(skipped.root) == skipped.seen:
         return False
     try:
         newer = [path for number, path in list_versions(skipped.root).items() if number > used]
     except OSError:
         return False
-    return any(_is_whole(path) for path in newer)
+    return any(_is_whole(path, trust) for path in newer)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, trust: Trust | None) -> bool:
     try:
-        load_bundle(path)
+        load_bundle(path, trust)
     except BundleError:
         return False
     return True
 
 
 class NewerVersions:
-    """Looks for whole versions above the one in use; one that is being copied is looked at again when it changes."""
+    """Looks for versions above the one in use that are whole and trusted.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._not_whole: dict[int, tuple[Fingerprint, str]] = {}
+    One that is not is looked at again when its folder or the trust changes: it may be half copied, or not signed yet.
+    """
+
+    def __init__(self, root: Path, find_trust: Callable[[], Trust | None] = lambda: None) -> None:
+        """``find_trust`` gives the trust of the configuration in force, and may raise EdgeRuntimeError."""
+        self._root, self._find_trust = root, find_trust
+        self._unusable: dict[int, tuple[Fingerprint, str]] = {}
+        self._trust: Trust | None = None
+        self._trust_problem: str | None = None
 
     @property
     def problem(self) -> str | None:
-        """Why the newest version that is not whole cannot be used; None when all are."""
-        if not self._not_whole:
+        """Why the newest version that was passed over cannot be used; None when none was."""
+        if self._trust_problem is not None:
+            return self._trust_problem
+        if not self._unusable:
             return None
-        newest = max(self._not_whole)
-        return f"version {newest} is not whole: {self._not_whole[newest][1]}"
+        newest = max(self._unusable)
+        return f"version {newest} is passed over: {self._unusable[newest][1]}"
 
     def find_newest(self, used: int, refused: Collection[int]) -> int | None:
-        """The newest above ``used`` that is whole and not refused; None when there is none.
+        """The newest above ``used`` that is whole, trusted and not refused; None when there is none.
 
         Raises:
             OSError: the disk does not let us look.
         """
         found = list_versions(self._root)
         newer = sorted(number for number in found if number > used and number not in refused)
-        self._not_whole = {number: seen for number, seen in self._not_whole.items() if number in newer}
+        self._unusable = {number: seen for number, seen in self._unusable.items() if number in newer}
+        if not newer or not self._follow_trust():
+            return None
         for number in reversed(newer):
             state = tuple(sorted(_look_at(found[number])))
-            before = self._not_whole.get(number)
+            before = self._unusable.get(number)
             if before is not None and before[0] == state:
                 continue
             try:
-                load_bundle(found[number])
+                load_bundle(found[number], self._trust)
             except BundleError as err:
-                self._not_whole[number] = state, err.reason_text
+                self._unusable[number] = state, err.reason_text
             else:
-                self._not_whole.pop(number, None)
+                self._unusable.pop(number, None)
                 return number
         return None
+
+    def _follow_trust(self) -> bool:
+        """Whether the trust is known: nothing is opened without it."""
+        try:
+            trust = self._find_trust()
+        except EdgeRuntimeError as err:
+            self._trust_problem = str(err)
+            return False
+        self._trust_problem = None
+        if trust != self._trust:
+            self._trust, self._unusable = trust, {}
+        return True

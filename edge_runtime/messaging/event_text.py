@@ -12,6 +12,8 @@ def is_trouble(fact: Fact) -> bool:
         return fact.reason is not None
     if isinstance(fact, events.PatchProposed):
         return True
+    if isinstance(fact, events.ConfigApplied):
+        return bool(fact.warnings)
     if isinstance(fact, events.RolloutMoved):
         return fact.stage == "refused" or fact.paused is not None
     return isinstance(
@@ -94,7 +96,7 @@ def _describe_edit(edit: events.ConfigApplied) -> list[str]:
     lines = [f"configuration edit applied: {', '.join(now)}"] if now else []
     if edit.after_restart:
         lines.append(f"configuration edit that waits for a restart: {', '.join(edit.after_restart)}")
-    return lines or ["the configuration is the one in force again"]
+    return [*(lines or ["the configuration is the one in force again"]), *edit.warnings]
 
 
 def _drift_text(figures: events.DriftFigures) -> str:

@@ -112,6 +112,8 @@ class ConfigApplied:
     """Paths of the keys that differ."""
     after_restart: tuple[str, ...]
     """Those of them that count only after a restart."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at, such as a model that the next start does not open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,11 @@ A_COMPARISON = {
 
 EXAMPLES = {
     "applied": (ConfigApplied(("device", "drift.window_frames"), ("device",)), "config", {
-        "accepted": True, "changed": ["device", "drift.window_frames"], "after_restart": ["device"]}),
+        "accepted": True, "changed": ["device", "drift.window_frames"], "after_restart": ["device"], "warnings": []}),
+    "applied with a warning": (
+        ConfigApplied(("trust.require_signed",), (), ("models.parts: parts/1 is unsigned",)), "config", {
+            "accepted": True, "changed": ["trust.require_signed"], "after_restart": [],
+            "warnings": ["models.parts: parts/1 is unsigned"]}),
     "config refused": (ConfigRefused(("line 3: models.a.threads: 0; expected 1 to 256",)), "config", {
         "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}),
     "version skipped": (VersionSkipped("parts/1", "no bundle.yaml in it"), "bundle", {

@@ -18,6 +18,7 @@ from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.reload import ConfigReloader, Edits, Promoted
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
@@ -87,13 +88,20 @@ def build_daemon(
             edits=edits,
             promoted=promoted,
             crashes=crashes,
-            open_model=partial(open_model, delivery=delivery, crashes=crashes, hand_over=promoted.put),
+            open_model=partial(
+                open_model,
+                delivery=delivery,
+                crashes=crashes,
+                hand_over=promoted.put,
+                in_force=lambda: running.config,
+            ),
             open_connection=partial(
                 open_connection, outboxes=outboxes, handlers=handlers, used=used, crashes=crashes
             ),
             configure_log=configure_log_as_set,
             emit=emit,
             keep_config=partial(_keep_config, config_path),
+            trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
         )
         running.connection = reloader.open_connection(config)

@@ -52,10 +52,12 @@ def open_model(
     delivery: Delivery,
     crashes: Crashes,
     hand_over: Callable[[str], None],
+    in_force: Callable[[], Config],
 ) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet. ``should_stop`` is asked while that may take long.
 
     ``hand_over`` is called with its name when a newer version has passed its rollout and is to be opened like this.
+    ``in_force`` gives the configuration of now, whenever that is.
 
     Raises:
         BundleError: damaged, unsafe, or it does not do what it promises.
@@ -104,7 +106,7 @@ def open_model(
         versions = None
         if has_rollout(config, name):
             versions = make_rollout(
-                config, name, bundle, pipeline, model_state, delivery.add_event, crashes, hand_over
+                config, name, bundle, pipeline, model_state, delivery.add_event, crashes, hand_over, in_force
             )
         return ModelRuntime(
             name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions, answers

@@ -10,6 +10,7 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
 from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import open_newer
@@ -36,14 +37,22 @@ def make_rollout(
     emit: Callable[[Event], None],
     crashes: Crashes,
     hand_over: Callable[[str], None],
+    in_force: Callable[[], Config],
 ) -> VersionRollout:
-    """The rollout of one model, not started; ``hand_over`` is called with its name when a version has passed."""
+    """The rollout of one model, not started; ``hand_over`` is called with its name when a version has passed.
+
+    ``config`` is that which the model was opened with, ``in_force`` gives the one of now: an edit of its trust counts
+    for the next version that is looked at.
+    """
     plan = config.models[name].rollout
     assert plan is not None, "a model without a rollout has none"
 
+    def config_of_now() -> Config:
+        return config.model_copy(update={"trust": in_force().trust})
+
     def open_candidate(version: int, should_stop: Callable[[], bool]) -> Candidate:
         with low_priority():
-            opened = open_newer(config, name, version, should_stop)
+            opened = open_newer(config_of_now(), name, version, should_stop)
         for note in opened.notes:
             log.warning("candidate does not run as configured", model=name, version=version, reason=note)
         manifest = opened.bundle.manifest
@@ -57,7 +66,7 @@ def make_rollout(
         is_prepared_alike = manifest.preprocess == active.manifest.preprocess
         return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
 
-    newer = NewerVersions(config.bundle_root(name))
+    newer = NewerVersions(config.bundle_root(name), lambda: find_trust(config_of_now(), name))
     return VersionRollout(
         name,
         plan,

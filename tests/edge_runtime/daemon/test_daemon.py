@@ -16,6 +16,7 @@ from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, LOOK_EVERY_S, ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.deployment import versions
 from edge_runtime.deployment.versions import Skipped
 from edge_runtime.errors import (
@@ -153,6 +154,7 @@ class DaemonBench:
             configure_log=lambda config: None,
             emit=self.emit,
             keep_config=self.kept.append,
+            trust=TrustWatch(self.running, self.crashes, self.run_in_background),
             run_in_background=self.run_in_background,
         )
         self.daemon = Daemon(
@@ -338,7 +340,7 @@ def test_a_model_is_opened_again_when_its_newer_version_has_become_whole(bench, 
     looks, whole = [], set()
     monkeypatch.setattr(
         "edge_runtime.deployment.versions.is_mended",
-        lambda one, used: looks.append((one, used)) or bool(whole),
+        lambda one, used, trust: looks.append((one, used)) or bool(whole),
     )
     parts = bench.running.models["parts"]
     parts.skipped, parts.bundle.manifest = SKIPPED, SimpleNamespace(version=1)
@@ -400,7 +402,7 @@ def mended(bench, monkeypatch, tmp_path):
     parts = bench.running.models["parts"]
     parts.skipped = Skipped(tmp_path / "parts", "half copied", (("2", -1, 0),))
     parts.bundle.manifest = SimpleNamespace(version=1)
-    seen = lambda one, used: versions.take_fingerprint(one.root) != one.seen  # noqa: E731 - as is_mended begins
+    seen = lambda one, used, trust: versions.take_fingerprint(one.root) != one.seen  # noqa: E731 - as is_mended begins
     monkeypatch.setattr("edge_runtime.deployment.versions.is_mended", seen)
     return bench
 

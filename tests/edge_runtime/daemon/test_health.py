@@ -120,6 +120,12 @@ def test_a_rejecting_stream_says_what_is_wrong() -> None:
     assert "5" in reason
 
 
+def test_a_version_that_the_next_start_does_not_open_is_a_note() -> None:
+    verdict = assess(distrusted={"parts": "parts/1 is unsigned"})
+    assert verdict.ready
+    assert verdict.reasons == ("trust parts: parts/1 is unsigned",)
+
+
 def test_a_model_that_is_not_watched_or_not_corrected_is_a_note() -> None:
     verdict = assess(calibration={"parts": "no baseline"})
     assert verdict.ready

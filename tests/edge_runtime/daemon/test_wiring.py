@@ -104,7 +104,9 @@ def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
         "edge_runtime.daemon.wiring.models.open_bundle", lambda config, name, *, should_stop: opened
     )
     with pytest.raises(StateError, match=r"models\.m"):
-        open_model(config, "m", bool, delivery=None, crashes=Crashes(), hand_over=list)
+        open_model(
+            config, "m", bool, delivery=None, crashes=Crashes(), hand_over=list, in_force=lambda: config
+        )
     assert engine.is_closed
 
 

@@ -7,14 +7,25 @@ import zipfile
 
 import pytest
 
+from edge_runtime.bundles.signing.ec_keys import load_public_key
+from edge_runtime.bundles.signing.trust import Trust, load_trust
 from edge_runtime.config import Config, strict_yaml
+from edge_runtime.config.trust import TrustConfig
 from edge_runtime.deployment import open_bundle as opening
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
-from edge_runtime.deployment.versions import MOST_TRIED, Skipped, is_mended, list_candidates, take_fingerprint
+from edge_runtime.deployment.versions import (
+    MOST_TRIED,
+    NewerVersions,
+    Skipped,
+    is_mended,
+    list_candidates,
+    take_fingerprint,
+)
 from edge_runtime.errors import BundleError, EngineMismatch, EngineMissing
 from tests.support.bundle_builds import build, edit, replace_file
 from tests.support.bundle_models import small_model
+from tests.support.signed_bundles import Publisher
 
 pytestmark = pytest.mark.integration
 
@@ -252,3 +263,49 @@ def test_a_parser_that_fails_unexpectedly_costs_one_version(box, monkeypatch, er
     with pytest.raises(BundleError) as caught:
         open_bundle(config_of(box, version=2), "m")
     assert caught.value.exit_code == 65
+
+
+def changed(bundle):
+    """Its manifest would be parsed if it could: what it says shows in the refusal."""
+    (bundle / "bundle.yaml").write_text("name: [never parsed")
+
+
+def test_nothing_of_an_unsigned_version_is_parsed_where_signatures_are_required(box, whole, tmp_path):
+    publisher = Publisher(tmp_path / "keys")
+    trust = Trust((load_public_key(publisher.public),), require_signed=True)
+    newer = NewerVersions(box / "bundles" / "small", lambda: trust)
+    changed(version(box, 2))
+    assert newer.find_newest(1, ()) is None
+    assert "unsigned" in newer.problem
+    assert "2" in newer.problem
+    shutil.rmtree(version(box, 2))
+    shutil.copytree(version(whole, 2), version(box, 2))
+    publisher.sign(version(box, 2))
+    assert newer.find_newest(1, ()) == 2
+    assert newer.problem is None
+
+
+def test_a_look_follows_an_edit_of_the_trust_and_opens_nothing_without_one(box, tmp_path):
+    trust = [Trust()]
+    newer = NewerVersions(
+        box / "bundles" / "small",
+        lambda: load_trust(trust[0]) if isinstance(trust[0], TrustConfig) else trust[0],
+    )
+    assert newer.find_newest(1, ()) == 2
+    trust[0] = Trust(min_version={"small": 3})
+    assert newer.find_newest(1, ()) is None
+    assert "min_version" in newer.problem
+    trust[0] = Trust()
+    assert newer.find_newest(1, ()) == 2
+    trust[0] = TrustConfig(keys=(str(tmp_path / "gone.pub"),))
+    assert newer.find_newest(1, ()) is None
+    assert "gone.pub" in newer.problem
+
+
+def test_a_skipped_version_counts_as_mended_only_when_it_is_trusted(box, whole):
+    empty(version(box, 2))
+    skipped = open_latest(box).skipped
+    shutil.rmtree(version(box, 2))
+    shutil.copytree(version(whole, 2), version(box, 2))
+    assert not is_mended(skipped, 1, Trust(require_signed=True))
+    assert is_mended(skipped, 1, Trust())

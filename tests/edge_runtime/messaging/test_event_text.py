@@ -57,7 +57,8 @@ def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     assert all(describe(fact))
     is_over = isinstance(fact, HealthChanged) and fact.state == "well"
     is_refused = isinstance(fact, RolloutMoved) and (fact.stage == "refused" or fact.paused is not None)
-    assert is_trouble(fact) == (is_refused or (isinstance(fact, TROUBLE) and not is_over))
+    warns = isinstance(fact, ConfigApplied) and fact.warnings != ()
+    assert is_trouble(fact) == (is_refused or warns or (isinstance(fact, TROUBLE) and not is_over))
 
 
 @pytest.mark.parametrize("is_lasting", [False, True])

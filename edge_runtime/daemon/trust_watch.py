@@ -1,0 +1,61 @@
+"""Which models answer although the trust of the configuration refuses them since an edit.
+
+A model that runs goes on until the next start. That start does not open it, so a person must know before.
+"""
+
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from typing import Any
+
+from edge_runtime.config import Changes, Config
+from edge_runtime.daemon.running import Running
+from edge_runtime.deployment.bundle_trust import find_distrust
+from edge_runtime.system.supervised_thread import Crashes
+
+LOOK_EVERY_S = 5.0
+"""A bundle may be signed where it lies, and is trusted then."""
+
+
+class TrustWatch:
+    """Asks the disk in the background; what it found is in ``Running.distrusted``, which the main thread writes."""
+
+    def __init__(
+        self,
+        running: Running,
+        crashes: Crashes,
+        run_in_background: Callable[[Callable[[], Any]], Future[Any]],
+    ) -> None:
+        self._running, self._crashes, self._run_in_background = running, crashes, run_in_background
+        self._look: Future[dict[str, str]] | None = None
+        self._looked_at_s = float("-inf")
+
+    def find_after(self, plan: Changes, new: Config) -> dict[str, str]:
+        """The models that an edit leaves as they are and that it trusts no longer, and why. From any thread."""
+        if not any(path.partition(".")[0] == "trust" for path in plan):
+            return {name: why for name, why in self._running.distrusted.items() if name not in plan.models}
+        return self._find(new, new.models.keys() - plan.models)
+
+    def look_again(self, now_s: float) -> None:
+        """While there is one: whether it is trusted by now. Returns at once."""
+        running = self._running
+        if self._look is not None and self._look.done():
+            done, self._look = self._look, None
+            with self._crashes.contain("trust-of-bundles", log_once=True):
+                found = done.result()
+                running.distrusted = {name: why for name, why in running.distrusted.items() if name in found}
+        elif self._look is None and running.distrusted and now_s - self._looked_at_s >= LOOK_EVERY_S:
+            self._looked_at_s = now_s
+            config, names = running.config, tuple(running.distrusted)
+            self._look = self._run_in_background(lambda: self._find(config, names))
+
+    def _find(self, config: Config, names: Collection[str]) -> dict[str, str]:
+        found = dict[str, str]()
+        for name, runtime in dict(self._running.models).items():
+            if name not in names:
+                continue
+            reason = find_distrust(config, name, runtime.bundle.path)
+            if reason is not None:
+                found[name] = (
+                    f"{runtime.bundle.id} answers until the next start, which does not open it: {reason}"
+                )
+        return found

@@ -1,0 +1,29 @@
+"""The configured trust of a model's bundle: before it is opened, and after an edit of the trust."""
+
+from pathlib import Path
+
+from edge_runtime.bundles.signing.trust import Trust, load_trust
+from edge_runtime.bundles.verify import check_trust
+from edge_runtime.config import Config
+from edge_runtime.errors import EdgeRuntimeError
+
+
+def find_trust(config: Config, name: str) -> Trust | None:
+    """The trust that a model's bundle must satisfy; None for one that was installed with the code.
+
+    Raises:
+        KeyUnusable: a key file cannot be used.
+        ExtraMissing: there are keys, and the library that reads them is not installed.
+    """
+    return None if config.models[name].bundle.startswith("demo:") else load_trust(config.trust)
+
+
+def find_distrust(config: Config, name: str, path: Path) -> str | None:
+    """Why a model's bundle in ``path`` would not be opened by this trust; None: it would. Two small files are read."""
+    try:
+        trust = find_trust(config, name)
+        if trust is not None:
+            check_trust(path, trust)
+    except EdgeRuntimeError as err:
+        return err.reason_text
+    return None
