@@ -39,7 +39,13 @@ from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.model_state import ModelState, model_folder
 from edge_runtime.deployment.start_record import StartRecord
-from edge_runtime.deployment.versions import Skipped, find_bundle, list_candidates, take_fingerprint
+from edge_runtime.deployment.versions import (
+    Skipped,
+    find_bundle,
+    list_candidates,
+    read_versions,
+    take_fingerprint,
+)
 from edge_runtime.errors import (
     BundleError,
     ConfigError,
@@ -81,6 +87,8 @@ class OpenedModel:
     """Of the process that opened it first; None where that found nothing out."""
     skipped: Skipped | None = None
     """Newer versions that could not be used; None when this is the one that was asked for."""
+    held_back: str | None = None
+    """Why a newer version is not used that a rollout, which is off now, did not finish or refused; None: none is."""
 
 
 @contextmanager
@@ -116,12 +124,15 @@ def open_bundle(
     with name_model_in_errors(config, name):
         root, wanted = config.bundle_root(name), config.models[name].version
         model_state = ModelState(model_folder(config.state_dir, name))
+        last_run = model_state.read_last_version()
         starts = StartRecord(
-            model_state.versions_path, is_kept=has_rollout(config, name), may_write=may_write
+            model_state.versions_path,
+            is_kept=has_rollout(config, name),
+            may_write=may_write,
+            last_run=last_run,
         )
         seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
         without_engine, trust = dict[ModelFormat, EngineError](), find_trust(config, name)
-        last_run = model_state.read_last_version()
         for path in list_candidates(root, wanted, last_run, first=starts.first, never=starts.never):
             try:
                 bundle = load_bundle(path, trust)
@@ -138,6 +149,8 @@ def open_bundle(
             except (BundleError, EngineError) as err:
                 refused.append(err)
                 continue
+            if wanted == "latest":
+                opened = _note_held_back(opened, starts.explain(bundle.manifest.version, read_versions(root)))
             return _note_skipped(opened, Skipped(root, refused[0].reason_text, seen)) if refused else opened
         raise next(iter(without_engine.values()), refused[0])
 
@@ -159,6 +172,14 @@ def has_rollout(config: Config, name: str) -> bool:
     """Whether newer versions of a model are tried before they answer."""
     model = config.models[name]
     return model.rollout is not None and model.version == "latest"
+
+
+def _note_held_back(opened: OpenedModel, reason: str | None) -> OpenedModel:
+    return (
+        opened
+        if reason is None
+        else replace(opened, notes=(f"version: {reason}", *opened.notes), held_back=reason)
+    )
 
 
 def _note_skipped(opened: OpenedModel, skipped: Skipped) -> OpenedModel:

@@ -74,6 +74,10 @@ class TrialRun:
             case Stage.WATCHED:
                 self._trial.takes = take_all
 
+    def knows_active(self, plan: RolloutConfig) -> bool:
+        """Whether the active version has answered as many frames beside it as the watch is judged by."""
+        return self.summaries().active.frames >= length_of(plan, Stage.WATCHED).frames
+
     def judge(self, stage: Stage, plan: RolloutConfig, waited_s: float) -> RolloutVerdict:
         """What the figures say now, ``waited_s`` after the stage began."""
         both = self.figures.summaries()

@@ -21,7 +21,7 @@ from edge_runtime.deployment.reports import FOLDERS, forget_thumbnails
 from edge_runtime.deployment.rollout import IllegalStep
 from edge_runtime.deployment.rollout_history import RolloutHistory
 from edge_runtime.deployment.rollout_policy.comparison import Comparison, compare
-from edge_runtime.deployment.rollout_policy.plan import Stage
+from edge_runtime.deployment.rollout_policy.plan import Stage, length_of
 from edge_runtime.deployment.rollout_policy.stages import (
     Command,
     Trial,
@@ -30,7 +30,7 @@ from edge_runtime.deployment.rollout_policy.stages import (
     after_restart,
     after_verdict,
 )
-from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
+from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict, VerdictKind
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.trial_figures import BothArms
 from edge_runtime.deployment.trial_record import TrialRecord
@@ -243,7 +243,12 @@ class VersionRollout:
             self._open(version)
         with self._lock:
             trial, run = self._trial, self._run_of_trial
-            if self._is_over or trial is None or run is None or trial.stage not in _MEASURED:
+            if self._is_over or trial is None or run is None:
+                return
+            if trial.stage is Stage.STAGED:
+                self._leave_staged(trial)
+                return
+            if trial.stage not in _MEASURED:
                 return
             now_s = self._ports.clock()
             self._verdict = run.judge(trial.stage, self._plan, now_s - trial.since_s)
@@ -327,8 +332,27 @@ class VersionRollout:
             if candidate is not None:
                 candidate.disagreements.set_pictures(are_kept=self._keeps_pictures)
                 self._run_of_trial = TrialRun(self._model, candidate, self._pipeline, self._crashes)
-            after = after_opening(self._trial, self._plan, self._ports.clock(), problem)
-            self._go_on(after, problem or "opened and self-tested")
+            self._leave_staged(self._trial, problem)
+
+    def _leave_staged(self, trial: Trial, problem: str | None = None) -> None:
+        """Go on with an opened version, or refuse it.
+
+        Where no stage before the watch compares, the active version answers alone until it can be compared with.
+        """
+        run, now_s = self._run_of_trial, self._ports.clock()
+        after = after_opening(trial, self._plan, now_s, problem)
+        is_in_time = now_s - trial.since_s < self._plan.canary.longest_s
+        if (
+            after.stage is Stage.WATCHED
+            and run is not None
+            and is_in_time
+            and not run.knows_active(self._plan)
+        ):
+            seen, wanted = run.summaries().active.frames, length_of(self._plan, Stage.WATCHED).frames
+            text = f"opened; {seen} of {wanted} frames of the active version, to compare with"
+            self._verdict = RolloutVerdict(VerdictKind.RUNNING, (), text)
+            return
+        self._go_on(after, problem or "opened and self-tested")
 
     # ---- steps, with the lock held --------------------------------------------------------------------------
 

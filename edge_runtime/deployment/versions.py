@@ -94,6 +94,14 @@ def list_versions(root: Path) -> dict[int, Path]:
     return {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
 
 
+def read_versions(root: Path) -> frozenset[int]:
+    """The numbers of the versions that are there; none where the disk does not let us look."""
+    try:
+        return frozenset(list_versions(root))
+    except OSError:
+        return frozenset()
+
+
 def take_fingerprint(root: Path) -> Fingerprint:
     """The state of all versions, for comparison; of what cannot be read, nothing."""
     return tuple(sorted(_look(root)))

@@ -35,7 +35,7 @@ def describe(fact: Fact) -> list[str]:
         case events.ConfigRefused():
             return ["configuration edit refused, the last good one stays", *fact.problems]
         case events.VersionSkipped():
-            return [f"the newest version of the bundle cannot be used, {fact.bundle} answers", fact.problem]
+            return [f"the newest version of the bundle is not used, {fact.bundle} answers", fact.problem]
         case events.StateDamaged():
             return [f"a file of the state cannot be used: {fact.lost}", f"{fact.file}: {fact.problem}"]
         case events.VersionMended():

@@ -126,13 +126,13 @@ class ConfigRefused:
 
 @dataclass(frozen=True, slots=True)
 class VersionSkipped:
-    """The newest version of a bundle cannot be used, and another one answers."""
+    """The newest version of a bundle is not used, and another one answers."""
 
     kind: ClassVar = "bundle"
     bundle: str
     """Name and version of the one that answers."""
     problem: str
-    """Why the newest one is refused."""
+    """Why the newest one is not used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,9 +100,9 @@ def open_model(
         )
         on_error.pop_all()
         model_state.note_last_version(bundle.manifest.version)
-        if opened.skipped is not None:
-            fact = VersionSkipped(bundle.id, opened.skipped.reason)
-            delivery.add_event(Event(time.time(), fact, name))
+        skipped = opened.held_back if opened.skipped is None else opened.skipped.reason
+        if skipped is not None:
+            delivery.add_event(Event(time.time(), VersionSkipped(bundle.id, skipped), name))
         versions = None
         if has_rollout(config, name):
             versions = make_rollout(

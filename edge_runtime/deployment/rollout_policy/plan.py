@@ -82,9 +82,11 @@ def times_of(config: RolloutConfig, fps: float | None, canary_fps: float | None 
         _duration_of(config.shadow.frames, fps),
         _duration_of(config.canary.frames, canary_fps),
     )
-    promotes_after_s = None if shadow_s is None or canary_s is None else shadow_s + canary_s
     watched = length_of(config, Stage.WATCHED)
     watched_s = _duration_of(watched.frames, fps)
+    if not config.shadow.frames and not config.canary.frames:
+        shadow_s = watched_s  # of the active version, to compare with
+    promotes_after_s = None if shadow_s is None or canary_s is None else shadow_s + canary_s
     worst_s = watched.longest_s if watched_s is None else min(watched_s, watched.longest_s)
     if config.canary.frames:
         longest_s = config.canary.longest_s
@@ -100,7 +102,7 @@ def _duration_of(frames: int, fps: float | None) -> float | None:
 
 def _words(config: RolloutConfig, promotes_after_s: float | None, worst_s: float) -> str:
     if promotes_after_s is None:
-        frames = config.shadow.frames + config.canary.frames
+        frames = config.shadow.frames + config.canary.frames or length_of(config, Stage.WATCHED).frames
         promotes = f"is promoted after {frames} frames at the earliest"
     else:
         promotes = f"is promoted after {_in_words(promotes_after_s)} at the earliest"

@@ -4,7 +4,8 @@
 STAGED ──opened──> SHADOW ──pass──> CANARY ──pass──> WATCHED ──pass──> ACTIVE
    any of the first four ──fail, abort──> REFUSED
 ```
-- A stage with 0 frames is left out.
+- A stage with 0 frames is left out. Where neither SHADOW nor CANARY has any, the caller keeps it STAGED until it knows
+  what the active version answers, or the watch would have nothing to compare with.
 - INCONCLUSIVE pauses with its reason: a person decides, nothing is promoted. A paused trial stays measured and can
   still fail; nothing but a command takes it further.
 - With ``promote: ask`` a candidate that passed pauses before WATCHED. Where no stage is left for that it runs in

@@ -144,7 +144,10 @@ def judge(
         return RolloutVerdict(VerdictKind.INCONCLUSIVE, findings, "every metric is in dry_run: none decides")
     waiting = [finding for finding in deciding if finding.kind is not VerdictKind.PASS]
     if waiting:
-        return RolloutVerdict(undecided, findings, _texts(waiting))
+        text = _texts(waiting)
+        if active.frames < length.frames:
+            text += f"; the version it is compared with has {active.frames} of {length.frames} frames"
+        return RolloutVerdict(undecided, findings, text)
     if not waited_s >= length.least_s:
         text = f"good so far; {waited_s:.0f} of {length.least_s:.0f} s"
         return RolloutVerdict(VerdictKind.RUNNING, findings, text)

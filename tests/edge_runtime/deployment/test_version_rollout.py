@@ -9,6 +9,7 @@ import yaml
 from edge_runtime.datatypes import Generation, Label
 from edge_runtime.deployment import kept_pointers, version_pointers
 from edge_runtime.deployment.reports import Reports
+from edge_runtime.deployment.rollout_policy.plan import LEAST_FRAMES
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.deployment.shadow import Shadowed
 from edge_runtime.deployment.trial_run import TrialRun
@@ -56,6 +57,57 @@ def test_a_good_version_goes_through_all_stages_and_is_handed_over(bench):
         ("watched", "active"),
     ]  # fmt: skip
     bench.rollout.stop(1.0)
+    assert bench.engines[2].is_closed
+
+
+NO_STAGE = {"shadow": {"frames": 0}, "canary": {"frames": 0}}
+
+
+def test_without_a_stage_before_the_watch_the_active_version_is_measured_first(tmp_path):
+    bench = RolloutBench(tmp_path, **NO_STAGE)
+    bench.begin()
+    bench.play(LEAST_FRAMES - 1)
+    bench.tick()
+    assert bench.stage == "staged"
+    assert f"{LEAST_FRAMES - 1} of {LEAST_FRAMES}" in bench.rollout.status().verdict
+    bench.play(1)
+    bench.tick()
+    assert bench.stage == "watched"
+    assert {one.generation for one in bench.results} == {"parts/1"}
+    bench.play(LEAST_FRAMES)
+    bench.tick(later_s=61.0)
+    assert bench.stage == "active"
+    findings = bench.facts[-1].findings
+    assert {"latency", "confidence", "answers"} <= set(findings)
+    assert {one["verdict"] for one in findings.values()} == {"pass"}
+
+
+def test_without_a_stage_before_the_watch_a_collapse_is_refused_all_the_same(tmp_path):
+    bench = RolloutBench(tmp_path, **NO_STAGE)
+    bench.begin(engine=FakeEngine(answer=one_answer))
+    bench.play_until(None)
+    assert bench.facts[-1].findings["answers"]["verdict"] == "fail"
+
+
+def test_a_box_without_frames_goes_on_after_a_time_and_asks_at_the_end_of_the_watch(tmp_path):
+    bench = RolloutBench(tmp_path, **{**NO_STAGE, "canary": {"frames": 0, "longest_s": 100.0}})
+    bench.begin()
+    bench.tick(later_s=99.0)
+    assert bench.stage == "staged"
+    bench.tick(later_s=2.0)
+    assert bench.stage == "watched"
+    bench.play(LEAST_FRAMES)
+    bench.tick(later_s=200.0)
+    assert bench.stage == "watched"
+    assert f"0 of {LEAST_FRAMES}" in bench.rollout.status().paused
+
+
+def test_what_waits_for_frames_of_the_active_version_can_be_taken_out(tmp_path):
+    bench = RolloutBench(tmp_path, **NO_STAGE)
+    bench.begin()
+    bench.play(3)
+    bench.rollout.command(Command.ABORT)
+    assert set(bench.pointers.refused) == {2}
     assert bench.engines[2].is_closed
 
 

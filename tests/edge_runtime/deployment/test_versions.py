@@ -14,6 +14,7 @@ from edge_runtime.config.trust import TrustConfig
 from edge_runtime.deployment import open_bundle as opening
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
+from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.deployment.versions import (
     MOST_TRIED,
     NewerVersions,
@@ -309,3 +310,15 @@ def test_a_skipped_version_counts_as_mended_only_when_it_is_trusted(box, whole):
     shutil.copytree(version(whole, 2), version(box, 2))
     assert not is_mended(skipped, 1, Trust(require_signed=True))
     assert is_mended(skipped, 1, Trust())
+
+
+def test_a_rollout_that_is_turned_off_on_its_way_leaves_the_active_version_and_says_so(box):
+    model_state = ModelState.open(box / "state", "m")
+    model_state.note_last_version(1)
+    VersionPointers(active=1, candidate=2).save(model_state.versions_path)
+    opened = open_latest(box)
+    assert opened.bundle.id == "small/1"
+    assert "2" in opened.held_back
+    assert opened.held_back in opened.notes[0]
+    chosen = open_bundle(config_of(box, version=2), "m")
+    assert (chosen.bundle.id, chosen.held_back) == ("small/2", None)

@@ -59,8 +59,12 @@ def test_without_a_frame_rate_it_counts_frames():
     assert "400" in times.text
 
 
-def test_no_stage_promotes_at_once():
-    assert times_of(plan(shadow={"frames": 0}, canary={"frames": 0}), fps=None).promotes_after_s == 0.0
+def test_without_a_stage_the_frames_of_the_active_version_take_their_time():
+    config = plan(shadow={"frames": 0}, canary={"frames": 0})
+    assert times_of(config, fps=10.0).promotes_after_s == LEAST_FRAMES / 10
+    times = times_of(config, fps=None)
+    assert times.promotes_after_s is None
+    assert str(LEAST_FRAMES) in times.text
 
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan")])

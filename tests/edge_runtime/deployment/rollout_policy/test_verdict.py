@@ -146,6 +146,7 @@ def test_too_few_frames_of_the_active_version_wait_and_then_ask():
     assert judged(active=few).kind is RUNNING
     late = judged(active=few, waited_s=TOO_LATE)
     assert late.kind is INCONCLUSIVE
+    assert "20 of 200" in late.text
     assert {name for name, kind in kinds(late).items() if kind is INCONCLUSIVE} == {
         "latency",
         "confidence",
