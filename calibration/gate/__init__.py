@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.gate import classification, detection
+from calibration.gate import classification, detection, scores
 from calibration.gate.detection import DetectionGateSettings
 from calibration.gate.evidence import Evidence, are_finite
 from calibration.outputs.detections import Detections
@@ -23,7 +23,7 @@ def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
         assert isinstance(healthy, Detections)
         return detection.soft_f1(simulated, healthy)
     assert not isinstance(healthy, Detections)
-    return float(classification.fidelity(simulated, healthy).mean())
+    return float(scores.fidelity(simulated, healthy).mean())
 
 
 def choose(

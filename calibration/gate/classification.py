@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from calibration.gate import reasons
 from calibration.gate.bar import Bar, Scores
 from calibration.gate.evidence import Evidence, judgeable, refusal_reason
-
-Probabilities = NDArray[np.float64]
-
-LEAST_PROBABILITY = 1e-3
-"""A wrong answer costs at most log(1000) on one frame: one lost frame must not outvote twenty better ones."""
+from calibration.gate.scores import (
+    Probabilities,
+    effective_classes,
+    expected_classes,
+    live_scores,
+    sample_scores,
+)
 
 FEW_CLASS_GROWTH = 1.5
 """Answers that a drift has collapsed must spread over this many times more classes to count as put right."""
@@ -154,64 +156,6 @@ def choose(
     return _by_live_frames(unpatched, usable, settings, notes)
 
 
-def nuclear_norm(probabilities: Probabilities) -> float:
-    """Confident and diverse is high: sum of the singular values of (n,k), scaled to 0..1 (arXiv 2510.02956)."""
-    n, k = probabilities.shape
-    # Singular values from the small Gram matrix: 1 ms instead of 80 ms for 32 frames of 1,000 classes.
-    gram = probabilities @ probabilities.T if n <= k else probabilities.T @ probabilities
-    values = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
-    return float(values.sum() / np.sqrt(n * min(n, k)))
-
-
-def effective_classes(probabilities: Probabilities) -> float:
-    """How many classes the predictions are spread over: exp of the entropy of the predicted classes."""
-    shares = np.bincount(probabilities.argmax(axis=1)) / len(probabilities)
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def expected_classes(healthy: Probabilities, count: int) -> float:
-    """Effective classes that about ``count`` of the healthy frames show: few frames cannot show many classes."""
-    groups = -(-len(healthy) // max(1, count))
-    shuffled = healthy[np.random.default_rng(0).permutation(len(healthy))]  # neighbours in time look alike
-    return float(np.mean([effective_classes(shuffled[first::groups]) for first in range(groups)]))
-
-
-def fidelity(simulated: Probabilities, healthy: Probabilities) -> NDArray[np.float64]:
-    """(m,) agreement of each simulated frame's answer (m,k) with the healthy one, as minus the cross-entropy."""
-    return np.asarray((healthy * np.log(simulated + LEAST_PROBABILITY)).sum(axis=1), np.float64)
-
-
-def _live_scores(evidence: Evidence[Probabilities]) -> Scores:
-    live = evidence.live
-    return {"nuclear_norm": nuclear_norm(live), "classes": effective_classes(live)}
-
-
-def _sample_scores(
-    unpatched: Evidence[Probabilities],
-    candidates: Sequence[Evidence[Probabilities]],
-    healthy: Probabilities,
-    settings: GateSettings,
-) -> dict[str, Scores]:
-    assert unpatched.simulated is not None
-    before, answers = fidelity(unpatched.simulated, healthy), healthy.argmax(axis=1)
-    norm = max(nuclear_norm(unpatched.live), LEAST_PROBABILITY)
-    scores: dict[str, Scores] = {}
-    for one in (unpatched, *candidates):
-        assert one.simulated is not None
-        gain, live = fidelity(one.simulated, healthy) - before, _live_scores(one)
-        growth = np.log(max(live["nuclear_norm"], LEAST_PROBABILITY) / norm)
-        scores[one.name] = live | {
-            "agreement": float((one.simulated.argmax(axis=1) == answers).mean()),
-            "fidelity": float(before.mean() + gain.mean()),
-            "gain": float(gain.mean()),
-            "gain_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
-            "growth": float(growth),
-            "evidence": float(growth + settings.fidelity_weight * gain.mean()),
-        }
-    return scores
-
-
 def _by_samples(
     unpatched: Evidence[Probabilities],
     candidates: Sequence[Evidence[Probabilities]],
@@ -220,7 +164,7 @@ def _by_samples(
     notes: list[str],
     tried: int | None,
 ) -> Choice:
-    scores = _sample_scores(unpatched, candidates, healthy, settings)
+    scores = sample_scores(unpatched, candidates, healthy, settings.fidelity_weight)
     shown = _shown_classes(scores, unpatched.name, settings)
     blind = _why_blind(shown, healthy, settings)
     if blind is not None:
@@ -302,7 +246,7 @@ def _by_live_frames(
     settings: GateSettings,
     notes: list[str],
 ) -> Choice:
-    scores = {one.name: _live_scores(one) for one in (unpatched, *candidates)}
+    scores = {one.name: live_scores(one) for one in (unpatched, *candidates)}
     conservative = [one for one in candidates if one.is_conservative]
     best = max(conservative, key=lambda one: scores[one.name]["nuclear_norm"], default=unpatched)
     before, after = (scores[one.name]["nuclear_norm"] for one in (unpatched, best))
@@ -336,7 +280,7 @@ def _by_labels(
     for one in (unpatched, *candidates):
         after = one.live.argmax(axis=1) == labels
         gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-        scores[one.name] = _live_scores(one) | {
+        scores[one.name] = live_scores(one) | {
             "accuracy": float(after.mean()),
             "confidence": float(one.live[np.arange(count), labels].mean()),
             "p_value": _mcnemar(gained, lost),

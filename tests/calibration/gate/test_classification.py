@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from calibration.gate import classification, reasons
+from calibration.gate import classification, reasons, scores
 from calibration.gate.classification import GateSettings
 from calibration.gate.evidence import Evidence
 
@@ -274,8 +274,8 @@ def test_answers_that_do_not_fit_together_are_refused():
 def test_nuclear_norm_is_highest_for_confident_and_diverse_answers():
     sure_and_diverse, unsure = np.eye(10), np.full((10, 10), 0.1)
     one_class = np.eye(10)[np.zeros(10, int)]
-    assert classification.nuclear_norm(sure_and_diverse) == pytest.approx(1.0)
-    assert classification.nuclear_norm(unsure) < classification.nuclear_norm(one_class) < 0.4
+    assert scores.nuclear_norm(sure_and_diverse) == pytest.approx(1.0)
+    assert scores.nuclear_norm(unsure) < scores.nuclear_norm(one_class) < 0.4
 
 
 def test_settings_move_the_bar():
@@ -328,10 +328,10 @@ def test_labels_that_fit_no_answer_at_all_are_not_outvoted_by_the_witness():
 
 def test_few_live_frames_are_compared_with_as_many_healthy_ones():
     many = np.tile(np.eye(24) * 0.9 + 0.1 / 24, (2, 1))
-    assert classification.effective_classes(many) == pytest.approx(24)
-    assert classification.expected_classes(many, 48) == pytest.approx(24)
-    assert 9 <= classification.expected_classes(many, 12) <= 12
-    assert 7 <= classification.expected_classes(many, 11) <= 11
+    assert scores.effective_classes(many) == pytest.approx(24)
+    assert scores.expected_classes(many, 48) == pytest.approx(24)
+    assert 9 <= scores.expected_classes(many, 12) <= 12
+    assert 7 <= scores.expected_classes(many, 11) <= 11
 
 
 @pytest.mark.parametrize(
