@@ -23,6 +23,8 @@ from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_byte
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
 
 CHUNK_BYTES = 8 * 1024 * 1024
+MOST_LOSSES = 5
+"""So often a registry may forget bytes of one blob that it had taken, as one that is restarted does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,10 @@ def push_blob(
 
     Raises:
         RegistryLost: the registry is away for longer than the patience.
-        RegistryRefused: it does not take it.
+        RegistryRefused: it does not take it, or forgets again and again what it had taken.
     """
     upload: str | None = None
-    at = sent = 0
+    at = sent = losses = 0
     while True:
         try:
             if upload is None and registry.has_blob(digest):
@@ -120,7 +122,17 @@ def push_blob(
                 return sent
         except RegistryLost as lost:
             patience.wait(lost)
+            taken = at
             upload, at = _find_again(registry, upload, at, patience)
+            losses += at < taken
+            if losses > MOST_LOSSES:  # each try sends bytes, which would look like progress for ever
+                raise _forgets(lost, digest, size) from lost
+
+
+def _forgets(lost: RegistryLost, digest: str, size: int) -> RegistryRefused:
+    found = f"it lost bytes that it had taken {MOST_LOSSES + 1} times, of {digest} ({size} bytes)"
+    fix = "check its storage and its log; several copies behind one address must share their uploads"
+    return RegistryRefused(lost.registry, f"{found}; {fix}")
 
 
 def _find_again(

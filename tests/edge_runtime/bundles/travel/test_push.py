@@ -5,7 +5,7 @@ import pytest
 from edge_runtime.bundles.travel import push
 from edge_runtime.bundles.travel.files import list_files
 from edge_runtime.bundles.travel.model_pack import pack_manifest
-from edge_runtime.bundles.travel.push import push_bundle
+from edge_runtime.bundles.travel.push import MOST_LOSSES, push_bundle
 from edge_runtime.bundles.travel.reference import parse_reference
 from edge_runtime.bundles.travel.registry import Patience
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
@@ -64,6 +64,42 @@ def test_an_upload_that_is_gone_begins_anew(bundle):
     registry.find_upload = lambda upload: None
     run(bundle, registry)
     assert list(registry.manifests)
+
+
+class Forgetful(FakeRegistry):
+    """Takes one chunk of each upload, then is away; ``keeps`` bytes of an upload are known afterwards."""
+
+    def __init__(self, keeps):
+        super().__init__()
+        self.keeps, self.chunks = keeps, 0
+
+    def send_chunk(self, upload, start, data):
+        self.chunks += 1
+        if start:
+            raise RegistryLost("fake", "away")
+        return super().send_chunk(upload, start, data)
+
+    def find_upload(self, upload):
+        if self.keeps is None:
+            return None
+        del self.uploads[upload][self.keeps :]
+        return upload, self.keeps
+
+
+@pytest.mark.parametrize("keeps", [None, 0, CHUNK // 2])
+def test_a_registry_that_forgets_what_it_took_ends_the_push_with_a_reason(bundle, keeps):
+    registry = Forgetful(keeps)
+    with pytest.raises(RegistryRefused, match="lost bytes"):
+        run(bundle, registry)
+    assert registry.chunks <= 3 * (MOST_LOSSES + 1)
+    assert not registry.manifests
+
+
+def test_a_registry_that_forgets_a_few_times_gets_it_all(bundle):
+    registry, whole = FakeRegistry(), FakeRegistry()
+    registry.lose_next = ["after_chunk"] * MOST_LOSSES
+    registry.find_upload = lambda upload: None
+    assert run(bundle, registry).digest == run(bundle, whole).digest
 
 
 @pytest.mark.parametrize("method", METHODS)
