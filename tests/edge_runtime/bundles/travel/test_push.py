@@ -67,7 +67,7 @@ def test_an_upload_that_is_gone_begins_anew(bundle):
 
 
 class Forgetful(FakeRegistry):
-    """Takes one chunk of each upload, then is away; ``keeps`` bytes of an upload are known afterwards."""
+    """Takes one chunk, then is away and has forgotten it; ``keeps`` bytes of an upload are known afterwards."""
 
     def __init__(self, keeps):
         super().__init__()
@@ -75,7 +75,7 @@ class Forgetful(FakeRegistry):
 
     def send_chunk(self, upload, start, data):
         self.chunks += 1
-        if start:
+        if start > (self.keeps or 0):
             raise RegistryLost("fake", "away")
         return super().send_chunk(upload, start, data)
 
