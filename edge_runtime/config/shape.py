@@ -180,6 +180,11 @@ class RecalibrationConfig(Section):
     """Recalibrations in 24 h that begin without a command."""
     timeout_s: Seconds = 1800.0
     """A recalibration that takes longer is killed, seconds."""
+    shadow_frames: int = Field(default=0, ge=0, le=1_000_000, examples=[200])
+    """Live frames that an accepted patch answers in the shadow before it becomes active, held to the limits of
+    models.NAME.rollout or their defaults; 0: it becomes active at once."""
+    shadow_longest_s: Seconds = 600.0
+    """Without a clear verdict after this time in the shadow the patch waits for the command approve-patch, seconds."""
     distillation: Literal["full", "short", "off"] = "full"
     """How patches are distilled from healthy samples, in addition to those by moments. full: 18 steps; short: 9 steps,
     less time and less gain; off: none."""

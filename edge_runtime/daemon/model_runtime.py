@@ -127,12 +127,12 @@ class ModelRuntime:
     def reconfigure(self, config: Config) -> None:
         """Values that count from now on; setting one that did not change does nothing."""
         self.pipeline.set_policy(make_batch_policy(config, self.name))
+        plan = config.models[self.name].rollout
         if self.controller is not None:
-            self.controller.reconfigure(config.recalibration, config.drift)
+            self.controller.reconfigure(config.recalibration, config.drift, plan)
         keeps_pictures = config.recalibration.reference.pictures == "keep"
         if self.answers.audit is not None:
             self.answers.audit.set_pictures(are_kept=keeps_pictures)
-        plan = config.models[self.name].rollout
         if self.rollout is not None and plan is not None:
             self.rollout.reconfigure(plan, keeps_pictures=keeps_pictures)
 

@@ -5,6 +5,7 @@ disk does not. ``rollout`` says which steps are legal, ``recalibration`` when to
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import structlog
 
@@ -30,6 +31,14 @@ BuildEngine = Callable[[Patched | None], Engine]
 
 Raises EngineError, BundleError.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A generation that is not active: its engine is warm and answered the golden pictures as it must."""
+
+    generation: Generation
+    engine: Engine
 
 
 class Deployment:
@@ -70,15 +79,34 @@ class Deployment:
             EngineError: the patched model does not run.
             StateError: it cannot be read, or the record cannot be written.
         """
+        return self.put_in(self.open(patch_id))
+
+    def open(self, patch_id: str) -> Opened:
+        """Build and check; the caller puts it in, or closes its engine.
+
+        Raises:
+            IllegalStep: it is the active one.
+            EngineError: the patched model does not run.
+            StateError: it cannot be read.
+        """
         generation = Generation(self._rollout.active.bundle, patch_id)
-        activated = self._rollout.after(Step.ACTIVATE, generation)
-        engine = self._open_engine(generation)
-        with close_on_error(engine):
+        self._rollout.after(Step.ACTIVATE, generation)
+        return Opened(generation, self._open_engine(generation))
+
+    def put_in(self, opened: Opened) -> Generation:
+        """Record and swap; where that fails, the engine is closed.
+
+        Raises:
+            IllegalStep: it is the active one.
+            StateError: the record cannot be written.
+        """
+        with close_on_error(opened.engine):
+            activated = self._rollout.after(Step.ACTIVATE, opened.generation)
             self._model_state.record(activated)
-        self._swap(generation, engine)
+        self._swap(opened.generation, opened.engine)
         self._rollout, self._is_record_stale = activated, False
         self.prune()
-        return generation
+        return opened.generation
 
     def prune(self, spare: Collection[str] = ()) -> None:
         """Remove the oldest patches; the active one, the one before and those in ``spare`` stay."""

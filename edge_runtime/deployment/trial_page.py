@@ -1,4 +1,4 @@
-"""One trial of a newer version as a page for people: stages, findings, both arms, pictures of disagreements.
+"""One trial of a newer version, or of a patch, as a page: stages, findings, both arms, pictures of disagreements.
 
 Pure: figures in, HTML out, in the look of the other reports (``calibration.report``). Labels come from bundles and are
 escaped like every other text.
@@ -59,17 +59,21 @@ class TrialOutcome:
 
     model: str
     candidate: str
-    """Name and version."""
+    """Name and version, or generation."""
     active: str
     """Of the version it was compared with."""
     is_promoted: bool
     reason: str
     stages: tuple[StageRecord, ...]
+    patch: str | None = None
+    """Id of the patch that was tried; both names are generations then. None: it was a version."""
+    waits: bool = False
+    """Neither promoted nor refused: a person decides."""
 
 
 def make_page(outcome: TrialOutcome, shots: Sequence[Disagreement]) -> str:
     """The page, complete; below 500 KB with eight pictures."""
-    ours, theirs = (bundle.rpartition("/")[2] for bundle in (outcome.candidate, outcome.active))
+    words = _words_of_version(outcome) if outcome.patch is None else _words_of_patch(outcome, outcome.patch)
     measured = [
         _measured(one, one.candidate, one.active)
         for one in outcome.stages
@@ -78,22 +82,58 @@ def make_page(outcome: TrialOutcome, shots: Sequence[Disagreement]) -> str:
     source = files("edge_runtime.deployment").joinpath("trial_page.jinja").read_text(encoding="utf-8")
     return render(
         source,
-        title=f"{outcome.candidate} against version {theirs}",
-        outcome="promoted" if outcome.is_promoted else "refused",
+        title=words.title,
+        outcome=words.outcome,
         is_good=outcome.is_promoted,
-        headline=(
-            f"Version {ours} was promoted and answers."
-            if outcome.is_promoted
-            else f"Version {ours} was refused, version {theirs} answers."
-        ),
+        headline=words.headline,
         reasons=[_sentence(outcome.reason)],
         notes=[f"Model {outcome.model}; tried for {_span(sum(one.took_s for one in outcome.stages))}."],
-        names={"active": f"version {theirs}", "candidate": f"version {ours}"},
+        names={"active": words.active, "candidate": words.candidate},
         stages=[_stage_row(one) for one in outcome.stages],
         measured=measured,
         shots=shots,
-        further=_further(outcome, ours, theirs),
+        further=words.further,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the page calls things."""
+
+    title: str
+    outcome: str
+    headline: str
+    active: str
+    candidate: str
+    further: list[tuple[str, str]]
+
+
+def _words_of_version(outcome: TrialOutcome) -> _Words:
+    ours, theirs = (bundle.rpartition("/")[2] for bundle in (outcome.candidate, outcome.active))
+    title, names = f"{outcome.candidate} against version {theirs}", (f"version {theirs}", f"version {ours}")
+    if outcome.is_promoted:
+        back = [("Go back", f"models: {{{outcome.model}: {{version: {theirs}}}}}")]
+        return _Words(title, "promoted", f"Version {ours} was promoted and answers.", *names, back)
+    again = [("Try it again", f"edge-runtime rollout retry CONFIG {ours} --model {outcome.model}")]
+    headline = f"Version {ours} was refused, version {theirs} answers."
+    return _Words(title, "refused", headline, *names, again)
+
+
+def _words_of_patch(outcome: TrialOutcome, patch: str) -> _Words:
+    title, names = f"Patch {patch} against {outcome.active}", (outcome.active, f"with {patch}")
+
+    def send(verb: str) -> str:
+        return f"edge-runtime send {verb} --config CONFIG --model {outcome.model}"
+
+    if outcome.is_promoted:
+        headline = f"Patch {patch} passed its shadow and is active."
+        return _Words(title, "used", headline, *names, [("Go back", send("rollback"))])
+    if outcome.waits:
+        headline = f"Patch {patch} waits for a person, {outcome.active} answers."
+        choice = [("Use it", send("approve-patch")), ("Never use it", send("reject-patch"))]
+        return _Words(title, "waits", headline, *names, choice)
+    headline = f"Patch {patch} was refused in the shadow, {outcome.active} answers."
+    return _Words(title, "refused", headline, *names, [("Make another one", send("recalibrate"))])
 
 
 def _stage_row(one: StageRecord) -> dict[str, str]:
@@ -201,12 +241,6 @@ def _labels(active: ArmSummary, candidate: ArmSummary) -> list[dict[str, Any]]:
         }
         for name in names[:_SHOWN_LABELS]
     ]
-
-
-def _further(outcome: TrialOutcome, ours: str, theirs: str) -> list[tuple[str, str]]:
-    if outcome.is_promoted:
-        return [("Go back", f"models: {{{outcome.model}: {{version: {theirs}}}}}")]
-    return [("Try it again", f"edge-runtime rollout retry CONFIG {ours} --model {outcome.model}")]
 
 
 def _sentence(text: str) -> str:

@@ -31,12 +31,12 @@ class TrialRecord:
     def __init__(
         self, model: str, candidate: str, active: str, folder: Path, *, now_s: float, now_wall_s: float
     ) -> None:
-        """The trial begins, in STAGED.
+        """The trial begins, a version in STAGED, a patch in SHADOW.
 
         Args:
             model: Its name in the configuration.
-            candidate: Name and version.
-            active: Of the version that answers.
+            candidate: Name and version, or generation.
+            active: Of what answers.
             folder: Of the model below the state directory.
             now_s: Monotonic time.
             now_wall_s: Unix time.
@@ -71,10 +71,25 @@ class TrialRecord:
         )
         self._began_s, self._began_wall_s = now_s, now_wall_s
 
-    def leave_report(self, *, is_promoted: bool, reason: str, shots: Sequence[Disagreement]) -> str | None:
+    def leave_report(
+        self,
+        *,
+        is_promoted: bool,
+        reason: str,
+        shots: Sequence[Disagreement],
+        patch: str | None = None,
+        waits: bool = False,
+    ) -> str | None:
         """Write the report of the trial, which is over; gives ``model/id``, None when it cannot be kept."""
         outcome = TrialOutcome(
-            self._model, self._candidate, self._active, is_promoted, reason, tuple(self._stages)
+            self._model,
+            self._candidate,
+            self._active,
+            is_promoted,
+            reason,
+            tuple(self._stages),
+            patch,
+            waits,
         )
         work = self._folder / FOLDERS["t"] / ".new"
         try:

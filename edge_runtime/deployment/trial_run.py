@@ -12,6 +12,7 @@ from edge_runtime.deployment.rollout_policy.verdict import Limits, RolloutVerdic
 from edge_runtime.deployment.shadow import Shadow
 from edge_runtime.deployment.split import take_all, take_none, take_share
 from edge_runtime.deployment.trial_figures import BothArms, TrialFigures
+from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.trial import Arm, Trial
 from edge_runtime.system.supervised_thread import Crashes
@@ -23,12 +24,12 @@ _COMPARED = frozenset({"agreement", "confidence"})
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that was opened and self-tested, ready to answer."""
+    """A version, or a patch of the active one, that was opened and self-tested, ready to answer."""
 
-    bundle: str
-    """Name and version."""
-    manifest_sha256: str
-    """Of the manifest, which has the hashes of all files."""
+    name: str
+    """Name and version, or generation."""
+    manifest_sha256: str | None
+    """Of the manifest, which has the hashes of all files; None for a patch."""
     arm: Arm
     is_prepared_alike: bool
     """It takes the samples of the active version as they are."""
@@ -51,13 +52,17 @@ class TrialRun:
         pipeline: Pipeline,
         crashes: Crashes,
         memory_mib: Callable[[], float] = process_memory_mib,
+        *,
+        gives_way: bool = False,
     ) -> None:
-        """Put it into the pipeline, where it answers nothing yet."""
+        """Put it into the pipeline, where it answers nothing yet; what ``gives_way`` may be over at once."""
         self.candidate, self.figures = candidate, TrialFigures(candidate.disagreements)
         self._model, self._pipeline, self._crashes, self._memory_mib = model, pipeline, crashes, memory_mib
         self._memory_before_mib = memory_mib()
         self._shadow: Shadow | None = None
-        self._trial = Trial(candidate.arm, self.figures, take_none, crashes, candidate.is_prepared_alike)
+        self._trial = Trial(
+            candidate.arm, self.figures, take_none, crashes, candidate.is_prepared_alike, gives_way
+        )
         pipeline.begin_trial(self._trial)
 
     def enter(self, stage: Stage, plan: RolloutConfig) -> None:
@@ -115,11 +120,27 @@ class TrialRun:
         """What both arms did in this stage; from any thread."""
         return self.figures.summaries()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it gave way to another candidate, or was ended."""
+        return self._trial.is_over
+
     def end(self) -> None:
         """Take it out of the pipeline: it publishes nothing from now on, and is freed when its last batch is done."""
-        self._pipeline.end_trial()
+        self._pipeline.end_trial(self._trial)
         self._stop_shadow()
         self.candidate.arm.slot.retire()
+
+    def take_engine(self) -> Engine | None:
+        """End it and keep its engine, on which nothing runs any more; None: an inference hangs, it is freed after it.
+
+        Only from SHADOW: elsewhere batches of the pipeline may run on it.
+        """
+        self._pipeline.end_trial(self._trial)
+        if self._stop_shadow():
+            return self.candidate.arm.slot.engine
+        self.candidate.arm.slot.retire()
+        return None
 
     def _start_shadow(self, cpu: float) -> None:
         self._shadow = Shadow(
@@ -135,10 +156,8 @@ class TrialRun:
         self._shadow.thread.start()
         self.figures.show = self._shadow.offer
 
-    def _stop_shadow(self) -> None:
+    def _stop_shadow(self) -> bool:
+        """Whether it has ended; one that hangs in its engine keeps the engine, and nothing else."""
         self.figures.show = None
-        if self._shadow is not None:
-            self._shadow.stop(
-                SHADOW_ENDS_S
-            )  # one that hangs in its engine keeps the engine, and nothing else
-            self._shadow = None
+        shadow, self._shadow = self._shadow, None
+        return shadow is None or shadow.stop(SHADOW_ENDS_S)

@@ -30,7 +30,7 @@ from edge_runtime.deployment.rollout_policy.stages import (
     after_restart,
     after_verdict,
 )
-from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict, VerdictKind
+from edge_runtime.deployment.rollout_policy.verdict import RolloutVerdict, VerdictKind, as_fields
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.trial_figures import BothArms
 from edge_runtime.deployment.trial_record import TrialRecord
@@ -180,6 +180,12 @@ class VersionRollout:
         """Whether the main thread has still to open the version that passed."""
         with self._lock:
             return not self._is_over and self._trial is not None and self._trial.stage is Stage.ACTIVE
+
+    @property
+    def on_its_way(self) -> str | None:
+        """Name of the version that is tried or is being handed over; None while there is none."""
+        trial = self._trial  # read without the lock, which is held while a shadow ends
+        return None if trial is None else self._name(trial.version)
 
     def has_passed(self, manifest_sha256: str) -> bool:
         """Whether the bundle with this manifest is the one that passed, and not another one in its folder."""
@@ -423,9 +429,6 @@ class VersionRollout:
     ) -> None:
         """Tell subscribers and the history."""
         verdict = self._verdict
-        findings: dict[str, dict[str, float | str | None]] = {
-            one.name: _say_finding(one) for one in (verdict.findings if verdict is not None else ())
-        }
         stage = after.stage if before is None else before.stage
         moved = RolloutMoved(
             self._name(after.version),
@@ -434,7 +437,7 @@ class VersionRollout:
             str(after.stage),
             reason,
             after.paused,
-            findings,
+            as_fields(() if verdict is None else verdict.findings),
             tuple(asdict(one) for one in self._compare(stage, both)),
             report,
         )
@@ -446,13 +449,3 @@ class VersionRollout:
                 "figures": None if both is None else asdict(both),
             }
         )
-
-
-def _say_finding(one: Finding) -> dict[str, float | str | None]:
-    known = {"low": one.low, "high": one.high, "frames_needed": one.frames_needed}
-    return {
-        "value": one.value,
-        "limit": one.limit,
-        "verdict": str(one.kind),
-        **{name: value for name, value in known.items() if value is not None},
-    }

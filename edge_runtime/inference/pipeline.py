@@ -75,16 +75,23 @@ class Pipeline:
         self._trial: Trial | None = None
 
     def begin_trial(self, trial: Trial) -> None:
-        """Try a candidate from the next frame on."""
+        """Try a candidate from the next frame on; of two the one that does not give way is tried, the other is over."""
         with self._lock:
-            assert self._trial is None, "one candidate at a time"
+            before = self._trial
+            if before is not None and trial.gives_way:
+                trial.is_over = True
+                return
+            assert before is None or before.gives_way, "one candidate at a time"
+            if before is not None:
+                before.is_over = True
             self._trial = trial
 
-    def end_trial(self) -> None:
+    def end_trial(self, trial: Trial) -> None:
         """Publish nothing more of the candidate; the caller frees its engine."""
         with self._lock:
-            if self._trial is not None:
-                self._trial.is_over, self._trial = True, None
+            trial.is_over = True
+            if self._trial is trial:
+                self._trial = None
 
     def accept(self, frame: Frame, *, is_live: bool, stop: threading.Event) -> Rejected | None:
         """Prepare a frame and queue it.

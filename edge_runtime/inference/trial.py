@@ -51,5 +51,7 @@ class Trial:
     """The account of what nobody foresaw: it is the candidate's failure, and costs no frame."""
     is_prepared_alike: bool = False
     """Both arms take the same samples, so that no picture need be kept to prepare another one."""
+    gives_way: bool = False
+    """A patch: over as soon as another candidate is tried, or where one is tried already."""
     is_over: bool = False
     """Set once: from then on it publishes nothing, and the active model answers what it had taken."""

@@ -184,13 +184,8 @@ def _fact(fact: Fact) -> dict[str, Any]:
             return {"outcome": "proposed", **as_json(report), "waits": patch}
         case events.PatchObserved(report):
             return {"outcome": "observed", **as_json(report)}
-        case events.ProposalEnded():
-            data = _values(fact)
-            return (
-                data
-                if fact.generation is not None
-                else {key: data[key] for key in data if key != "generation"}
-            )
+        case events.ProposalEnded() | events.PatchTried():
+            return _without_none(_values(fact), "generation", "report")
         case events.RecalibrationRefused(report):
             return {"outcome": "refused", **as_json(report)}
         case (
@@ -204,8 +199,12 @@ def _fact(fact: Fact) -> dict[str, Any]:
         ):
             return _values(fact)
         case events.RolloutMoved():
-            data = _values(fact)
-            return data if fact.report is not None else {key: data[key] for key in data if key != "report"}
+            return _without_none(_values(fact), "report")
+
+
+def _without_none(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Without those of these fields that say nothing."""
+    return {key: value for key, value in data.items() if value is not None or key not in keys}
 
 
 def _values(value: Any) -> dict[str, Any]:

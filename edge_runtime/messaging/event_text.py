@@ -14,6 +14,8 @@ def is_trouble(fact: Fact) -> bool:
         return True
     if isinstance(fact, events.ConfigApplied):
         return bool(fact.warnings)
+    if isinstance(fact, events.PatchTried):
+        return fact.outcome in ("refused", "inconclusive", "failed")
     if isinstance(fact, events.RolloutMoved):
         return fact.stage == "refused" or fact.paused is not None
     return isinstance(
@@ -85,6 +87,8 @@ def describe(fact: Fact) -> list[str]:
         case events.ProposalEnded(patch, outcome, reason, generation):
             active = "" if generation is None else f", active is {generation}"
             return [f"patch {patch} that waited was {outcome}{active}: {reason}"]
+        case events.PatchTried():
+            return _describe_shadow(fact)
         case events.RecalibrationRefused(report):
             return [f"recalibration refused after {report.seconds:.1f} s, nothing changed", *report.reasons]
         case events.RolledBack():
@@ -104,6 +108,20 @@ def _drift_text(figures: events.DriftFigures) -> str:
     is_slow = figures.score <= figures.threshold < figures.cusum
     name, value = ("lasting excess", figures.cusum) if is_slow else ("score", figures.score)
     return f"{name} {value:.3g}, threshold {figures.cusum_threshold if is_slow else figures.threshold:.3g}"
+
+
+def _describe_shadow(fact: events.PatchTried) -> list[str]:
+    words = {
+        "begun": f"patch {fact.patch} answers in the shadow, {fact.active} answers",
+        "waits": f"patch {fact.patch} waits for its turn in the shadow",
+        "active": f"patch {fact.patch} was tried in the shadow; active is {fact.generation}",
+        "refused": f"patch {fact.patch} was refused in the shadow, nothing changed",
+        "inconclusive": f"patch {fact.patch} came to no verdict in the shadow and waits for a person",
+        "failed": f"patch {fact.patch} could not be tried or used, nothing changed",
+        "withdrawn": f"patch {fact.patch} is tried no longer, nothing changed",
+        "rejected": f"patch {fact.patch} was rejected in the shadow",
+    }
+    return [words[fact.outcome], fact.reason]
 
 
 def _describe_rollout(fact: events.RolloutMoved) -> list[str]:

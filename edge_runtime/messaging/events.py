@@ -306,7 +306,31 @@ class ProposalEnded:
     outcome: Literal["approved", "rejected", "withdrawn"]
     reason: str
     generation: Generation | None = None
-    """Active now; only when approved."""
+    """Active now; only when approved, and not where the patch goes into the shadow first."""
+
+
+ShadowOutcome = Literal[
+    "begun", "waits", "active", "refused", "inconclusive", "failed", "withdrawn", "rejected"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchTried:
+    """A patch that the gate accepted begins to be tried in the shadow, or that has ended."""
+
+    kind: ClassVar = "shadow"
+    patch: str
+    """Its id."""
+    outcome: ShadowOutcome
+    active: str
+    """The generation that it is compared with, which answers meanwhile."""
+    reason: str
+    findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
+    """By metric: ``value``, ``limit`` and ``verdict``; empty before the first look."""
+    report: str | None = None
+    """``model/id`` of the page below ``/reports``; None when there is none."""
+    generation: Generation | None = None
+    """Active now; only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +380,7 @@ Fact = (
     | PatchProposed
     | PatchObserved
     | ProposalEnded
+    | PatchTried
     | RolledBack
     | DeliveryTrouble
     | DeliveryRecovered

@@ -3,7 +3,7 @@
 The inference workers *offer* answered samples and never wait. Commands arrive through an inbox and are answered through
 a future; one thread takes them, watches, and makes every decision. The heavy work runs in a child process (``job``).
 Which rollout steps are legal is in ``rollout``; ``task_runner`` allows one task at a time, ``planner`` says
-which is due, and ``patch_policy`` which generation may be active.
+which is due, ``trials`` has the patch that is in the shadow, and ``patch_policy`` says which generation may be active.
 """
 
 import queue
@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import structlog
 
-from edge_runtime.config import DriftConfig, RecalibrationConfig
+from edge_runtime.config import DriftConfig, RecalibrationConfig, RolloutConfig
 from edge_runtime.datatypes import Result, Sample
 from edge_runtime.deployment.deployment import Deployment
+from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.deployment.rollout import IllegalStep, Step
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.messaging.events import RecalibrationReport, TaskFailed
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
+from edge_runtime.recalibration.concern import Concern
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.envelope import choose_autonomy
@@ -35,12 +37,15 @@ from edge_runtime.recalibration.results import TaskResults
 from edge_runtime.recalibration.status import ControllerStatus, NothingSeen
 from edge_runtime.recalibration.task import Cause, Kind, Phase, TaskRequest
 from edge_runtime.recalibration.task_runner import StartJob, TaskRunner
+from edge_runtime.recalibration.trials import PatchTrials
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
 
 ROUND_S = 0.1
 """Longest wait for a sample before everything else is looked after."""
+
+_Settings = tuple[RecalibrationConfig, DriftConfig, RolloutConfig | None]
 
 
 class RecalibrationController:
@@ -56,9 +61,12 @@ class RecalibrationController:
         watch: DriftWatch,
         start_job: StartJob,
         next_due_wall_s: NextDue,
+        trial: PatchTrial,
+        rollout: RolloutConfig | None = None,
         crashes: Crashes,
     ) -> None:
-        self._context, self._settings, self._drift = context, settings, drift
+        """Nothing runs yet; ``rollout`` has the limits of patches in the shadow, None stands for the defaults."""
+        self._context, self._settings, self._drift, self._rollout = context, settings, drift, rollout
         self._deployment, self._watch = deployment, watch
         self._baselines = ActiveBaselines(context, watch, drift)
         self._commands = BaselineCommands(context, self._baselines)
@@ -68,13 +76,34 @@ class RecalibrationController:
         self._runner = TaskRunner(
             context, settings, drift, self._baselines, self._reference, self._patch_policy, start_job
         )
-        self._proposals = Proposals(context, self._patch_policy, self._baselines, watch)
+        self._trials = PatchTrials(
+            context, self._patch_policy, self._baselines, watch, trial, crashes, settings
+        )
+        self._trials.reconfigure(settings, rollout)
+        self._proposals = Proposals(context, self._patch_policy, self._baselines, watch, self._trials)
         self._results = TaskResults(
-            context, self._baselines, self._patch_policy, self._planner, self._reference, self._proposals
+            context,
+            self._baselines,
+            self._patch_policy,
+            self._planner,
+            self._reference,
+            self._proposals,
+            self._trials,
+            watch,
+        )
+        self._concern = Concern(
+            context,
+            self._patch_policy,
+            self._baselines,
+            watch,
+            self._runner,
+            self._planner,
+            self._proposals,
+            self._trials,
         )
         self._use_autonomy()
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
-        self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
+        self._edits: queue.SimpleQueue[_Settings] = queue.SimpleQueue()
         self._sampled = 0
         self._noted_slots = self._planner.past_slots
         self._thread = SupervisedThread(f"recalibration-{context.model}", self._run, crashes, is_vital=False)
@@ -102,6 +131,7 @@ class RecalibrationController:
         if task is not None and replaced is not None:
             error = f"given up, nothing was changed: {replaced}"
             self._context.emit(TaskFailed(task.kind.value, error, task.cause, is_lasting=False))
+        self._trials.stop(replaced)
         if has_ended:
             self._watch.close()
             self._reference.close()
@@ -114,9 +144,11 @@ class RecalibrationController:
         """Have something begun or done; the future gives the answer, or a :class:`CommandError`."""
         return self._requests.put(request)
 
-    def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
+    def reconfigure(
+        self, settings: RecalibrationConfig, drift: DriftConfig, rollout: RolloutConfig | None = None
+    ) -> None:
         """Use other settings from the next round on."""
-        self._edits.put((settings, drift))
+        self._edits.put((settings, drift, rollout))
 
     def status(self) -> ControllerStatus:
         """For people and machines; safe from any thread."""
@@ -131,6 +163,7 @@ class RecalibrationController:
             previous=None if rollout.previous is None else str(rollout.previous),
             autonomy=self._results.autonomy,
             proposal=self._proposals.waiting,
+            shadow=self._trials.status(),
             drift=(self._watch.figures() or NothingSeen()) if self._watch.is_open else None,
             baselines=self._baselines.scores(),
             corrected_by=self._patch_policy.corrected_by,
@@ -149,48 +182,11 @@ class RecalibrationController:
         )
 
     def concern(self) -> str | None:
-        """Why drift is not watched, or the drift of now not corrected; None while a task corrects it.
+        """Why drift is not watched, or the drift of now not corrected; None while something corrects it.
 
         Safe from any thread.
         """
-        phase, task = self._runner.state
-        if task is not None and (self._watch.is_open or not self._settings.enabled):
-            return None
-        if task is not None:
-            return f"drift is not watched yet: {task.kind} is {phase} (up to {task.wanted} frames)"
-        for kind, reason in self._planner.impossible.items():
-            return f"{kind} is not possible: {reason}"
-        if not self._watch.is_open:
-            cause = self._baselines.blocked or "there is no baseline"
-            missing = f"drift is not watched: {cause}; send 'commission' while the site is healthy"
-            return missing if self._settings.enabled else None
-        waiting = self._proposals.waiting
-        if waiting is not None:
-            return f"patch {waiting.patch} waits for a decision: send 'approve-patch' or 'reject-patch'"
-        score = self._watch.drift_score
-        if score is None or self._patch_policy.corrected_by is not None:
-            return None
-        return f"drift, score {score:.3g}, is not corrected: {self._why_not_corrected()}"
-
-    def _why_not_corrected(self) -> str:
-        settings = self._settings
-        if self._patch_policy.is_left_alone:
-            return "its patch was rolled back or rejected; send 'recalibrate' for another one"
-        if self._results.autonomy == "observe":
-            return "the autonomy is 'observe', by recalibration.autonomy or the bundle: no patch is used"
-        if not settings.enabled or not settings.on_drift:
-            key = "on_drift" if settings.enabled else "enabled"
-            return f"recalibration.{key} is false in the configuration"
-        reason = self._baselines.why_no_patch()
-        if reason is not None:
-            return reason
-        now_s = self._context.clock()
-        waits = {
-            "recalibration.cooldown_s, doubled by each one in vain": self._planner.cooldown_left_s(now_s),
-            "recalibration.most_a_day": self._planner.budget_left_s(now_s),
-        }
-        key, wait_s = max(waits.items(), key=lambda item: item[1])
-        return f"the next recalibration may begin in {wait_s:.0f} s ({key})" if wait_s else "it begins"
+        return self._concern.find(self._settings, self._results.autonomy)
 
     # ---- the loop ------------------------------------------------------------------------------------------
 
@@ -210,6 +206,7 @@ class RecalibrationController:
         if self._patch_policy.follow_baseline():
             self._runner.drop_task_of_drift()
         self._proposals.follow(self._results.autonomy)
+        self._advance_trial()
         self._patch_policy.guard_engine()
         self._deployment.record_again()
         self._reference.tick()
@@ -218,15 +215,16 @@ class RecalibrationController:
 
     def _take_edits(self) -> None:
         while not self._edits.empty():
-            settings, drift = self._edits.get()
-            if (settings, drift) == (self._settings, self._drift):
+            settings, drift, rollout = self._edits.get()
+            if (settings, drift, rollout) == (self._settings, self._drift, self._rollout):
                 continue
             is_drift_edited = drift != self._drift
-            self._settings, self._drift = settings, drift
+            self._settings, self._drift, self._rollout = settings, drift, rollout
             self._samples.every_s = drift.sample_every_s
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._runner.reconfigure(settings, drift)
             self._planner.reconfigure(settings)
+            self._trials.reconfigure(settings, rollout)
             self._use_autonomy()
             if is_drift_edited:
                 self._patch_policy.doubt_patch()
@@ -244,6 +242,7 @@ class RecalibrationController:
             self._reference.forget_before(self._watch.window_began_at_s)
         self._patch_policy.react(change)
         self._proposals.follow_drift(change)
+        self._trials.follow_drift(change)
 
     def _begin_what_is_due(self) -> None:
         if self._runner.state[0] is not Phase.IDLE:
@@ -268,6 +267,7 @@ class RecalibrationController:
         elif (
             cause is Cause.DRIFT
             and not self._proposals.answers_drift
+            and not self._trials.answers_drift
             and not policy.settle_known_drift()
             and self._may_answer_drift(now_s)
             and policy.may_patch()
@@ -297,12 +297,24 @@ class RecalibrationController:
         ended = self._runner.advance()
         if ended is not None:
             result = ended[1]
+            is_accepted = isinstance(result, RecalibrationReport) and result.accepted
             self._planner.note_end(
                 self._context.clock(),
                 has_failed=isinstance(result, JobFailure),
                 is_refused=isinstance(result, RecalibrationReport) and not result.accepted,
+                is_undecided=is_accepted and self._trials.is_on,
             )
             self._results.take(*ended)
+
+    def _advance_trial(self) -> None:
+        ended = self._trials.advance(self._results.autonomy)
+        if ended is not None:
+            self._planner.note_end(
+                self._context.clock(),
+                has_failed=ended.outcome == "failed",
+                is_refused=ended.outcome == "refused",
+            )
+            self._results.take_trial(ended)
 
     # ---- requests ------------------------------------------------------------------------------------------
 
@@ -311,6 +323,7 @@ class RecalibrationController:
             match request.verb:
                 case "rollback":
                     self._patch_policy.take_back("command", Step.ROLL_BACK)
+                    self._trials.withdraw("what it was compared with was rolled back")
                     return {"generation": str(self._deployment.state.active)}
                 case "recalibrate":
                     if not self._settings.enabled:
@@ -324,7 +337,10 @@ class RecalibrationController:
                 case "approve-patch":
                     if self._results.autonomy == "observe":
                         raise CommandError("no patch is used: the autonomy is 'observe'")
-                    return {"generation": str(self._proposals.approve(request.patch))}
+                    generation = self._proposals.approve(request.patch)
+                    if generation is None:
+                        return {"shadow": self._trials.patch, "frames_wanted": self._settings.shadow_frames}
+                    return {"generation": str(generation)}
                 case "reject-patch":
                     return {"rejected": self._proposals.reject(request.patch)}
                 case "commission":
@@ -333,5 +349,7 @@ class RecalibrationController:
                 case _:
                     return self._commands.obey(request)
         except IllegalStep as err:
-            raise CommandError("the base is active: there is nothing to roll back") from err
+            tried = self._trials.patch
+            hint = "" if tried is None else f"; 'reject-patch' ends the shadow of patch {tried}"
+            raise CommandError(f"the base is active: there is nothing to roll back{hint}") from err
         return {"begun": str(task.kind), "frames_wanted": task.wanted}

@@ -9,7 +9,7 @@ import structlog
 
 from calibration.baseline.baseline import Baseline
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.deployment import Deployment
+from edge_runtime.deployment.deployment import Deployment, Opened
 from edge_runtime.deployment.rollout import Step
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
@@ -160,23 +160,30 @@ class PatchPolicy:
         """A known patch was judged for this drift, whatever came of it."""
         self._judged.add(patch_id)
 
-    def reuse(self, patch_id: str, cause: str) -> Generation:
-        """Use a known patch again, which the gate has accepted; one that does not run is withdrawn.
+    def reuse(self, patch_id: str, cause: str, opened: Opened | None = None) -> Generation:
+        """Use a patch that the gate accepted before; one that does not run is withdrawn.
+
+        Args:
+            patch_id: Which.
+            cause: Of its recalibration.
+            opened: The patch with its engine, where it was tried; None: it is opened now. Closed when it is not used.
 
         Raises:
             EngineError, StateError: it was taken back meanwhile, does not run or cannot be read; nothing was changed.
         """
         if not self._may_be_used(patch_id):
-            raise StateError(f"the known patch {patch_id} may not be used any more")
+            if opened is not None:
+                opened.engine.close()
+            raise StateError(f"patch {patch_id} may not be used any more")
         try:
-            return self.activate(patch_id, cause)
+            return self.activate(patch_id, cause, opened)
         except EdgeRuntimeError as err:
-            self._withdraw(patch_id, str(err))
+            self.withdraw(patch_id, str(err))
             raise
 
     def leave_alone(self, patch_id: str) -> None:
         """An operator does not want this patch: it is not used, and the drift of now gets no other one by itself."""
-        self._withdraw(patch_id, Cause.COMMAND)
+        self.withdraw(patch_id, Cause.COMMAND)
         self._answered_score = self._watch.drift_score
 
     @property
@@ -250,13 +257,14 @@ class PatchPolicy:
 
     # ---- the generation -------------------------------------------------------------------------------------
 
-    def activate(self, patch_id: str, cause: str) -> Generation:
-        """Use a patch; it answers the drift of now.
+    def activate(self, patch_id: str, cause: str, opened: Opened | None = None) -> Generation:
+        """Use a patch, which was opened already or is now; it answers the drift of now.
 
         Raises:
             EngineError, StateError: it does not run or cannot be read; nothing was changed.
         """
-        generation = self._deployment.activate(patch_id)
+        deployment = self._deployment
+        generation = deployment.activate(patch_id) if opened is None else deployment.put_in(opened)
         self._answered_score = self._watch.drift_score
         # The drift may have ended while the process worked.
         self._is_patch_in_doubt = cause == Cause.DRIFT and self._answered_score is None
@@ -271,7 +279,7 @@ class PatchPolicy:
         """
         before, after = self._deployment.take_back(step)
         if step is Step.ROLL_BACK and before.patch is not None:
-            self._withdraw(before.patch, reason)
+            self.withdraw(before.patch, reason)
         # A roll-back under a drift is a decision: the same drift must not bring the patch back.
         self._answered_score = None if step is Step.TO_BASE else self._watch.drift_score
         self.rollbacks += 1
@@ -283,7 +291,8 @@ class PatchPolicy:
         if self._deployment.is_patched and failures >= ENGINE_FAILURES:
             self.take_back(f"the engine failed {failures} times in a row", Step.ROLL_BACK)
 
-    def _withdraw(self, patch_id: str, reason: str) -> None:
+    def withdraw(self, patch_id: str, reason: str) -> None:
+        """Note that a patch is not to come back by itself."""
         try:
             self._model_state.withdraw(patch_id, reason)
         except StateError as err:

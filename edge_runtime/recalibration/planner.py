@@ -120,10 +120,21 @@ class TaskPlanner:
         """A recalibration without a command has begun."""
         self._begun_at_s.append(now_s)
 
-    def note_end(self, now_s: float, *, has_failed: bool = False, is_refused: bool = False) -> None:
-        """A task has ended with something to use, was refused, or failed to come to a result: the cool-down begins."""
+    def note_end(
+        self,
+        now_s: float,
+        *,
+        has_failed: bool = False,
+        is_refused: bool = False,
+        is_undecided: bool = False,
+    ) -> None:
+        """A task has ended with something to use, was refused, or failed to come to a result: the cool-down begins.
+
+        Also that of a patch in the shadow; while it is there, what the task came to ``is_undecided``.
+        """
         self._ended_at_s, self._has_failed = now_s, has_failed
-        self._in_vain = self._in_vain + 1 if has_failed or is_refused else 0
+        if not is_undecided:
+            self._in_vain = self._in_vain + 1 if has_failed or is_refused else 0
 
     def note_failure(self, kind: Kind, error: str) -> None:
         """A task of this kind cannot succeed."""

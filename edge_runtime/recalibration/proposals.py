@@ -4,7 +4,7 @@ One patch waits at a time; a newer one takes its place. It is withdrawn when its
 use, and its drift is not answered a second time while it waits.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal
 
 import orjson
@@ -15,39 +15,20 @@ from calibration.stats.regular_file import read_whole
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES
 from edge_runtime.errors import CommandError, EdgeRuntimeError
-from edge_runtime.messaging.events import ProposalEnded, RecalibrationReport
+from edge_runtime.messaging.events import ProposalEnded
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.baseline_selector import Change
 from edge_runtime.recalibration.drift.watch import DriftWatch
-from edge_runtime.recalibration.patch_policy import PatchPolicy, is_same_drift
-from edge_runtime.recalibration.task import Cause
+from edge_runtime.recalibration.patch_policy import PatchPolicy
+from edge_runtime.recalibration.proposal import PendingPatch, Proposal
+from edge_runtime.recalibration.trials import PatchTrials
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.autonomy import Autonomy
 
 log = structlog.get_logger()
 
 PROPOSAL_FILE = "proposal.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A patch that waits, in the names of ``/status``."""
-
-    patch: str
-    """Its id."""
-    bundle: str
-    """Name and version of the bundle that it is for."""
-    candidate: str
-    baseline_id: str
-    cause: str
-    """Of the recalibration that made it."""
-    score: float | None
-    """Of the drift that it would correct; None when there was none."""
-    at_wall_s: float
-    """Since when it waits, Unix seconds."""
-    report: str | None
-    """``model/id`` of the page below ``/reports``."""
 
 
 _PROPOSAL = TypeAdapter(Proposal)
@@ -57,13 +38,24 @@ class Proposals:
     """Owned by the controller's thread; ``waiting`` may be read from any."""
 
     def __init__(
-        self, context: ModelContext, policy: PatchPolicy, baselines: ActiveBaselines, watch: DriftWatch
+        self,
+        context: ModelContext,
+        policy: PatchPolicy,
+        baselines: ActiveBaselines,
+        watch: DriftWatch,
+        trials: PatchTrials,
     ) -> None:
         self._context, self._policy, self._baselines, self._watch = context, policy, baselines, watch
+        self._trials = trials
         self._path = context.model_state.folder / PROPOSAL_FILE
-        self.waiting: Proposal | None = self._load()
-        # Made under a drift that was not seen again since the watch began: it may have ended unnoticed.
-        self._is_in_doubt = self.waiting is not None and self.waiting.cause == Cause.DRIFT
+        found = self._load()
+        self._pending = None if found is None else PendingPatch(found, baselines, watch)
+
+    @property
+    def waiting(self) -> Proposal | None:
+        """The patch that waits; None when none does."""
+        pending = self._pending
+        return None if pending is None else pending.proposal
 
     def withdraw_foreign(self) -> None:
         """Say that a patch waits no longer which is for another version of the bundle than the one that answers now."""
@@ -74,38 +66,37 @@ class Proposals:
     @property
     def answers_drift(self) -> bool:
         """Whether a patch waits that would correct the drift of now: no other one is made meanwhile."""
-        waiting, score = self.waiting, self._watch.drift_score
-        return waiting is not None and (score is None or is_same_drift(score, waiting.score))
+        return self._pending is not None and self._pending.answers_drift
 
-    def propose(self, patch_id: str, report: RecalibrationReport) -> None:
+    def propose(self, proposal: Proposal) -> None:
         """Have a patch wait that the gate accepted; one that waited before is withdrawn.
 
         Raises:
             StateError: the disk does not take the note of it.
         """
-        proposal = Proposal(
-            patch=patch_id,
-            bundle=self._context.identity.bundle,
-            candidate=report.candidate,
-            baseline_id=report.baseline_id,
-            cause=report.cause,
-            score=self._watch.drift_score,
-            at_wall_s=self._context.wall_clock(),
-            report=report.report,
-        )
         write_atomically(self._path, orjson.dumps(asdict(proposal)))
-        before, self.waiting = self.waiting, proposal
-        self._is_in_doubt = report.cause == Cause.DRIFT and proposal.score is None
-        if before is not None and before.patch != patch_id:
-            self._say(before, "withdrawn", f"a newer patch waits: {patch_id}")
+        before, self._pending = self.waiting, PendingPatch(proposal, self._baselines, self._watch)
+        if before is not None and before.patch != proposal.patch:
+            self._say(before, "withdrawn", f"a newer patch waits: {proposal.patch}")
 
-    def approve(self, patch_id: str | None, reason: str = "command") -> Generation:
+    def withdraw(self, reason: str) -> None:
+        """Have the patch wait no longer, if one does."""
+        if self._pending is not None:
+            self._end(self._pending.proposal, "withdrawn", reason)
+
+    def approve(self, patch_id: str | None, reason: str = "command") -> Generation | None:
         """Use the patch that waits; ``patch_id`` must be its id, None takes it whatever it is.
+
+        Gives None where it goes into the shadow first.
 
         Raises:
             CommandError: none waits, another one does, or it cannot be used any more: then it waits no longer.
         """
         proposal = self._require(patch_id)
+        if self._trials.is_on and proposal.shadow is None:
+            self._end(proposal, "approved", f"{reason}; it is tried in the shadow first")
+            self._trials.begin(proposal)
+            return None
         try:
             generation = self._policy.reuse(proposal.patch, proposal.cause)
         except EdgeRuntimeError as err:
@@ -116,11 +107,14 @@ class Proposals:
         return generation
 
     def reject(self, patch_id: str | None) -> str:
-        """Never use the patch that waits; its drift stays as it is until a command. Gives its id.
+        """Never use the patch that waits or is in the shadow; its drift stays as it is until a command. Gives its id.
 
         Raises:
             CommandError: none waits, or another one does.
         """
+        is_waiting = self.waiting is not None and patch_id in (None, self.waiting.patch)
+        if not is_waiting and self._trials.patch is not None and patch_id in (None, self._trials.patch):
+            return self._trials.reject()
         proposal = self._require(patch_id)
         self._policy.leave_alone(proposal.patch)
         self._end(proposal, "rejected", "command")
@@ -128,34 +122,30 @@ class Proposals:
 
     def follow_drift(self, change: Change | None) -> None:
         """Draw the consequences of one look of the drift watch."""
-        proposal = self.waiting
-        if change == "alarm":
-            self._is_in_doubt = False
-        if proposal is None:
-            return
-        has_ended = (
-            self._is_in_doubt and self._watch.is_quiet and not self._watch.is_nearer_to_drift(proposal.patch)
-        )
-        if change == "returned" or has_ended:
-            self._end(proposal, "withdrawn", "the drift is over: the base fits again")
+        reason = None if self._pending is None else self._pending.follow_drift(change)
+        if reason is not None:
+            self.withdraw(reason)
 
     def follow(self, autonomy: Autonomy) -> None:
         """Keep it only where it may still be used; with another autonomy it is used, or waits no longer."""
-        proposal, baseline = self.waiting, self._baselines.in_use
-        if proposal is None:
+        pending = self._pending
+        if pending is None:
             return
-        if autonomy == "observe":
-            self._end(proposal, "withdrawn", "no patch is used any more: the autonomy is 'observe'")
-        elif baseline is not None and baseline.id != proposal.baseline_id:
-            self._end(proposal, "withdrawn", "another baseline is in use")
-        elif autonomy == "auto" and baseline is not None and not self._is_in_doubt:
+        reason = pending.find_misfit(autonomy)
+        asks_person = autonomy != "auto" or (pending.proposal.shadow is not None and self._trials.is_on)
+        if reason is not None:
+            self.withdraw(reason)
+        elif not asks_person and self._baselines.in_use is not None and not pending.is_in_doubt:
             try:
                 self.approve(None, "accepted patches need no approval any more: the autonomy is 'auto'")
             except CommandError as err:
                 log.error("patch that waited not used", model=self._context.model, reason=str(err))
 
     def _require(self, patch_id: str | None) -> Proposal:
-        proposal = self.waiting
+        proposal, tried = self.waiting, self._trials.patch
+        if tried is not None and patch_id in (None, tried) and (proposal is None or patch_id == tried):
+            how = "it becomes active by itself when it has passed; 'reject-patch' ends that"
+            raise CommandError(f"patch {tried} is in the shadow: {how}")
         if proposal is None:
             raise CommandError("no patch waits for a decision")
         if patch_id not in (None, proposal.patch):
@@ -169,7 +159,7 @@ class Proposals:
         reason: str,
         generation: Generation | None = None,
     ) -> None:
-        self.waiting, self._is_in_doubt = None, False
+        self._pending = None
         try:
             self._path.unlink(missing_ok=True)
         except OSError as err:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibration.errors import CalibrationError
+from calibration.search.candidates import UNPATCHED
 from edge_runtime.deployment.reports import Reports, forget_thumbnails
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
@@ -17,12 +18,15 @@ from edge_runtime.messaging.events import (
 )
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobResult
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.proposal import Proposal, make_proposal
 from edge_runtime.recalibration.proposals import Proposals
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.task import Task
+from edge_runtime.recalibration.trials import PatchTrials, TrialEnd
 from edge_runtime.system.autonomy import Autonomy
 from edge_runtime.system.own_folder import make_folder
 
@@ -38,11 +42,13 @@ class TaskResults:
         planner: TaskPlanner,
         reference: LiveReferenceSet,
         proposals: Proposals,
+        trials: PatchTrials,
+        watch: DriftWatch,
     ) -> None:
         self._context, self._model_state, self._emit = context, context.model_state, context.emit
         self._baselines, self._patch_policy, self._planner = baselines, patch_policy, planner
         self._reference, self._reports = reference, Reports(self._model_state.folder)
-        self._proposals = proposals
+        self._proposals, self._trials, self._watch = proposals, trials, watch
         self.autonomy: Autonomy = "auto"
         """What becomes of an accepted patch; may be changed at any time."""
         self.accepted = self.refused = self.failed = self.recalibrations = 0
@@ -99,12 +105,14 @@ class TaskResults:
             patch_id = self._model_state.make_patch_id()
             self._model_state.adopt(folder / "patch", patch_id)
             self.last_report = self._add_page(report, patch_id)
+        proposal = make_proposal(self._context, self._watch, patch_id, self.last_report)
         if self.autonomy == "propose":
-            self._proposals.propose(patch_id, self.last_report)
-            self._patch_policy.prune(patch_id)
+            self._propose(proposal, self.last_report)
+            return
+        if self._trials.is_on:
+            self._proposals.withdraw(f"a newer patch goes into the shadow: {patch_id}")
+            self._trials.begin(proposal, self.last_report)
             self._baselines.follow_patches()
-            self.accepted += 1
-            self._emit(PatchProposed(self.last_report, patch_id))
             return
         if report.is_known:
             generation = self._patch_policy.reuse(patch_id, task.cause)
@@ -113,6 +121,58 @@ class TaskResults:
             self._baselines.follow_patches()
         self.accepted += 1
         self._emit(Recalibrated(self.last_report, generation))
+
+    def _propose(self, proposal: Proposal, report: RecalibrationReport) -> None:
+        self._proposals.propose(proposal)
+        self._patch_policy.prune(proposal.patch)
+        self._baselines.follow_patches()
+        self.accepted += 1
+        self._emit(PatchProposed(report, proposal.patch))
+
+    def take_trial(self, end: TrialEnd) -> None:
+        """Note how the shadow of a patch ended, as if the gate had decided it."""
+        match end.outcome:
+            case "active":
+                self._baselines.follow_patches()
+                if end.report is not None and end.generation is not None:
+                    self.accepted += 1
+                    self._emit(Recalibrated(end.report, end.generation))
+            case "refused":
+                self.refused += 1
+                if end.report is not None:
+                    self.last_report = self._refuse(end.report, end)
+                    self._emit(RecalibrationRefused(self.last_report))
+            case "inconclusive":
+                self._ask(end)
+            case "failed":
+                self._fail_trial(end, end.reason)
+
+    def _refuse(self, report: RecalibrationReport, end: TrialEnd) -> RecalibrationReport:
+        """The gate's report, with the reason of the shadow first and its page."""
+        return replace(
+            report,
+            accepted=False,
+            candidate=UNPATCHED,
+            reasons=(f"in the shadow: {end.reason}", *report.reasons),
+            patch=None,
+            model_sha256=self._context.identity.model_sha256,
+            report=end.page or report.report,
+            is_known=False,
+        )
+
+    def _ask(self, end: TrialEnd) -> None:
+        proposal = replace(end.proposal, shadow=end.reason, report=end.page or end.proposal.report)
+        try:
+            if end.report is None:
+                self._proposals.propose(proposal)
+            else:
+                self._propose(proposal, end.report)
+        except StateError as err:
+            self._fail_trial(end, str(err))
+
+    def _fail_trial(self, end: TrialEnd, reason: str) -> None:
+        self.failed += 1
+        self._emit(TaskFailed("recalibrate", reason, end.proposal.cause, is_lasting=False))
 
     def _observe(self, folder: Path, report: RecalibrationReport) -> None:
         """Publish what the gate said; of a new patch the report is kept, the patch is not."""

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from edge_runtime.deployment.patch_trial import ShadowStatus
 from edge_runtime.messaging.events import BaselineScore, DriftFigures
 from edge_runtime.recalibration.job.messages import JobProgress
-from edge_runtime.recalibration.proposals import Proposal
+from edge_runtime.recalibration.proposal import Proposal
 from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
 from edge_runtime.system.autonomy import Autonomy
 
@@ -39,6 +40,8 @@ class ControllerStatus:
     """The stricter one of configuration and bundle."""
     proposal: Proposal | None
     """The patch that waits for approve-patch or reject-patch."""
+    shadow: ShadowStatus | None
+    """The patch that is tried in the shadow before it becomes active."""
     drift: DriftFigures | NothingSeen | None
     """None without a baseline."""
     baselines: dict[str, BaselineScore]

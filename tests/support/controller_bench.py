@@ -9,10 +9,17 @@ import orjson
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
 from calibration.stats.moments import Moments, moments_of_frames
-from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.config import (
+    CommissionConfig,
+    DriftConfig,
+    RecalibrationConfig,
+    ReferenceConfig,
+    RolloutConfig,
+)
 from edge_runtime.datatypes import Generation, Label, Result, Sample, Timings
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.messaging.encoding import as_json
@@ -25,10 +32,14 @@ from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.event_examples import FIGURES, a_report
 from tests.support.fake_engine import FakeEngine
+from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
+from tests.support.waiting import until
 
 BASE = Generation("parts/1")
 IDENTITY = Identity("parts/1", "a" * 64, "spec", "b" * 64)
 PAGE = "<!-- pictures begin --><img><!-- pictures end --><p>page</p>"
+SHADOW = {"shadow": {"cpu": 200}}
+"""One that rests would only take time."""
 BATCH = np.zeros((1, 3, 8, 8), np.float32)
 
 
@@ -145,16 +156,19 @@ class ControllerBench:
             self.store.put(a_baseline())
         rollout = rollout or Rollout(BASE)
         self.slot = EngineSlot(rollout.active, FakeEngine())
+        self.pipeline, self.results, _ = make_pipeline(slot=self.slot, max_age_s=1e9)
+        self.version, self.patched, self.crashes = None, [], Crashes()
+        self.make_patched = FakeEngine
         self.build_error = self.start_error = None
         self.deployment = Deployment(rollout, self.slot, self.model_state, self._build)
         self.due = schedule_due
-        self.seq = 0
+        self.seq = self.frame = 0
         self.settings = RecalibrationConfig(
             commission=CommissionConfig(frames=16, automatic=automatic),
             reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
             **{"min_frames": 8, "cooldown_s": 60, **settings},
         )
-        self.drift = DriftConfig(sample_every_s=0.1)
+        self.drift, self.rollout = DriftConfig(sample_every_s=0.1), RolloutConfig.model_validate(SHADOW)
         context = ModelContext(
             "parts",
             tmp_path / "bundle",
@@ -173,14 +187,28 @@ class ControllerBench:
             watch=watch,
             start_job=self._start,
             next_due_wall_s=lambda schedule, after: self.due,
-            crashes=Crashes(),
+            trial=PatchTrial(
+                "parts",
+                self.pipeline,
+                self.deployment,
+                self.model_state.folder,
+                self.crashes,
+                find_version=lambda: self.version,
+                clock=self.clock,
+                wall_clock=self.clock,
+            ),
+            rollout=self.rollout,
+            crashes=self.crashes,
         )
         self.reference = self.controller._reference
 
     def _build(self, model):
         if self.build_error:
             raise self.build_error
-        return FakeEngine()
+        if model is None:
+            return FakeEngine()
+        self.patched.append(self.make_patched())
+        return self.patched[-1]
 
     def _start(self, folder, request, pixels, deadline_s):
         if self.start_error:
@@ -200,6 +228,34 @@ class ControllerBench:
             self.seq += 1
             self.controller.offer(sample, result)
             self.controller.tick(timeout_s=0.001)
+
+    def play(self, frames):
+        """Answer frames with the pipeline, as fast as a patch in the shadow takes them."""
+        for _ in range(frames):
+            before = self.shadow_frames()
+            self.play_alone()
+            if before is not None:
+                assert until(lambda before=before: self.shadow_frames() > before)
+
+    def play_alone(self):
+        """Answer a frame, whatever the shadow does."""
+        self.pipeline.accept(make_frame(self.frame), is_live=True, stop=NEVER)
+        self.frame += 1
+        while not self.pipeline.is_empty():
+            self.pipeline.step(0.0)
+
+    def shadow_frames(self):
+        """That the patch in the shadow has answered; None while none is there."""
+        shadow = self.controller.status().shadow
+        return None if shadow is None or shadow.shadow_s is None else shadow.frames
+
+    def edit(self, limits=None, **settings):
+        """An edit of the configuration."""
+        self.settings = self.settings.model_copy(update=settings)
+        if limits is not None:
+            self.rollout = RolloutConfig.model_validate({**SHADOW, "limits": limits})
+        self.controller.reconfigure(self.settings, self.drift, self.rollout)
+        self.tick()
 
     def tick(self, seconds=0.0):
         self.clock.now += seconds

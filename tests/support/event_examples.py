@@ -18,6 +18,7 @@ from edge_runtime.messaging.events import (
     PatchObserved,
     PatchProposed,
     PatchResumed,
+    PatchTried,
     ProposalEnded,
     Recalibrated,
     RecalibrationRefused,
@@ -152,6 +153,19 @@ EXAMPLES = {
         "patch": "p1", "outcome": "approved", "reason": "command", "generation": "parts/1+p1"}),
     "patch withdrawn": (ProposalEnded("p1", "withdrawn", "the drift is over"), "proposal", {
         "patch": "p1", "outcome": "withdrawn", "reason": "the drift is over"}),
+    "patch in the shadow": (PatchTried("p1", "begun", "parts/1", "the gate accepted it"), "shadow", {
+        "patch": "p1", "outcome": "begun", "active": "parts/1", "reason": "the gate accepted it", "findings": {}}),
+    "patch refused in the shadow": (
+        PatchTried("p1", "refused", "parts/1", "3 frames failed in a row",
+                   {"failures_in_a_row": {"value": 3, "limit": 3, "verdict": "fail"}}, "parts/t1"), "shadow", {
+        "patch": "p1", "outcome": "refused", "active": "parts/1", "reason": "3 frames failed in a row",
+        "findings": {"failures_in_a_row": {"value": 3, "limit": 3, "verdict": "fail"}}, "report": "parts/t1"}),
+    "patch passed the shadow": (
+        PatchTried("p1", "active", "parts/1", "all metrics pass", {}, "parts/t1", PATCHED), "shadow", {
+        "patch": "p1", "outcome": "active", "active": "parts/1", "reason": "all metrics pass", "findings": {},
+        "report": "parts/t1", "generation": "parts/1+p1"}),
+    "patch approved for the shadow": (ProposalEnded("p1", "approved", "command"), "proposal", {
+        "patch": "p1", "outcome": "approved", "reason": "command"}),
     "rolled back": (RolledBack(PATCHED, BASE, "command"), "rollback", {
         "from": "parts/1+p1", "to": "parts/1", "reason": "command"}),
 }  # fmt: skip

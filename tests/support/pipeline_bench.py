@@ -32,7 +32,9 @@ def make_frame(seq, stream="belt", picture=None, age_s=0.0):
     return Frame(stream, seq, picture, time.monotonic() - age_s, time.time())
 
 
-def make_pipeline(engine=None, *, results=None, rejections=None, observer=None, workers=1, **policy):
+def make_pipeline(
+    engine=None, *, results=None, rejections=None, observer=None, workers=1, slot=None, **policy
+):
     results = [] if results is None else results
     errors = []
     usual = {"max_batch_size": 4, "max_queue_delay_s": 0.0, "max_age_s": 1.0, "queue_limit": 4}
@@ -41,7 +43,7 @@ def make_pipeline(engine=None, *, results=None, rejections=None, observer=None, 
         model="parts",
         preprocessor=Preprocessor(SPEC),
         scheduler=BatchScheduler(BatchPolicy(**{**usual, **policy}), workers),
-        slot=EngineSlot(Generation("parts/1"), engine or FakeEngine()),
+        slot=slot or EngineSlot(Generation("parts/1"), engine or FakeEngine()),
         postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
         deliver=results.append,
         reject=lambda model, rejected: (rejections if rejections is not None else []).append(rejected),

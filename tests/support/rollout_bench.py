@@ -45,6 +45,11 @@ class RolloutBench:
             folder=self.folder, ports=ports, crashes=self.crashes,
         )  # fmt: skip
 
+    def restart(self, version=1):
+        """As after kill -9."""
+        self.pipeline, self.results, self.errors = make_pipeline(max_age_s=1e9)
+        self.rollout = self.make(version)
+
     def hand_over(self):
         self.handed_over += 1
 

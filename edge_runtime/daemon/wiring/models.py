@@ -38,7 +38,6 @@ from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, StateDamaged, VersionSkipped
-from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -84,30 +83,31 @@ def open_model(
         )
         on_error.callback(engine.close)
         slot = EngineSlot(rollout.active, engine)
-        controller = None
-        if config.models[name].recalibrate:
-            deployment = Deployment(rollout, slot, model_state, build)
-            controller = make_controller(
-                config, name, bundle, model_state, deployment, delivery.add_event, crashes
-            )
         answers = AnswerFigures(_make_audit(config, name, bundle, model_state, crashes))
-        pipeline = _make_pipeline(config, name, opened, slot, controller, answers, delivery, crashes)
+        pipeline = _make_pipeline(config, name, opened, slot, answers, delivery, crashes)
         workers = tuple(
             InferenceWorker(
                 f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
             )
             for i in range(plan.workers)
         )
-        on_error.pop_all()
-        model_state.note_last_version(bundle.manifest.version)
-        skipped = opened.held_back if opened.skipped is None else opened.skipped.reason
-        if skipped is not None:
-            delivery.add_event(Event(time.time(), VersionSkipped(bundle.id, skipped), name))
         versions = None
         if has_rollout(config, name):
             versions = make_rollout(
                 config, name, bundle, pipeline, model_state, delivery.add_event, crashes, hand_over, in_force
             )
+        controller = None
+        if config.models[name].recalibrate:
+            deployment = Deployment(rollout, slot, model_state, build)
+            controller = make_controller(
+                config, name, bundle, model_state, deployment, pipeline, versions, delivery.add_event, crashes
+            )
+            pipeline.observer = controller
+        on_error.pop_all()
+        model_state.note_last_version(bundle.manifest.version)
+        skipped = opened.held_back if opened.skipped is None else opened.skipped.reason
+        if skipped is not None:
+            delivery.add_event(Event(time.time(), VersionSkipped(bundle.id, skipped), name))
         return ModelRuntime(
             name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions, answers
         )
@@ -134,7 +134,6 @@ def _make_pipeline(
     name: str,
     opened: OpenedModel,
     slot: EngineSlot,
-    controller: RecalibrationController | None,
     answers: AnswerFigures,
     delivery: Delivery,
     crashes: Crashes,
@@ -149,7 +148,7 @@ def _make_pipeline(
         postprocessor=Postprocessor(bundle.manifest, bundle.labels),
         deliver=delivery.add_result,
         reject=delivery.add_rejection,
-        observer=controller,
+        observer=None,
         on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
         clock=time.monotonic,
         answers=answers,

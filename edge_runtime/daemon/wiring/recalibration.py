@@ -14,9 +14,12 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.patch_trial import PatchTrial
+from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
@@ -35,16 +38,27 @@ def make_controller(
     bundle: Bundle,
     model_state: ModelState,
     deployment: Deployment,
+    pipeline: Pipeline,
+    versions: VersionRollout | None,
     emit: Callable[[Event], None],
     crashes: Crashes,
 ) -> RecalibrationController:
-    """The recalibration controller of one model, not started."""
+    """The recalibration controller of one model, not started; its patches give way to newer ``versions``."""
     if config.recalibration.margin is not None:
         log.warning("recalibration.margin will go: use recalibration.strictness", model=name)
 
     def emit_fact(fact: Fact) -> None:
         emit(Event(time.time(), fact, name))
 
+    trial = PatchTrial(
+        name,
+        pipeline,
+        deployment,
+        model_state.folder,
+        crashes,
+        is_bgr=bundle.manifest.preprocess.colour == "bgr",
+        find_version=lambda: None if versions is None else versions.on_its_way,
+    )
     channel_axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
     return RecalibrationController(
         ModelContext(
@@ -65,6 +79,8 @@ def make_controller(
         watch=DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis),
         start_job=JobProcess,
         next_due_wall_s=_find_next_due_wall_s,
+        trial=trial,
+        rollout=config.models[name].rollout,
         crashes=crashes,
     )
 

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge_runtime.config import RolloutConfig
+from edge_runtime.config import RolloutConfig, RolloutMetric
 
 LEAST_FRAMES = 30
 """Judged in a stage that the configuration gives none: the watch, or a shadow that waits for a person."""
+
+
+SHOWN_OF_PATCHES: tuple[RolloutMetric, ...] = ("agreement", "confidence")
+"""A patch is meant to change answers: these are measured and shown of it, and decide nothing."""
 
 
 class Stage(StrEnum):
@@ -60,6 +64,18 @@ def length_of(config: RolloutConfig, stage: Stage) -> StageLength:
             frames = canary.frames or shadow.frames or LEAST_FRAMES
             return StageLength(frames, config.watch_s, config.watch_s + canary.longest_s)
     raise ValueError(f"stage {stage}; expected shadow, canary or watched")
+
+
+def plan_of_patch(plan: RolloutConfig, frames: int, longest_s: float) -> RolloutConfig:
+    """By which a patch of the active version is tried: in the shadow alone, held to the limits of versions.
+
+    Args:
+        plan: Of the model's versions.
+        frames: That it answers in the shadow.
+        longest_s: Without a clear verdict after this time a person is asked, seconds.
+    """
+    shadow = plan.shadow.model_copy(update={"frames": frames, "longest_s": longest_s})
+    return plan.model_copy(update={"shadow": shadow, "dry_run": (*plan.dry_run, *SHOWN_OF_PATCHES)})
 
 
 def times_of(config: RolloutConfig, fps: float | None, canary_fps: float | None = None) -> Times:

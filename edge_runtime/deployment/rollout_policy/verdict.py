@@ -63,6 +63,21 @@ class Finding:
     """Where it is not decided for want of frames: those of the candidate after which it is, if its figures stay."""
 
 
+def as_fields(findings: Iterable[Finding]) -> dict[str, dict[str, float | str | None]]:
+    """By metric, what an event says of it; interval and frames only where there are some."""
+    return {one.name: _as_fields(one) for one in findings}
+
+
+def _as_fields(one: Finding) -> dict[str, float | str | None]:
+    known = {"low": one.low, "high": one.high, "frames_needed": one.frames_needed}
+    return {
+        "value": one.value,
+        "limit": one.limit,
+        "verdict": str(one.kind),
+        **{name: value for name, value in known.items() if value is not None},
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutVerdict:
     """What all metrics say together."""

@@ -202,8 +202,7 @@ def test_a_version_that_took_the_process_with_it_twice_is_not_tried_a_third_time
     for ends in (1, 2):
         assert bench.pointers.starts == {2: ends}
         assert bench.stage == "shadow"
-        bench.pipeline.end_trial()
-        bench.rollout = bench.make()  # as after kill -9
+        bench.restart()
         bench.begin()
     assert bench.stage is None
     assert set(bench.pointers.refused) == {2}
@@ -255,8 +254,7 @@ def test_starts_before_a_power_cut_do_not_count(bench, monkeypatch):
         bench.begin()
         assert bench.pointers.starts == {2: 1}
         assert bench.stage == "shadow"
-        bench.pipeline.end_trial()
-        bench.rollout = bench.make()
+        bench.restart()
 
 
 def test_an_edit_that_was_given_up_leaves_no_start_behind(bench):

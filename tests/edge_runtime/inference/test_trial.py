@@ -112,13 +112,29 @@ def test_frames_that_wait_when_a_trial_ends_are_answered_by_the_active_model():
     pipeline.begin_trial(trial)
     for seq in range(6):
         pipeline.accept(make_frame(seq), is_live=True, stop=NEVER)
-    pipeline.end_trial()
+    pipeline.end_trial(trial)
     assert trial.is_over
     while not pipeline.is_empty():
         pipeline.step(0.0)
     assert [(one.seq, one.generation) for one in results] == [(seq, "parts/1") for seq in range(6)]
     assert trial.watch.candidate == []
     pipeline.begin_trial(make_trial())  # another one may follow
+
+
+def test_a_patch_gives_way_to_a_version_and_ends_no_trial_but_its_own():
+    pipeline, _, _ = make_pipeline()
+    patch, version, late = make_trial(), make_trial(), make_trial()
+    patch.gives_way = late.gives_way = True
+    pipeline.begin_trial(patch)
+    pipeline.begin_trial(version)
+    pipeline.begin_trial(late)
+    assert (patch.is_over, version.is_over, late.is_over) == (True, False, True)
+    pipeline.end_trial(patch)
+    pipeline.accept(make_frame(1), is_live=True, stop=NEVER)
+    pipeline.step(0.0)
+    assert (version.watch.active, patch.watch.active, late.watch.active) == ([1], [], [])
+    pipeline.end_trial(version)
+    pipeline.begin_trial(make_trial())
 
 
 def test_a_batch_under_way_publishes_nothing_of_a_candidate_whose_trial_is_over():
@@ -137,7 +153,7 @@ def test_a_batch_under_way_publishes_nothing_of_a_candidate_whose_trial_is_over(
     worker = threading.Thread(target=pipeline.step, args=(1.0,))
     worker.start()
     assert began.wait(10)
-    pipeline.end_trial()
+    pipeline.end_trial(trial)
     go_on.set()
     worker.join(10)
     assert [(one.seq, one.generation) for one in results] == [(0, "parts/1")]
@@ -226,7 +242,7 @@ def test_a_frame_is_answered_again_from_what_it_showed_though_its_camera_has_ove
     pipeline.accept(make_frame(0, picture=picture), is_live=True, stop=NEVER)
     picture[:] = bright_in(0)
     pipeline.step(0.0)
-    pipeline.end_trial()
+    pipeline.end_trial(trial)
     play(pipeline, [make_frame(1, picture=bright_in(2)), make_frame(2, picture=bright_in(0))])
     assert [one.top[0].label for one in results] == ["a", "a", "c"]
 

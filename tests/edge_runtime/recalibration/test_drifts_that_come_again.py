@@ -11,6 +11,7 @@ from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.datatypes import Generation, Label, Result, Sample, Timings
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
@@ -25,6 +26,7 @@ from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import Clock
 from tests.support.onnx_nets import hazy
+from tests.support.pipeline_bench import make_pipeline
 from tests.support.small_site import frames_of, small_bundle
 
 pytestmark = pytest.mark.integration
@@ -70,6 +72,8 @@ class Site:
         def build(patched):
             return OnnxEngine(bundle.model_files.data if patched is None else patched.model.data)
 
+        deployment, crashes = Deployment(rollout, self.slot, state, build), Crashes()
+        pipeline, _, _ = make_pipeline(slot=self.slot)
         drift = DriftConfig(window_frames=WINDOW, sample_every_s=0.1, cooldown_s=1)
         self.controller = RecalibrationController(
             ModelContext(
@@ -87,11 +91,12 @@ class Site:
                 cooldown_s=1,
             ),
             drift,
-            deployment=Deployment(rollout, self.slot, state, build),
+            deployment=deployment,
             watch=DriftWatch(lambda path: OnnxEngine(Path(path).read_bytes())),
             start_job=self._start,
             next_due_wall_s=lambda schedule, after: None,
-            crashes=Crashes(),
+            trial=PatchTrial("small", pipeline, deployment, state.folder, crashes),
+            crashes=crashes,
         )
 
     def _start(self, *arguments):
