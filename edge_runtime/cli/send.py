@@ -27,8 +27,8 @@ VERBS = {
     "commission": "approve what the cameras show now as healthy: a new baseline",
     "recalibrate": "try to correct the model for what the cameras show now",
     "rollback": "back to the generation before",
-    "approve-patch": "use the patch that waits (recalibration.autonomy: propose)",
-    "reject-patch": "never use the patch that waits",
+    "approve-patch": "use the patch that waits, after its shadow if it needs one",
+    "reject-patch": "never use the patch that waits or is in the shadow",
 }
 MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""

@@ -24,6 +24,26 @@ def test_activating_swaps_and_records(bench):
     assert not bench.deployment.is_patched_by("command")
 
 
+def test_a_patch_that_was_opened_changes_nothing_until_it_is_put_in(bench):
+    opened = bench.deployment.open(bench.adopt())
+    assert (opened.generation, bench.built) == (Generation("parts/1", "p1"), [opened.engine])
+    bench.assert_agrees(BASE)
+    assert bench.deployment.put_in(opened) == opened.generation
+    bench.assert_agrees(opened.generation)
+    assert (bench.slot.engine, len(bench.built)) == (opened.engine, 1)
+    with pytest.raises(IllegalStep):
+        bench.deployment.open("p1")
+
+
+def test_a_patch_that_cannot_be_recorded_is_closed(bench):
+    opened = bench.deployment.open(bench.adopt())
+    bench.break_record()
+    with pytest.raises(StateError):
+        bench.deployment.put_in(opened)
+    assert opened.engine.is_closed
+    assert bench.slot.generation == BASE
+
+
 @pytest.mark.parametrize("broken", ["engine", "file", "record"])
 def test_whatever_fails_on_the_way_leaves_the_active_generation(bench, broken):
     patch_id = bench.adopt()

@@ -76,6 +76,31 @@ def outcome(is_promoted=False, label="bolt"):
     return TrialOutcome("parts", "parts/3", "parts/2", is_promoted, f"agreement {label}", stages)
 
 
+@pytest.mark.parametrize(
+    ("decision", "commands"),
+    [
+        ({"is_promoted": True}, ["rollback"]),
+        ({"is_promoted": False, "waits": True}, ["approve-patch", "reject-patch"]),
+        ({"is_promoted": False}, ["recalibrate"]),
+    ],
+)
+def test_the_page_of_a_patch_names_generations_and_what_a_person_can_do(decision, commands):
+    stages = (StageRecord(Stage.SHADOW, 1.0, 4.0, "all pass", (), summary("bolt"), summary("bolt")),)
+    of_patch = TrialOutcome(
+        "parts", "parts/1+p2", "parts/1+p1", reason="all pass", stages=stages, patch="p2", **decision
+    )
+    text = make_page(of_patch, ())
+    parse(text)
+    assert all(name in text for name in ("parts/1+p1", "p2"))
+    sent = [
+        verb
+        for verb in ("rollback", "approve-patch", "reject-patch", "recalibrate")
+        if f"send {verb} " in text
+    ]
+    assert sent == commands
+    assert "ersion" not in text
+
+
 def kept(are_kept=True, answer=labelled, count=100):
     disagreements = Disagreements(is_bgr=False)
     disagreements.set_pictures(are_kept=are_kept)

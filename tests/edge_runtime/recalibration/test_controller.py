@@ -693,8 +693,8 @@ def test_the_status_has_the_names_that_people_and_machines_know(tmp_path):
     bench.accept_one()
     status = asdict(bench.controller.status())
     assert list(status) == [
-        "phase", "task", "progress", "commissioned", "generation", "previous", "autonomy", "proposal", "shadow", "drift",
-        "baselines", "corrected_by", "concern", "reservoir", "skipped", "not_possible", "sampled",
+        "phase", "task", "progress", "commissioned", "generation", "previous", "autonomy", "proposal", "shadow",
+        "drift", "baselines", "corrected_by", "concern", "reservoir", "skipped", "not_possible", "sampled",
         "recalibrations", "accepted", "refused", "failed", "alarms", "rollbacks", "last_report",
     ]  # fmt: skip
     assert list(status["drift"]) == [

@@ -1,4 +1,4 @@
-"""A patch that the gate accepted, in the shadow of what answers: it becomes active, is refused, or waits for a person."""
+"""A patch in the shadow of what answers: it becomes active, is refused, or waits for a person."""
 
 import shutil
 import threading
@@ -10,7 +10,6 @@ from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment import deployment, trial_run
 from edge_runtime.deployment.reports import Reports
-from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.errors import CommandError, EngineError
 from edge_runtime.messaging.events import (
     PatchProposed,
@@ -274,14 +273,14 @@ def fields_of(report):
 
 
 def test_it_waits_for_a_version_that_is_on_its_way_and_gives_way_to_one_that_begins(bench):
-    bench.version = ("parts/2", Stage.STAGED)
+    bench.version = "parts/2"
     accepted(bench)
     assert (bench.patched, said(bench), shadow(bench).waits_for) == ([], ["waits"], "parts/2")
     assert "parts/2" in bench.controller.concern()
     bench.version = None
     bench.tick()
     bench.play(FRAMES - 1)
-    bench.version = ("parts/3", Stage.SHADOW)
+    bench.version = "parts/3"
     bench.tick(10_000)
     assert (bench.patched[0].is_closed, shadow(bench).frames) == (True, 0)
     bench.version = None
@@ -300,7 +299,7 @@ def test_a_version_that_begins_in_the_same_moment_is_the_one_that_is_tried(bench
     other = bench.controller._trials._trial._run.trial
     version = type(other._trial)(other._trial.arm, other.figures, lambda stream, seq: False)
     bench.pipeline.begin_trial(version)
-    bench.version = ("parts/2", Stage.SHADOW)
+    bench.version = "parts/2"
     bench.tick()
     assert bench.patched[0].is_closed
     assert (bench.pipeline._trial, version.is_over) == (version, False)
@@ -308,10 +307,10 @@ def test_a_version_that_begins_in_the_same_moment_is_the_one_that_is_tried(bench
 
 def test_a_version_that_becomes_active_ends_it_with_that_reason(bench):
     accepted(bench)
-    bench.version = ("parts/2", Stage.ACTIVE)
+    bench.version = "parts/2"
     bench.tick()
-    bench.controller.stop(1.0)
-    assert said(bench)[-1] == "withdrawn"
+    bench.controller.stop(1.0, "parts/2 answers now instead of parts/1")
+    assert (said(bench)[-1], bench.patched[0].is_closed) == ("withdrawn", True)
     assert "parts/2" in bench.last_event.reason
 
 

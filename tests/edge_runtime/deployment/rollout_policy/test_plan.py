@@ -1,7 +1,14 @@
 import pytest
 
 from edge_runtime.config import RolloutConfig
-from edge_runtime.deployment.rollout_policy.plan import LEAST_FRAMES, Stage, StageLength, length_of, times_of
+from edge_runtime.deployment.rollout_policy.plan import (
+    LEAST_FRAMES,
+    Stage,
+    StageLength,
+    length_of,
+    plan_of_patch,
+    times_of,
+)
 
 
 def plan(**keys: object) -> RolloutConfig:
@@ -20,6 +27,15 @@ def test_the_watch_needs_frames_also_where_no_stage_has_any():
     assert {length_of(config, stage).frames for stage in (Stage.SHADOW, Stage.CANARY, Stage.WATCHED)} == {
         LEAST_FRAMES
     }
+
+
+def test_a_patch_is_held_to_the_limits_of_versions_in_the_shadow_alone_and_may_change_answers():
+    config = plan(shadow={"frames": 50, "cpu": 0.5}, limits={"latency_ratio": 3}, dry_run=["memory"])
+    of_patch = plan_of_patch(config, 20, 90.0)
+    assert length_of(of_patch, Stage.SHADOW) == StageLength(20, 0.0, 90.0)
+    assert (of_patch.shadow.cpu, of_patch.limits) == (0.5, config.limits)
+    assert of_patch.dry_run == ("memory", "agreement", "confidence")
+    assert length_of(config, Stage.SHADOW).frames == 50
 
 
 @pytest.mark.parametrize("stage", [Stage.STAGED, Stage.ACTIVE, Stage.REFUSED])
