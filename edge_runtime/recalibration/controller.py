@@ -66,40 +66,22 @@ class RecalibrationController:
         crashes: Crashes,
     ) -> None:
         """Nothing runs yet; ``rollout`` has the limits of patches in the shadow, None stands for the defaults."""
-        self._context, self._settings, self._drift, self._rollout = context, settings, drift, rollout
+        self._context, self._settings, self._drift = context, settings, drift
         self._deployment, self._watch = deployment, watch
-        self._baselines = ActiveBaselines(context, watch, drift)
-        self._commands = BaselineCommands(context, self._baselines)
+        self._baselines = baselines = ActiveBaselines(context, watch, drift)
+        self._commands = BaselineCommands(context, baselines)
         self._reference = LiveReferenceSet(context, settings.reference, drift.sample_every_s)
-        self._patch_policy = PatchPolicy(context, deployment, self._baselines, watch)
-        self._planner = TaskPlanner(settings, next_due_wall_s, context.model_state.load_slots())
-        self._runner = TaskRunner(
-            context, settings, drift, self._baselines, self._reference, self._patch_policy, start_job
-        )
-        self._trials = PatchTrials(
-            context, self._patch_policy, self._baselines, watch, trial, crashes, settings
-        )
+        self._patch_policy = policy = PatchPolicy(context, deployment, baselines, watch)
+        self._planner = planner = TaskPlanner(settings, next_due_wall_s, context.model_state.load_slots())
+        self._runner = TaskRunner(context, settings, drift, baselines, self._reference, policy, start_job)
+        self._trials = PatchTrials(context, policy, baselines, watch, trial, crashes, settings)
         self._trials.reconfigure(settings, rollout)
-        self._proposals = Proposals(context, self._patch_policy, self._baselines, watch, self._trials)
+        self._proposals = proposals = Proposals(context, policy, baselines, watch, self._trials)
         self._results = TaskResults(
-            context,
-            self._baselines,
-            self._patch_policy,
-            self._planner,
-            self._reference,
-            self._proposals,
-            self._trials,
-            watch,
+            context, baselines, policy, planner, self._reference, proposals, self._trials, watch
         )
         self._concern = Concern(
-            context,
-            self._patch_policy,
-            self._baselines,
-            watch,
-            self._runner,
-            self._planner,
-            self._proposals,
-            self._trials,
+            context, policy, baselines, watch, self._runner, planner, proposals, self._trials
         )
         self._use_autonomy()
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
@@ -216,15 +198,15 @@ class RecalibrationController:
     def _take_edits(self) -> None:
         while not self._edits.empty():
             settings, drift, rollout = self._edits.get()
-            if (settings, drift, rollout) == (self._settings, self._drift, self._rollout):
+            self._trials.reconfigure(settings, rollout)
+            if (settings, drift) == (self._settings, self._drift):
                 continue
             is_drift_edited = drift != self._drift
-            self._settings, self._drift, self._rollout = settings, drift, rollout
+            self._settings, self._drift = settings, drift
             self._samples.every_s = drift.sample_every_s
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._runner.reconfigure(settings, drift)
             self._planner.reconfigure(settings)
-            self._trials.reconfigure(settings, rollout)
             self._use_autonomy()
             if is_drift_edited:
                 self._patch_policy.doubt_patch()
