@@ -160,6 +160,13 @@ EXAMPLES = {
                    {"failures_in_a_row": {"value": 3, "limit": 3, "verdict": "fail"}}, "parts/t1"), "shadow", {
         "patch": "p1", "outcome": "refused", "active": "parts/1", "reason": "3 frames failed in a row",
         "findings": {"failures_in_a_row": {"value": 3, "limit": 3, "verdict": "fail"}}, "report": "parts/t1"}),
+    "patch inconclusive in the shadow": (
+        PatchTried("p1", "inconclusive", "parts/1", "31 of 200 frames",
+                   {"agreement": {"value": 0.7, "limit": 0.8, "verdict": "inconclusive", "low": 0.55, "high": 0.82,
+                                  "frames_needed": 160}}, "parts/t1"), "shadow", {
+        "patch": "p1", "outcome": "inconclusive", "active": "parts/1", "reason": "31 of 200 frames",
+        "findings": {"agreement": {"value": 0.7, "limit": 0.8, "verdict": "inconclusive", "low": 0.55, "high": 0.82,
+                                   "frames_needed": 160}}, "report": "parts/t1"}),
     "patch passed the shadow": (
         PatchTried("p1", "active", "parts/1", "all metrics pass", {}, "parts/t1", PATCHED), "shadow", {
         "patch": "p1", "outcome": "active", "active": "parts/1", "reason": "all metrics pass", "findings": {},

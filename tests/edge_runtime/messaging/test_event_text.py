@@ -58,7 +58,7 @@ def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     assert all(describe(fact))
     is_over = isinstance(fact, HealthChanged) and fact.state == "well"
     is_refused = isinstance(fact, RolloutMoved) and (fact.stage == "refused" or fact.paused is not None)
-    is_refused |= isinstance(fact, PatchTried) and fact.outcome == "refused"
+    is_refused |= isinstance(fact, PatchTried) and fact.outcome in ("refused", "inconclusive")
     warns = isinstance(fact, ConfigApplied) and fact.warnings != ()
     assert is_trouble(fact) == (is_refused or warns or (isinstance(fact, TROUBLE) and not is_over))
 
