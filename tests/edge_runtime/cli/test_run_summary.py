@@ -23,6 +23,7 @@ SIDE = ControllerStatus(
     previous="lite0/1",
     autonomy="auto",
     proposal=None,
+    shadow=None,
     drift=None,
     baselines={},
     corrected_by=None,
