@@ -1,4 +1,4 @@
-"""``edge-runtime keys``: makes, rotates, revokes and lists the keys that sign bundles."""
+"""``edge-runtime keys``: makes, rotates, revokes and lists the keys that sign bundles; makes those of commands."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -18,19 +18,33 @@ _ID_LENGTH = 64
 
 @click.group("keys")
 def keys_group() -> None:
-    """Make, rotate, revoke and list the keys that sign bundles (EC P-256, PEM)."""
+    """Make, rotate, revoke and list the keys that sign bundles (EC P-256) and commands (Ed25519)."""
 
 
 @keys_group.command()
 @click.argument("file", type=PATH)
+@click.option(
+    "--for",
+    "what",
+    type=click.Choice(["bundles", "commands"]),
+    default="bundles",
+    show_default=True,
+    help="What the key signs.",
+)
 @JSON
-def make(file: Path, as_json: bool) -> int:
+def make(file: Path, what: str, as_json: bool) -> int:
     """Make a private key FILE (mode 0600) and its public half FILE.pub, which boxes trust."""
-    from edge_runtime.bundles.signing.ec_keys import make_key_pair, public_path
+    from edge_runtime.bundles.signing.ec_keys import make_key_pair, public_path, write_key_pair
+    from edge_runtime.messaging.commands.command_keys import make_pems
 
-    key = make_key_pair(file)
-    report = {"key": key.id, "private": str(file), "public": str(public_path(file))}
-    text = f"made {file} (keep it secret) and {public_path(file)} (name it in trust.keys): {key.id}"
+    if what == "commands":
+        key_id, *pems = make_pems()
+        write_key_pair(file, *pems)
+    else:
+        key_id = make_key_pair(file).id
+    report = {"key": key_id, "private": str(file), "public": str(public_path(file))}
+    place = "commands.keys" if what == "commands" else "trust.keys"
+    text = f"made {file} (keep it secret) and {public_path(file)} (name it in {place}): {key_id}"
     print_answer(report, as_json, text)
     return 0
 

@@ -17,6 +17,9 @@ MODEL = click.option("--model", help="Which model; needed when there are several
 TIMEOUT = click.option(
     "--timeout", "timeout_s", type=SECONDS, default=10.0, show_default=True, help="Seconds."
 )
+SIGNING_KEY = click.option(
+    "--key", type=PATH, help="Private key of the caller, for boxes that obey signed commands only."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from edge_runtime.cli.options import CONFIG, JSON, MODEL, TIMEOUT, print_indented
+from edge_runtime.cli.options import CONFIG, JSON, MODEL, SIGNING_KEY, TIMEOUT, print_indented
 
 
 def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
-    return CONFIG(MODEL(TIMEOUT(JSON(command))))
+    return CONFIG(MODEL(SIGNING_KEY(TIMEOUT(JSON(command)))))
 
 
 @click.group("rollout")
@@ -70,14 +70,15 @@ def _send(
     *,
     model: str | None,
     timeout_s: float,
+    key: Path | None,
     version: int | None = None,
 ) -> int:
     from edge_runtime.cli.send import REFUSED, send_command
     from edge_runtime.config import load_address
 
     given = {"action": action, "model": model, "version": version}
-    arguments = {key: value for key, value in given.items() if value is not None}
-    answer = send_command(load_address(path, os.environ), "rollout", arguments, timeout_s)
+    arguments = {name: value for name, value in given.items() if value is not None}
+    answer = send_command(load_address(path, os.environ), "rollout", arguments, timeout_s, key=key)
     is_good = answer.get("status") == "ok"
     if as_json:
         print_indented(answer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from edge_runtime.cli.options import MODEL, PATH, SECONDS, TIMEOUT, print_indented
+from edge_runtime.cli.options import MODEL, PATH, SECONDS, SIGNING_KEY, TIMEOUT, print_indented
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 
 if TYPE_CHECKING:
@@ -54,8 +54,11 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
     show_default=True,
     help="The device refuses the command later than this; more where its clock is wrong.",
 )
+@SIGNING_KEY
 @TIMEOUT
-def send(verb: str, config_path: Path, timeout_s: float, expires_s: float, **given: Any) -> int:
+def send(
+    verb: str, config_path: Path, timeout_s: float, expires_s: float, key: Path | None, **given: Any
+) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
 
@@ -63,7 +66,7 @@ def send(verb: str, config_path: Path, timeout_s: float, expires_s: float, **giv
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
     arguments = {name: value for name, value in given.items() if value is not None}
     address = load_address(config_path, os.environ)
-    answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s)
+    answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s, key=key)
     print_indented(answer)
     return 0 if answer.get("status") == "ok" else REFUSED
 
@@ -75,14 +78,17 @@ def send_command(
     timeout_s: float,
     *,
     expires_s: float = REQUEST_EXPIRY_S,
+    key: Path | None = None,
 ) -> dict[str, Any]:
-    """The device's answer.
+    """The device's answer; with ``key``, a file, the command is signed.
 
     Raises:
+        KeyUnusable, ExtraMissing: the key cannot be used.
         CommandError: the configuration has no broker.
         NoAnswer: the device did not answer in time.
         BrokerLost: the broker cannot be reached or refuses the connection.
     """
+    from edge_runtime.messaging.commands.command_keys import load_signing_key, sign
     from edge_runtime.messaging.mqtt.session import Message, MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
     from edge_runtime.system.rfc3339 import format_rfc3339
@@ -90,7 +96,13 @@ def send_command(
 
     if to.mqtt is None:
         raise CommandError("the configuration has no section 'mqtt'; commands travel over the broker")
-    transaction = secrets.token_hex(8)
+    transaction, expires_wall_s = secrets.token_hex(8), time.time() + expires_s
+    if key is None:
+        own = {"transaction": transaction, "device": to.device, "expires_at": format_rfc3339(expires_wall_s)}
+        request = orjson.dumps({**arguments, **own})
+    else:
+        claims = {"aud": to.device, "exp": round(expires_wall_s), "jti": transaction, "verb": verb}
+        request = sign(orjson.dumps({**claims, "arguments": arguments}), load_signing_key(key))
     settings = make_mqtt_settings(to.device, to.mqtt)
     settings = replace(settings, client_id=f"edge-runtime-send-{transaction}")
     broker = f"{settings.host}:{settings.port}"
@@ -110,12 +122,8 @@ def send_command(
         session.subscribe(settings.topics.response(verb))
         if not session.wait_subscribed(timeout_s) or session.problem is not None:
             raise BrokerLost(f"broker {broker}: {session.problem or 'subscription not answered in time'}")
-        expires_at = format_rfc3339(time.time() + expires_s)
-        request = {
-            **arguments, "transaction": transaction, "device": to.device, "expires_at": expires_at
-        }  # fmt: skip
         kept_s = max(1, round(min(expires_s, MOST_KEPT_S)))
-        session.send(settings.topics.request(verb), orjson.dumps(request), expiry_s=kept_s)
+        session.send(settings.topics.request(verb), request, expiry_s=kept_s)
         return answers.get(timeout=timeout_s)
     except queue.Empty:
         raise NoAnswer(

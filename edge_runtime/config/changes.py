@@ -37,6 +37,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("cameras.*.priority", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("mqtt", Effect.RECONNECT),
+    ("commands", Effect.RECONNECT),
     ("recalibration", Effect.LIVE),
     ("drift", Effect.LIVE),
     ("bundles", Effect.LIVE),

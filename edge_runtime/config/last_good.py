@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.load import load_state_dir, load_trust_section, parse_config, secrets_of
+from edge_runtime.config.load import load_security_sections, load_state_dir, parse_config, secrets_of
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError, StateError
@@ -42,8 +42,9 @@ def keep_last_good(config: Config, path: Path) -> None:
 def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
     """The configuration that was in force last; None when there is none, or it cannot be used any more.
 
-    Its section ``trust`` is that of the file, as far as that can be read. The state directory is the one that the file
-    names, as far as that can be read, else the service's (``STATE_DIRECTORY``, systemd.exec(5)), else the default.
+    Its sections ``trust`` and ``commands`` are those of the file, as far as they can be read. The state directory is
+    the one that the file names, as far as that can be read, else the service's (``STATE_DIRECTORY``, systemd.exec(5)),
+    else the default.
     """
     for state_dir in _state_dirs(path, env):
         text = _read(_copy_of(path, state_dir))
@@ -54,17 +55,9 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
             config = parse_config(text, source, env, base=own_file.parent, own_file=own_file)
         except ConfigError:
             continue
-        return _with_trust_of(path, env, config)
+        # A key that was revoked in the file must not come back here.
+        return config.model_copy(update=load_security_sections(path, env))
     return None
-
-
-def _with_trust_of(path: Path, env: Mapping[str, str], config: Config) -> Config:
-    """The same with the section ``trust`` of the file itself: a key that was revoked there must not come back here."""
-    try:
-        trust = load_trust_section(path, env)
-    except ConfigError:
-        return config
-    return config if trust is None else config.model_copy(update={"trust": trust})
 
 
 def _state_dirs(path: Path, env: Mapping[str, str]) -> list[Path]:

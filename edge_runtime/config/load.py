@@ -6,6 +6,7 @@ with ``EDGE_``, or from a file; they are never written into messages.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from calibration.stats.regular_file import read_regular
+from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
@@ -79,13 +81,25 @@ class _TrustOnly(BaseModel):
     trust: TrustConfig | None = None
 
 
-def load_trust_section(path: Path, env: Mapping[str, str]) -> TrustConfig | None:
-    """The section ``trust`` of a configuration file, even if its other sections are wrong; None when it has none.
+class _CommandsOnly(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    Raises:
-        ConfigError: the file is not YAML, or the section cannot be used.
+    commands: CommandsConfig | None = None
+
+
+def load_security_sections(path: Path, env: Mapping[str, str]) -> dict[str, TrustConfig | CommandsConfig]:
+    """The sections ``trust`` and ``commands`` of a file whose other sections may be wrong; without those it lacks.
+
+    A section that is wrong itself is left out, too. Whether the keys that they name are there is not checked.
     """
-    return _load_part(_TrustOnly, path, env)[0].trust
+    found: dict[str, TrustConfig | CommandsConfig] = {}
+    with suppress(ConfigError):
+        if (trust := _load_part(_TrustOnly, path, env)[0].trust) is not None:
+            found["trust"] = trust
+    with suppress(ConfigError):
+        if (commands := _load_part(_CommandsOnly, path, env)[0].commands) is not None:
+            found["commands"] = commands
+    return found
 
 
 def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:
@@ -159,10 +173,11 @@ def parse_config(
     if config is not None and config.mqtt is not None and check_files:
         config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
     if config is not None and check_files:
-        for index, path in enumerate(config.trust.keys):
+        trusted = {("trust", "keys", str(index)): path for index, path in enumerate(config.trust.keys)}
+        callers = {("commands", "keys", name, "file"): one.file for name, one in config.commands.keys.items()}
+        for key, path in (trusted | callers).items():
             if not _is_file(path):
-                key = ("trust", "keys", str(index))
-                problems.append(_at(document, key, f"no file {path}", "a public key (PEM)"))
+                problems.append(_at(document, key, f"no file {path}", "a public key"))
     if config is not None and check_files and base is not None:
         found = find_sink_problem(config, own_file)
         if found is not None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from edge_runtime.config.bundles import BundlesConfig
+from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
@@ -281,6 +282,8 @@ class Config(Section):
     """Cameras by stream name."""
     mqtt: MqttConfig | None = None
     """The broker; left out: results go to the local sink and the HTTP API only."""
+    commands: CommandsConfig = Field(default_factory=CommandsConfig)
+    """Who may command the box over the broker."""
     recalibration: RecalibrationConfig = Field(default_factory=RecalibrationConfig)
     """Renewing the statistics."""
     drift: DriftConfig = Field(default_factory=DriftConfig)

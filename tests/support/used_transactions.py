@@ -16,7 +16,7 @@ class UsedInMemory:
         request = self.requests.get((type(transaction), transaction))
         return None if request is None else Used(request, self.answers.get(transaction))
 
-    def begin(self, transaction, request):
+    def begin(self, transaction, request, expires_wall_s, now_wall_s):
         if self.fails_with is not None:
             raise self.fails_with
         self.requests[type(transaction), transaction] = request

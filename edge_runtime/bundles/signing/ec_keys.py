@@ -118,12 +118,21 @@ def make_key_pair(path: Path) -> PublicKey:
 
     key = ec.generate_private_key(ec.SECP256R1())
     public = _public(path, key.public_key())
+    write_key_pair(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), public.pem)
+    return public
+
+
+def write_key_pair(path: Path, private_pem: bytes, public_pem: bytes) -> None:
+    """Write a private key to ``path``, mode 0600, and its public half to ``path`` + ``.pub``.
+
+    Raises:
+        KeyUnusable: one of the two files is there.
+        StateError: the disk refuses.
+    """
     if public_path(path).exists():
         raise _is_there(public_path(path))
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write_new(path, private, _PRIVATE_MODE)
-    _write_new(public_path(path), public.pem, _PUBLIC_MODE)
-    return public
+    _write_new(path, private_pem, _PRIVATE_MODE)
+    _write_new(public_path(path), public_pem, _PUBLIC_MODE)
 
 
 def write_public_key(path: Path, key: PublicKey) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edge_runtime.cli.options import CONFIG, JSON, MODEL, PATH, SECONDS, TIMEOUT, print_indented
+from edge_runtime.cli.options import CONFIG, JSON, MODEL, PATH, SECONDS, SIGNING_KEY, TIMEOUT, print_indented
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 
 OFFLINE = click.option(
@@ -20,7 +20,7 @@ NAME = click.argument("name", required=False)
 
 
 def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
-    return MODEL(OFFLINE(TIMEOUT(JSON(command))))
+    return MODEL(OFFLINE(SIGNING_KEY(TIMEOUT(JSON(command)))))
 
 
 @click.group("baseline")
@@ -93,7 +93,14 @@ def add(config: Path, file: Path, name: str | None, model: str | None, as_json: 
 
 
 def _carry_out(
-    path: Path, verb: Verb, approval: Approval, *, model: str | None, offline: bool, timeout_s: float
+    path: Path,
+    verb: Verb,
+    approval: Approval,
+    *,
+    model: str | None,
+    offline: bool,
+    timeout_s: float,
+    key: Path | None,
 ) -> dict[str, Any]:
     """The answer of the daemon, or of its state directory."""
     from edge_runtime.config import load_address, load_config
@@ -107,8 +114,8 @@ def _carry_out(
     from edge_runtime.cli.send import send_command
 
     given = {"model": model, "name": approval.name, "expires_days": approval.expires_days}
-    arguments = {key: value for key, value in given.items() if value is not None}
-    return send_command(address, verb, arguments, timeout_s)
+    arguments = {argument: value for argument, value in given.items() if value is not None}
+    return send_command(address, verb, arguments, timeout_s, key=key)
 
 
 def _print(answer: dict[str, Any], as_json: bool) -> int:

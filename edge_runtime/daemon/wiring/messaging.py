@@ -9,8 +9,10 @@ from edge_runtime.config import Config
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.reports import Reports
-from edge_runtime.errors import CommandError, EdgeRuntimeError
+from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, KeyUnusable, Problem
 from edge_runtime.http.server import HttpServer
+from edge_runtime.messaging.commands.callers import Caller, Callers
+from edge_runtime.messaging.commands.command_keys import load_command_key
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import (
     CommandHandler,
@@ -18,6 +20,7 @@ from edge_runtime.messaging.commands.protocol import (
     UsedTransactions,
     VerbHandler,
 )
+from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -75,11 +78,46 @@ def open_connection(
         client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes)
     channels = tuple(_make_channels(config, topics, client, outboxes, crashes))
     if client is not None and config.mqtt is not None:
-        policy = CommandPolicy(is_enabled=config.mqtt.commands, device=config.device)
+        policy = CommandPolicy(config.mqtt.commands, make_callers(config))
         make_handler = partial(CommandHandler, handlers, policy, used)
-        commands = CommandListener(client, make_handler, topics, crashes, config.mqtt.response_prefixes)
+        commands = CommandListener(
+            client, make_handler, topics, crashes, config.mqtt.response_prefixes, config.commands.groups
+        )
     prefixes = config.mqtt.response_prefixes if config.mqtt is not None else ()
     return BrokerConnection(topics, client, commands, channels, prefixes)
+
+
+def make_callers(config: Config) -> Callers:
+    """Who may command this device, by the section ``commands``.
+
+    Raises:
+        ConfigError: a key cannot be used.
+        ExtraMissing: keys are named, and the library that reads them is not installed.
+    """
+    signers: dict[str, Caller] = {}
+    problems = list[Problem]()
+    for name, one in config.commands.keys.items():
+        line = config.line_of("commands", "keys", name, "file")
+        try:
+            key = load_command_key(one.file)
+        except KeyUnusable as err:
+            problems.append(
+                Problem(f"commands.keys.{name}.file", line, err.found, f"{err.expected}. {err.fix}")
+            )
+            continue
+        if key.id in signers:
+            found = f"the key of {signers[key.id].name!r}"
+            problems.append(Problem(f"commands.keys.{name}.file", line, found, "each key once"))
+        signers[key.id] = Caller(name, Role.of(one.role), key)
+    if problems:
+        raise ConfigError("section commands", tuple(problems))
+    unsigned = config.commands.unsigned_role
+    return Callers(
+        device=config.device,
+        groups=frozenset(config.commands.groups),
+        signers=signers,
+        unsigned=None if unsigned is None else Role.of(unsigned),
+    )
 
 
 def _make_channels(

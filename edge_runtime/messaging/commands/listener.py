@@ -40,8 +40,9 @@ class CommandListener:
         topics: Topics,
         crashes: Crashes,
         response_prefixes: Sequence[str] = (),
+        groups: Sequence[str] = (),
     ) -> None:
-        """Subscribe to all requests of this device; call before ``client.start()`` to miss none.
+        """Subscribe to all requests of this device and of its groups; call before ``client.start()`` to miss none.
 
         ``response_prefixes`` are the first levels of further topics that a caller may have its answer sent to.
         """
@@ -49,7 +50,8 @@ class CommandListener:
         self._redirected = 0
         self._quick = _Lane("commands-quick", make_handler(), self._publish, crashes)
         self._others = _Lane("commands", make_handler(), self._publish, crashes)
-        client.subscribe(topics.requests, self._enqueue)
+        for wanted in (topics.requests, *map(topics.group_requests, groups)):
+            client.subscribe(wanted, self._enqueue)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -19,13 +19,14 @@ Rules, in this order:
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
-from edge_runtime.messaging.commands.request import ARGUMENTS, READS, Arguments, decode, read_transaction
+from edge_runtime.messaging.commands.callers import Callers, Request
+from edge_runtime.messaging.commands.request import ARGUMENTS, READS, Arguments, read_transaction
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.token_bucket import TokenBucket
 
@@ -48,8 +49,8 @@ class CommandPolicy:
     """Limits of the commands of one device."""
 
     is_enabled: bool = False
-    device: str | None = None
-    """Its name; requests that name another one are refused."""
+    callers: Callers = field(default_factory=Callers)
+    """Who may command it."""
     rate_per_s: float = 5.0
     burst: int = 20
     """Of each verb, and of answers to bad requests."""
@@ -77,8 +78,10 @@ class UsedTransactions(Protocol):
     def find(self, transaction: str | int) -> Used | None:
         """A transaction that was begun; None for a new one."""
 
-    def begin(self, transaction: str | int, request: bytes) -> None:
-        """Note it before the change is made.
+    def begin(
+        self, transaction: str | int, request: bytes, expires_wall_s: float | None, now_wall_s: float
+    ) -> None:
+        """Note it before the change is made, at least until it expires (POSIX time; None: as long as there is room).
 
         Raises:
             StateError: it cannot be noted, so that the change must not be made.
@@ -126,12 +129,12 @@ class CommandHandler:
         if not self._policy.is_enabled:
             return self._refuse(OFF, payload, now_s)
         try:
-            arguments = decode(verb, payload, now_wall_s, self._policy.device)
+            request = self._policy.callers.read(verb, payload, now_wall_s)
         except CommandError as err:
             return self._refuse(str(err), payload, now_s)
         if verb in READS:
-            return self._read(verb, arguments, payload, now_s)
-        return self._change_once(verb, arguments, payload, now_s)
+            return self._read(verb, request.arguments, payload, now_s)
+        return self._change_once(verb, request, payload, now_s, now_wall_s)
 
     def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
         self.counts["refused"] += 1
@@ -165,12 +168,14 @@ class CommandHandler:
         self.counts["unanswered"] += not may
         return may
 
-    def _change_once(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
-        transaction = arguments.transaction
-        request = hashlib.sha256(verb.encode() + b"\0" + payload).digest()[:DIGEST_BYTES]
-        known = None if transaction is None else self._used.find(transaction)
+    def _change_once(
+        self, verb: str, request: Request, payload: bytes, now_s: float, now_wall_s: float
+    ) -> bytes | None:
+        transaction, used_as = request.arguments.transaction, request.used_as
+        digest = hashlib.sha256(verb.encode() + b"\0" + payload).digest()[:DIGEST_BYTES]
+        known = None if used_as is None else self._used.find(used_as)
         if known is not None:
-            if known.request != request:
+            if known.request != digest:
                 return self._refuse(
                     f"transaction {transaction!r} was used for another request", payload, now_s
                 )
@@ -180,17 +185,17 @@ class CommandHandler:
             return known.answer if self._may_share(now_s) else None
         if not self._budgets[verb].take(now_s):
             return self._refuse_flood(verb, payload, now_s)
-        if transaction is None:
+        if used_as is None:
             self.counts["unmarked"] += 1
-            return self._execute(verb, arguments)[0]
+            return self._execute(verb, request.arguments)[0]
         # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
         try:
-            self._used.begin(transaction, request)
+            self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s)
         except StateError as err:
             return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
-        self._used.finish(transaction, _encode_error(UNEXPECTED, transaction))
-        answer, _ = self._execute(verb, arguments)
-        self._used.finish(transaction, answer)
+        self._used.finish(used_as, _encode_error(UNEXPECTED, transaction))
+        answer, _ = self._execute(verb, request.arguments)
+        self._used.finish(used_as, answer)
         return answer
 
     def _execute(self, verb: str, arguments: Arguments) -> tuple[bytes, bytes | None]:

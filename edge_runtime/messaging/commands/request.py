@@ -1,6 +1,7 @@
 """The form of a remote command: verbs, their arguments, and how a request is read. Pure.
 
-A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments::
+A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments (``callers`` has the
+form of signed ones)::
 
     {"transaction": "any text", "device": "belt-3", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
 """
@@ -15,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from edge_runtime.config.values import BASELINE_PATTERN
 from edge_runtime.errors import CommandError
+from edge_runtime.messaging.commands.token import is_token, read_token_id
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -119,8 +121,8 @@ QUICK = frozenset({"status"})
 """Verbs that wait for no recalibration loop."""
 
 
-def decode(verb: str, payload: bytes, now_wall_s: float, device: str | None = None) -> Arguments:
-    """Check a request to ``device`` (None: whichever it names).
+def check_arguments(verb: str, content: Mapping[str, Any]) -> Arguments:
+    """Check the content of a request.
 
     Raises:
         CommandError: names the fault and the expectation, for the caller.
@@ -128,28 +130,36 @@ def decode(verb: str, payload: bytes, now_wall_s: float, device: str | None = No
     arguments = ARGUMENTS.get(verb)
     if arguments is None:
         raise CommandError(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
-    content = _parse(payload)
     try:
         # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
-        checked = arguments.model_validate_json(orjson.dumps(content))
+        return arguments.model_validate_json(orjson.dumps(content))
     except orjson.JSONEncodeError as err:
         raise CommandError(
             f"{verb}: the request is nested too deep; the arguments of all verbs are flat"
         ) from err
     except ValidationError as err:
-        raise CommandError(f"{verb}: {_describe(err)}") from err
-    if device is not None and checked.device not in (None, device):
-        raise CommandError(f"{verb}: meant for the device {checked.device!r}; this one is {device!r}")
-    at = checked.expires_at
-    if at is not None and at.timestamp() < now_wall_s:
+        raise CommandError(f"{verb}: {describe(err)}") from err
+
+
+def check_expiry(verb: str, expires_wall_s: float, now_wall_s: float) -> None:
+    """Refuse a request that has expired.
+
+    Raises:
+        CommandError: with the time of this device.
+    """
+    if expires_wall_s < now_wall_s:
         raise CommandError(
-            f"{verb}: expired at {at.isoformat()}; this device's clock says {format_rfc3339(now_wall_s)}; "
-            "send it again with a later expires_at"
+            f"{verb}: expired at {format_rfc3339(expires_wall_s)}; this device's clock says "
+            f"{format_rfc3339(now_wall_s)}; send it again with a later one"
         )
-    return checked
 
 
-def _parse(payload: bytes) -> dict[str, Any]:
+def parse(payload: bytes) -> dict[str, Any]:
+    """The content of a request as a JSON object.
+
+    Raises:
+        CommandError: it is none, or too long.
+    """
     if len(payload) > MAX_REQUEST_BYTES:
         raise CommandError(f"the request is too long; at most {MAX_REQUEST_BYTES} bytes are accepted")
     if not payload:
@@ -180,8 +190,8 @@ def _refuse_repeated_keys(payload: bytes) -> None:
         raise CommandError("the request is nested too deep; the arguments of all verbs are flat") from err
 
 
-def _describe(err: ValidationError) -> str:
-    """Arguments are flat; pydantic adds the name of a member of a union to a location."""
+def describe(err: ValidationError) -> str:
+    """The first problems, for the caller; pydantic adds the name of a member of a union to a location."""
     problems = []
     for problem in err.errors(include_url=False, include_context=False)[:8]:
         where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
@@ -193,7 +203,7 @@ def _describe(err: ValidationError) -> str:
 def read_transaction(payload: bytes) -> str | int | None:
     """The transaction of a request that may be bad in other ways, so that its caller recognises the answer."""
     try:
-        found = _parse(payload).get("transaction")
+        found = read_token_id(payload) if is_token(payload) else parse(payload).get("transaction")
     except CommandError:
         return None
     is_usable = (isinstance(found, str) and 0 < len(found) <= 128) or type(found) is int

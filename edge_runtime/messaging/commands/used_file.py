@@ -2,12 +2,13 @@
 
 ```
 commands.used   slots of 64 bytes: a magic, then SLOTS times
-                sequence u64 | transaction 24 bytes | request 24 bytes | crc32 u32 | 4 zero bytes
+                sequence u64 | transaction 24 bytes | request 24 bytes | crc32 u32 | expires u32
 ```
 Transaction and request are the first bytes of a SHA-256. Slot ``sequence % SLOTS`` is written over, so that the newest
-``SLOTS`` are known; there is no time in it that a clock could make wrong. The file has its full size from the first
-command on: a full disk does not stop later ones. A damaged slot costs what it holds, and is counted. The answers are
-in memory only.
+``SLOTS`` are known, whatever the clock says. A signed request holds until it expires (POSIX time, 0 for others): one
+that has not is never written over, or a copy of it could be obeyed again; then new ones are refused. The file has its
+full size from the first command on: a full disk does not stop later ones. A damaged slot costs what it holds, and is
+counted. The answers are in memory only.
 """
 
 import contextlib
@@ -19,6 +20,8 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import orjson
@@ -27,6 +30,7 @@ import structlog
 from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.commands.protocol import DIGEST_BYTES, Used
+from edge_runtime.system.rfc3339 import format_rfc3339
 
 log = structlog.get_logger()
 
@@ -34,11 +38,35 @@ SLOTS = 4096
 KEPT_ANSWERS = 256
 LARGEST_ANSWER_BYTES = 64 * 1024
 _MAGIC = b"edge-runtime used transactions 1\n".ljust(64, b"\0")
-_SLOT = struct.Struct("<Q24s24sI4x")
+_SLOT = struct.Struct("<Q24s24sII")
 _LAST_SEQUENCE = 2**62
+_LAST_SECOND = 2**32 - 1
 FILE_BYTES = _SLOT.size * (SLOTS + 1)
 # Without O_NONBLOCK a pipe of this name would wait for its other end.
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Slot:
+    sequence: int
+    transaction: bytes
+    request: bytes
+    expires_s: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "_Slot | None":
+        """None where it is damaged."""
+        if len(data) != _SLOT.size:
+            return None
+        sequence, transaction, request, _, expires_s = _SLOT.unpack(data)
+        found = cls(sequence, transaction, request, expires_s)
+        return found if data == found.pack() and sequence < _LAST_SEQUENCE else None
+
+    def pack(self) -> bytes:
+        """With its checksum."""
+        parts = self.sequence, self.transaction, self.request
+        crc = zlib.crc32(_SLOT.pack(*parts, 0, self.expires_s))
+        return _SLOT.pack(*parts, crc, self.expires_s)
 
 
 class UsedFile:
@@ -52,7 +80,9 @@ class UsedFile:
         self._requests: OrderedDict[bytes, bytes] = OrderedDict()
         self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self._next = 0
-        self._undone: set[tuple[int, bytes, bytes]] = set()
+        self._expires: dict[int, int] = {}
+        """By the sequence of those that hold until a moment."""
+        self._undone: set[_Slot] = set()
         """Slots that may be in the file although the disk refused them: nothing was done for these."""
         self._damaged = 0
         with contextlib.suppress(StateError):
@@ -70,25 +100,41 @@ class UsedFile:
             request = self._requests.get(key)
             return None if request is None else Used(request, self._answers.get(key))
 
-    def begin(self, transaction: str | int, request: bytes) -> None:
+    def begin(
+        self,
+        transaction: str | int,
+        request: bytes,
+        expires_wall_s: float | None = None,
+        now_wall_s: float = 0.0,
+    ) -> None:
         """Note it durably.
 
         Raises:
-            StateError: the disk refuses.
+            StateError: the disk refuses, or all that are known still hold.
         """
-        key = _digest(transaction)
+        key, expires_s = _digest(transaction), ceil(min(expires_wall_s or 0.0, _LAST_SECOND))
         with self._lock:
             handle = self._open(is_new_wanted=True)
+            oldest = self._expires.get(self._next - SLOTS, 0)
+            if oldest > now_wall_s:
+                raise StateError(
+                    f"{SLOTS} commands that have not expired are remembered already; the oldest expires at "
+                    f"{format_rfc3339(oldest)}; send commands that hold for a shorter time"
+                )
+            slot = _Slot(self._next, key, request, expires_s)
             at = _SLOT.size * (1 + self._next % SLOTS)
             try:
-                os.pwrite(handle, _pack(self._next, key, request), at)
+                os.pwrite(handle, slot.pack(), at)
                 os.fdatasync(handle)
             except OSError as err:
-                self._undone.add((self._next, key, request))
+                self._undone.add(slot)
                 with contextlib.suppress(OSError):  # else a restart would take it for used
                     os.pwrite(handle, bytes(_SLOT.size), at)
                 self._close()
                 raise self._error(err) from err
+            self._expires.pop(self._next - SLOTS, None)
+            if expires_s:
+                self._expires[self._next] = expires_s
             self._next += 1
             self._undone.clear()  # they had this slot
             self._requests[key] = request
@@ -157,12 +203,14 @@ class UsedFile:
         for at in range(_SLOT.size, len(data), _SLOT.size):
             slot = data[at : at + _SLOT.size]
             if slot.strip(b"\0"):
-                read = _unpack(slot)
+                read = _Slot.unpack(slot)
                 damaged += read is None
                 found += [read] if read is not None else []
-        for sequence, key, request in sorted(set(found) - self._undone):
-            self._next = max(self._next, sequence + 1)
-            self._requests.setdefault(key, request)
+        for one in sorted(set(found) - self._undone):
+            self._next = max(self._next, one.sequence + 1)
+            self._requests.setdefault(one.transaction, one.request)
+            if one.expires_s:
+                self._expires[one.sequence] = one.expires_s
         if damaged > self._damaged:
             text = "used transactions damaged: some may not be recognised"
             log.error(text, path=str(self._path), slots=damaged)
@@ -179,19 +227,6 @@ def _complete(handle: int) -> None:
     if os.fstat(handle).st_size != FILE_BYTES:
         os.ftruncate(handle, FILE_BYTES)
     os.pwrite(handle, _MAGIC, 0)
-
-
-def _unpack(slot: bytes) -> tuple[int, bytes, bytes] | None:
-    if len(slot) != _SLOT.size:
-        return None
-    sequence, key, request, _ = _SLOT.unpack(slot)
-    is_whole = slot == _pack(sequence, key, request) and sequence < _LAST_SEQUENCE
-    return (sequence, key, request) if is_whole else None
-
-
-def _pack(sequence: int, key: bytes, request: bytes) -> bytes:
-    crc = zlib.crc32(_SLOT.pack(sequence, key, request, 0))
-    return _SLOT.pack(sequence, key, request, crc)
 
 
 def _digest(transaction: str | int) -> bytes:

@@ -75,8 +75,16 @@ class Topics:
 
     @property
     def requests(self) -> str:
-        """The subscription for commands; the only one with a wildcard."""
+        """The subscription for commands to this device."""
         return f"{self.root}/request/+"
+
+    def group_requests(self, group: str) -> str:
+        """The subscription for commands to all devices of a group."""
+        return f"{self.prefix}/groups/{check_part(group, 'commands.groups')}/request/+"
+
+    def group_request(self, group: str, verb: str) -> str:
+        """Where a command to a group is sent."""
+        return f"{self.prefix}/groups/{check_part(group, 'group')}/request/{check_part(verb, 'verb')}"
 
     def result(self, stream: str) -> str:
         """Results of one stream."""

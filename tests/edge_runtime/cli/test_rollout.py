@@ -16,7 +16,8 @@ def box(tmp_path, monkeypatch):
     sent = []
 
     def run(*words, data):
-        def answer(_to, verb, arguments, _timeout_s):
+        def answer(_to, verb, arguments, _timeout_s, *, key):
+            assert key is None
             sent.append({"verb": verb, **arguments})
             return {"status": "ok", "data": data}
 

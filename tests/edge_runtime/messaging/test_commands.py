@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import CommandError, StateError
+from edge_runtime.messaging.commands.callers import Callers
 from edge_runtime.messaging.commands.protocol import OFF, SHARED_S, CommandHandler, CommandPolicy
-from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, decode, read_transaction
+from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, read_transaction
 from tests.support.used_transactions import UsedInMemory
 
 NOW_WALL_S = 1_795_448_459.0  # 2026-11-23T15:40:59Z
@@ -43,7 +44,7 @@ def make(used=None, **policy):
         "status": device.status, "baselines": device.status, "rollback": device.rollback,
         "expire": device.expire, "remove": device.expire, "commission": device.broken,
     }  # fmt: skip
-    policy = CommandPolicy(**{"is_enabled": True, "device": "belt-3", **policy})
+    policy = CommandPolicy(**{"is_enabled": True, "callers": Callers(device="belt-3"), **policy})
     return device, CommandHandler(handlers, policy, used or UsedInMemory())
 
 
@@ -315,6 +316,6 @@ members = st.dictionaries(st.sampled_from(["transaction", "expires_at", "model"]
 def test_any_bytes_are_a_command_or_a_command_error(verb, payload):
     for name in (verb, "recalibrate"):
         try:
-            decode(name, payload, NOW_WALL_S)
+            Callers().read(name, payload, NOW_WALL_S)
         except CommandError:
             read_transaction(payload)
