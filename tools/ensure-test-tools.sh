@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are there: a broker, a registry, a browser, systemd-analyze. Installs Debian's where
+# Makes sure that the programs the tests talk to are there: a broker and its clients, a registry, a browser, systemd-analyze. Installs Debian's where
 # they are not, and fails when that is impossible: no test is skipped.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing_packages() {
     command -v mosquitto >/dev/null || printf ' mosquitto'
+    command -v mosquitto_rr >/dev/null || printf ' mosquitto-clients'
     command -v docker-registry >/dev/null || printf ' docker-registry'
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || printf ' chromium'
     command -v systemd-analyze >/dev/null || printf ' systemd'

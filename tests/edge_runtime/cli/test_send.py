@@ -11,11 +11,9 @@ from edge_runtime.cli.main import main
 from edge_runtime.cli.send import send_command
 from edge_runtime.config import Address
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
-from edge_runtime.messaging.commands.callers import Caller, Callers
-from edge_runtime.messaging.commands.command_keys import load_command_key, load_signing_key, sign
+from edge_runtime.messaging.commands.callers import Callers
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
-from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -62,51 +60,6 @@ def device(broker):
     yield client
     commands.stop()
     client.stop()
-
-
-@pytest.fixture
-def signed_device(broker, tmp_path):
-    """A device of the group ``line-3`` that obeys Anna's key only."""
-    assert main(["keys", "make", str(tmp_path / "anna"), "--for", "commands"]) == 0
-    key = load_command_key(tmp_path / "anna.pub")
-    callers = Callers(
-        device="signed",
-        groups=frozenset({"line-3"}),
-        signers={key.id: Caller("anna", Role.OPERATOR, key)},
-        unsigned=None,
-    )
-    client = MqttClient(MqttSettings(broker.host, "signed", broker.port), Crashes())
-    handlers = {"status": lambda _: {"uptime_s": 1.5}, "rollback": lambda asked: {"of": asked.model}}
-    commands = CommandListener(
-        client,
-        partial(CommandHandler, handlers, CommandPolicy(True, callers), UsedInMemory()),
-        Topics("edge", "signed"),
-        Crashes(),
-        groups=["line-3"],
-    )
-    client.start()
-    assert until(lambda: client.connects)
-    yield tmp_path / "anna"
-    commands.stop()
-    client.stop()
-
-
-def test_signs_with_the_key_of_the_caller(broker, signed_device):
-    to = config(broker.port, device="signed")
-    signed = send_command(to, "rollback", {"model": "parts"}, timeout_s=WAIT_S, key=signed_device)
-    unsigned = send_command(to, "rollback", {"model": "parts"}, timeout_s=WAIT_S)
-    assert (signed["status"], signed["data"]) == ("ok", {"of": "parts"})
-    assert unsigned["status"] == "error"
-
-
-def test_a_group_is_commanded_at_once(broker, signed_device):
-    claims = {"aud": "line-3", "exp": round(time.time()) + 60, "jti": "g1", "verb": "status"}
-    token = sign(orjson.dumps(claims), load_signing_key(signed_device))
-    with broker.subscribed("edge/signed/response/#") as received:
-        broker.publish("edge/groups/line-3/request/status", token)
-        assert until(lambda: received.messages)
-    answer = orjson.loads(received.messages[0].payload)
-    assert (answer["status"], answer["transaction"]) == ("ok", "g1")
 
 
 @pytest.mark.usefixtures("device")
