@@ -5,6 +5,7 @@ Safe from any thread. No secret is in it.
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_runtime.daemon.cameras import Cameras, CameraStatus
@@ -29,6 +30,8 @@ class BrokerStatus:
     problem: str | None
     commands: dict[str, int]
     """Requests since this connection was configured, by what became of them."""
+    command_log: dict[str, str | int]
+    """``head``: hash of the newest entry; ``unwritten``: entries that the disk refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,16 @@ class DaemonStatus:
 class StatusReporter:
     """Reads what the parts of the daemon say about themselves."""
 
-    def __init__(self, running: Running, cameras: Cameras, delivery: Delivery, crashes: Crashes) -> None:
+    def __init__(
+        self,
+        running: Running,
+        cameras: Cameras,
+        delivery: Delivery,
+        crashes: Crashes,
+        describe_log: Callable[[], dict[str, str | int]] = dict,
+    ) -> None:
+        """``describe_log`` says how the log of commands is."""
+        self._describe_log = describe_log
         self._running, self._cameras, self._delivery, self._crashes = running, cameras, delivery, crashes
         self._watch, self._watched_at_s = DeliveryWatch(), float("-inf")
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
@@ -132,7 +144,7 @@ class StatusReporter:
         if client is None:
             return None
         counts = {} if commands is None else commands.counts
-        return BrokerStatus(client.session is not None, client.problem, counts)
+        return BrokerStatus(client.session is not None, client.problem, counts, self._describe_log())
 
     def _free_disk_mib(self) -> float | None:
         try:

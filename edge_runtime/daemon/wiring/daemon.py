@@ -24,6 +24,7 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
@@ -76,7 +77,9 @@ def build_daemon(
 
         running = Running(config)
         cameras = _make_cameras(running, delivery, crashes, resources)
-        reporter = StatusReporter(running, cameras, delivery, crashes)
+        command_log = CommandLog(config.state_dir / LOG_FILE)
+        resources.callback(command_log.close)
+        reporter = StatusReporter(running, cameras, delivery, crashes, command_log.describe)
         handlers = make_command_handlers(running, reporter)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
@@ -96,7 +99,12 @@ def build_daemon(
                 in_force=lambda: running.config,
             ),
             open_connection=partial(
-                open_connection, outboxes=outboxes, handlers=handlers, used=used, crashes=crashes
+                open_connection,
+                outboxes=outboxes,
+                handlers=handlers,
+                used=used,
+                note=command_log.note,
+                crashes=crashes,
             ),
             configure_log=configure_log_as_set,
             emit=emit,

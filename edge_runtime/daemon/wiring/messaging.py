@@ -1,6 +1,6 @@
 """From the configuration to the destinations of results, the source of commands and the HTTP server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, get_args
@@ -17,6 +17,7 @@ from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import (
     CommandHandler,
     CommandPolicy,
+    Entry,
     UsedTransactions,
     VerbHandler,
 )
@@ -64,6 +65,7 @@ def open_connection(
     outboxes: Outboxes,
     handlers: Mapping[str, VerbHandler],
     used: UsedTransactions,
+    note: Callable[[Entry], None],
     crashes: Crashes,
 ) -> BrokerConnection:
     """Broker client, commands and one durable channel per destination; nothing is started.
@@ -79,7 +81,7 @@ def open_connection(
     channels = tuple(_make_channels(config, topics, client, outboxes, crashes))
     if client is not None and config.mqtt is not None:
         policy = CommandPolicy(config.mqtt.commands, make_callers(config))
-        make_handler = partial(CommandHandler, handlers, policy, used)
+        make_handler = partial(CommandHandler, handlers, policy, used, note)
         commands = CommandListener(
             client, make_handler, topics, crashes, config.mqtt.response_prefixes, config.commands.groups
         )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.errors import CommandError
 from edge_runtime.messaging.commands.request import (
+    CLAIMS,
     MAX_REQUEST_BYTES,
     Arguments,
     Name,
@@ -32,8 +33,6 @@ LONGEST_S = 86_400.0
 """A signed command that holds for longer is refused: for so long its id must be remembered."""
 CLOCKS_DIFFER_S = 60.0
 """A command from this much in the future (``iat``, ``nbf``) is still taken."""
-_CLAIMS_INSTEAD = ("transaction", "device", "expires_at")
-"""What a signed request has as claims."""
 _EPOCH_END = 253_402_300_799.0
 
 
@@ -127,7 +126,7 @@ class Callers:
             raise CommandError(f"{verb}: signed by a key that this device does not know (commands.keys)")
         claims = _read_claims(verb, signer.key.open(token))
         self._require_now(verb, claims, now_wall_s)
-        given = claims.arguments.keys() & set(_CLAIMS_INSTEAD)
+        given = claims.arguments.keys() & set(CLAIMS)
         if given:
             listed = ", ".join(sorted(given))
             raise CommandError(f"{verb}: {listed} is no argument of a signed command; a claim says it")

@@ -26,7 +26,7 @@ import orjson
 
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.callers import Callers, Request
-from edge_runtime.messaging.commands.request import ARGUMENTS, READS, Arguments, read_transaction
+from edge_runtime.messaging.commands.request import ARGUMENTS, CLAIMS, READS, Arguments, read_transaction
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.token_bucket import TokenBucket
 
@@ -38,6 +38,8 @@ REPEATED = (
 )
 UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 DIGEST_BYTES = 24
+MOST_OUTCOME = 1000
+"""Characters of a refusal that are noted."""
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
 VerbHandler = Callable[[Any], Mapping[str, Any]]
@@ -66,6 +68,20 @@ class Used:
     """Digest of verb and payload, ``DIGEST_BYTES`` of a SHA-256."""
     answer: bytes | None
     """None when it is not known any more, or the change is still being made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A change that was obeyed."""
+
+    at_wall_s: float
+    by: str | None
+    """Name of the caller's key; None: it was not signed."""
+    verb: str
+    arguments: dict[str, Any]
+    transaction: str | int | None
+    outcome: str
+    """``ok``, or why the device did not do it."""
 
 
 class UsedTransactions(Protocol):
@@ -105,10 +121,21 @@ class CommandHandler:
     """Turns requests into answers and calls the handlers. Belongs to one thread; ``used`` may be shared."""
 
     def __init__(
-        self, handlers: Mapping[str, VerbHandler], policy: CommandPolicy, used: UsedTransactions
+        self,
+        handlers: Mapping[str, VerbHandler],
+        policy: CommandPolicy,
+        used: UsedTransactions,
+        note: Callable[[Entry], None] = lambda _: None,
     ) -> None:
-        """``handlers`` has a callable for every verb this device obeys; others are answered as not available."""
-        self._handlers, self._policy, self._used = handlers, policy, used
+        """Nothing is obeyed yet.
+
+        Args:
+            handlers: A callable for every verb this device obeys; others are answered as not available.
+            policy: Limits, and who may command it.
+            used: Recognises what was obeyed before.
+            note: Given every change that was carried out, or that its handler refused.
+        """
+        self._handlers, self._policy, self._used, self._note = handlers, policy, used, note
         self._budgets = {verb: TokenBucket(policy.rate_per_s, policy.burst) for verb in ARGUMENTS}
         self._bad = TokenBucket(policy.rate_per_s, policy.burst)
         self._shared = TokenBucket(policy.shared_per_s, max(1, round(policy.shared_per_s)))
@@ -133,7 +160,7 @@ class CommandHandler:
         except CommandError as err:
             return self._refuse(str(err), payload, now_s)
         if verb in READS:
-            return self._read(verb, request.arguments, payload, now_s)
+            return self._read(verb, request, payload, now_s, now_wall_s)
         return self._change_once(verb, request, payload, now_s, now_wall_s)
 
     def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
@@ -147,10 +174,13 @@ class CommandHandler:
         limit = f"{self._policy.rate_per_s:g} a second"
         return self._refuse(f"{verb}: too many commands, at most {limit}; try again later", payload, now_s)
 
-    def _read(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
+    def _read(
+        self, verb: str, request: Request, payload: bytes, now_s: float, now_wall_s: float
+    ) -> bytes | None:
+        arguments = request.arguments
         asked = arguments.model_copy(update={"transaction": None, "expires_at": None, "device": None})
         if self._budgets[verb].take(now_s):
-            answer, data = self._execute(verb, arguments)
+            answer, data = self._execute(verb, request, now_wall_s)
             if data is not None:
                 self._reads[verb] = _Read(asked, data, now_s)
             return answer
@@ -187,27 +217,35 @@ class CommandHandler:
             return self._refuse_flood(verb, payload, now_s)
         if used_as is None:
             self.counts["unmarked"] += 1
-            return self._execute(verb, request.arguments)[0]
+            return self._execute(verb, request, now_wall_s)[0]
         # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
         try:
             self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s)
         except StateError as err:
             return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
         self._used.finish(used_as, _encode_error(UNEXPECTED, transaction))
-        answer, _ = self._execute(verb, request.arguments)
+        answer, _ = self._execute(verb, request, now_wall_s)
         self._used.finish(used_as, answer)
         return answer
 
-    def _execute(self, verb: str, arguments: Arguments) -> tuple[bytes, bytes | None]:
-        """The answer, and its data; None when the handler said no."""
+    def _execute(self, verb: str, request: Request, now_wall_s: float) -> tuple[bytes, bytes | None]:
+        """The answer, and its data; None when the handler said no. Changes are noted, also one that broke."""
+        arguments, outcome = request.arguments, UNEXPECTED
         try:
             handler = self._handlers.get(verb)
             if handler is None:
                 raise CommandError(f"{verb} is not available on this device")
             data = encode_object(dict(handler(arguments)))
+            outcome = "ok"
         except EdgeRuntimeError as err:
             self.counts["failed"] += 1
-            return _encode_error(str(err), arguments.transaction), None
+            outcome = str(err)
+            return _encode_error(outcome, arguments.transaction), None
+        finally:
+            if verb not in READS:
+                given = arguments.model_dump(mode="json", exclude=set(CLAIMS), exclude_defaults=True)
+                transaction = arguments.transaction
+                self._note(Entry(now_wall_s, request.by, verb, given, transaction, outcome[:MOST_OUTCOME]))
         self.counts["executed"] += 1
         return _encode_data(data, arguments.transaction), data
 

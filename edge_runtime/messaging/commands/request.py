@@ -20,6 +20,8 @@ from edge_runtime.messaging.commands.token import is_token, read_token_id
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 MAX_REQUEST_BYTES = 64 * 1024
+CLAIMS = ("transaction", "device", "expires_at")
+"""What every request may carry, and a signed one says by claims instead."""
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 BaselineName = Annotated[str, Field(pattern=BASELINE_PATTERN)]

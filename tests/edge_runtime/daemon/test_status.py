@@ -42,7 +42,7 @@ KEYS = {
     "cameras.belt": "model path finished problem captured dropped restarts priority",
     "delivery.file": "enqueued delivered dropped pending pending_bytes repeated durable problem "
     "is_ready stalled_s dropped_by set_aside damage",
-    "broker": "connected problem commands",
+    "broker": "connected problem commands command_log",
 }
 
 
@@ -89,7 +89,7 @@ def reporter(tmp_path, delivery):
     crashes.add("http", 1, is_vital=False)
     cameras = Cameras(open_source, tmp_path / "streams", crashes)
     cameras.open("belt", config.cameras["belt"], pipeline)
-    yield StatusReporter(running, cameras, delivery, crashes)
+    yield StatusReporter(running, cameras, delivery, crashes, lambda: {"head": "00", "unwritten": 0})
     cameras.stop_all()
 
 
@@ -111,7 +111,12 @@ def test_the_values_are_those_of_the_parts(reporter):
     belt = status["cameras"]["belt"]
     assert (belt["path"], belt["priority"]) == ("rtsp://***@cam/1", "high")
     assert (belt["captured"], belt["dropped"]) == (0, 0)
-    assert status["broker"] == {"connected": False, "problem": "refused", "commands": {"executed": 2}}
+    assert status["broker"] == {
+        "connected": False,
+        "problem": "refused",
+        "commands": {"executed": 2},
+        "command_log": {"head": "00", "unwritten": 0},
+    }
     assert (status["worker_failures"], status["failures_by_thread"]) == (1, {"http": 1})
     assert not status["health"]["ready"]
 
