@@ -47,6 +47,7 @@ BENCHMARKS = {
     "rollout-shadow": Benchmark(
         "live frames with and without a version in the shadow", "rollout.shadow_load"
     ),
+    "commands-flood": Benchmark("bad commands by the thousand, and what they cost", "commands.flood"),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

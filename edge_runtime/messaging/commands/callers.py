@@ -25,7 +25,7 @@ from edge_runtime.messaging.commands.request import (
     describe,
     parse,
 )
-from edge_runtime.messaging.commands.roles import Role, find_needed_role
+from edge_runtime.messaging.commands.roles import Role, find_least_role, find_needed_role
 from edge_runtime.messaging.commands.token import is_token, read_key_id
 from edge_runtime.system.rfc3339 import format_rfc3339
 
@@ -124,6 +124,8 @@ class Callers:
         signer = self.signers.get(read_key_id(token) or "")
         if signer is None:
             raise CommandError(f"{verb}: signed by a key that this device does not know (commands.keys)")
+        if signer.role < find_least_role(verb):  # to verify a signature takes 100 times as long
+            raise _wrong_role(verb, signer.name, signer.role, find_least_role(verb))
         claims = _read_claims(verb, signer.key.open(token))
         self._require_now(verb, claims, now_wall_s)
         given = claims.arguments.keys() & set(CLAIMS)
@@ -158,7 +160,11 @@ class Callers:
     def _require_role(verb: str, arguments: Arguments, role: Role, who: str) -> None:
         needed = find_needed_role(verb, arguments)
         if role < needed:
-            raise CommandError(f"{verb}: {who} has the role {role}; expected {needed}")
+            raise _wrong_role(verb, who, role, needed)
+
+
+def _wrong_role(verb: str, who: str, role: Role, needed: Role) -> CommandError:
+    return CommandError(f"{verb}: {who} has the role {role}; expected {needed}")
 
 
 def _read_claims(verb: str, content: bytes) -> "_Claims":

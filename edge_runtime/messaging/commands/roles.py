@@ -34,6 +34,11 @@ _ASKING = frozenset({"status", "history"})
 """Actions of ``rollout`` that change nothing."""
 
 
+def find_least_role(verb: str) -> Role:
+    """The least role for any request with this verb."""
+    return Role.VIEWER if verb == "rollout" else _NEEDED.get(verb, Role.OPERATOR)
+
+
 def find_needed_role(verb: str, arguments: Arguments) -> Role:
     """The least role for this request."""
     if isinstance(arguments, RolloutArguments) and arguments.action in _ASKING:
