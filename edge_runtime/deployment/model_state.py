@@ -13,7 +13,7 @@
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
                 observed.safetensors, patch.sig, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
-    trials/t2/{report.json, report.html}     of newer versions that were promoted or refused
+    trials/t2/{report.json, report.html}     of newer versions, and of patches in the shadow
     reservoir/                    see reservoir_store
     audit/a17.{jpg, json}         confident answers (see audit)
     jobs/                         work space of the recalibration process; wiped at start

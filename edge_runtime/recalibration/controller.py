@@ -113,10 +113,11 @@ class RecalibrationController:
         if task is not None and replaced is not None:
             error = f"given up, nothing was changed: {replaced}"
             self._context.emit(TaskFailed(task.kind.value, error, task.cause, is_lasting=False))
-        self._trials.stop(replaced)
         if has_ended:
+            self._trials.withdraw(replaced or "the daemon ends")
             self._watch.close()
             self._reference.close()
+        self._trials.close()
 
     def offer(self, sample: Sample, result: Result) -> None:
         """Look at an answered sample if it is time to; returns at once."""

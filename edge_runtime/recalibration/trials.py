@@ -131,9 +131,8 @@ class PatchTrials:
             return self._go_on(pending.proposal)
         return self._give_up(pending.proposal, f"failed unexpectedly: {contained.error!r}")
 
-    def stop(self, replaced: str | None) -> None:
-        """The model ends; ``replaced`` says why where the daemon goes on without it."""
-        self.withdraw(replaced or "the daemon ends")
+    def close(self) -> None:
+        """Free the engine of a patch on its way, also of one that the controller's thread is just opening."""
         self._trial.close()
 
     def _find_obstacle(self) -> str | None:

@@ -314,11 +314,26 @@ def test_a_version_that_becomes_active_ends_it_with_that_reason(bench):
     assert "parts/2" in bench.last_event.reason
 
 
-def test_a_stop_frees_it_and_after_the_start_what_was_active_is_and_the_patch_is_a_known_one(bench, tmp_path):
+def test_a_stop_while_it_is_being_opened_frees_it(bench):
+    """The main thread waits no longer than some seconds for the controller's."""
+
+    def close_meanwhile():
+        bench.controller._trials.close()
+        return FakeEngine()
+
+    bench.make_patched = close_meanwhile
+    accepted(bench)
+    assert [engine.is_closed for engine in bench.patched] == [True]
+    assert (bench.pipeline._trial, bench.slot.generation) == (None, BASE)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_after_a_stop_what_was_active_is_active_and_the_patch_is_a_known_one(bench, tmp_path, is_killed):
     accepted(bench)
     bench.play(5)
-    bench.controller.stop(1.0)
-    assert_is_gone(bench, "withdrawn")
+    if not is_killed:
+        bench.controller.stop(1.0)
+        assert_is_gone(bench, "withdrawn")
     again = ControllerBench(tmp_path, shadow_frames=FRAMES, rollout=bench.model_state.load_rollout("parts/1"))
     status = again.controller.status()
     assert (again.slot.generation, status.shadow, status.proposal) == (BASE, None, None)

@@ -1,0 +1,113 @@
+"""Patches on a whole daemon: one whose answers are no numbers is refused in the shadow, a sound one becomes active."""
+
+import numpy as np
+import onnx
+import orjson
+import pytest
+
+import calibration
+from calibration.targets.base import ModelFiles
+from edge_runtime.daemon.wiring.recalibration import identify_bundle
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.recalibration.baselines.store import BaselineStore
+from tests.support.bundle_models import png
+from tests.support.small_site import frames_of, small_bundle
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+
+
+def without_numbers(files):
+    """The model with answers that are no numbers."""
+    model = onnx.load_from_string(files.data)
+    graph, name = model.graph, model.graph.output[0].name
+    last = next(node for node in graph.node if name in node.output)
+    last.output[0] = "finite"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.float32(np.nan), "nan"))
+    graph.node.append(onnx.helper.make_node("Mul", ["finite", "nan"], [name]))
+    return ModelFiles(model.SerializeToString())
+
+
+class Site:
+    """A box whose baseline was recorded, and whose patches were accepted by the gate before."""
+
+    def __init__(self, box):
+        self.box, self.bundle = box, small_bundle(box.folder)
+        self.state, identity = ModelState.open(box.state, "parts"), identify_bundle(self.bundle)
+        normalise = Preprocessor(self.bundle.manifest.preprocess).normalise
+        model = self.bundle.model_files
+        self.baseline = calibration.profile(
+            model,
+            np.stack([normalise(frame) for frame in frames_of(64, 100)]),
+            facts=calibration.BaselineFacts(preprocessing=identity.preprocessing, bundle=self.bundle.id),
+        )
+        self.state.put_probe(self.baseline.model_sha256, calibration.probe_files(model))
+        BaselineStore(self.state.baselines).put(self.baseline)
+        (box.folder / "pictures").mkdir()
+        for number, frame in enumerate(frames_of(40, 200)):
+            (box.folder / "pictures" / f"{number:02}.png").write_bytes(png(frame))
+
+    def write(self, **model):
+        """The configuration; another model section opens the model again."""
+        camera = {"path": str(self.box.folder / "pictures"), "model": "parts", "fps": 30, "loop": True}
+        rollout = {"shadow": {"cpu": 1}, "limits": {"latency_ms": 60_000}}
+        self.box.write(
+            models={"parts": {"bundle": str(self.bundle.path), "rollout": rollout, **model}},
+            cameras={"belt": camera},
+            recalibration={"shadow_frames": 20, "on_drift": False},
+        )
+
+    def accept(self, files):
+        """As if the gate had accepted this model just before the model was opened.
+
+        It is one of an earlier version, whose answers to golden pictures were not kept: the shadow alone looks at it.
+        """
+        patch_id, made = self.state.make_patch_id(), self.state.jobs / "patch"
+        made.mkdir()
+        (made / "model.onnx").write_bytes(files.data)
+        known = {"baseline_id": self.baseline.id, "cause": "command"}
+        (made / "report.json").write_bytes(orjson.dumps({**known, "model_sha256": files.sha256}))
+        self.state.adopt(made, patch_id)
+        proposal = {"patch": patch_id, "bundle": self.bundle.id, "candidate": "input", "score": None}
+        note = orjson.dumps({**proposal, **known, "at_wall_s": 1000.0, "report": None})
+        (self.state.folder / "proposal.json").write_bytes(note)
+
+    def wait_for(self, patch, outcome):
+        """What the daemon says of the shadow's end."""
+        assert until(lambda: outcome in self.said(patch), 60), (self.said(patch), self.box.log())
+        return next(data for data in self.shadows() if (data["patch"], data["outcome"]) == (patch, outcome))
+
+    def shadows(self):
+        return [event["data"] for event in self.box.events() if event["event"] == "shadow"]
+
+    def said(self, patch):
+        return [data["outcome"] for data in self.shadows() if data["patch"] == patch]
+
+    def generations(self):
+        return {one["generation"] for one in self.box.results()}
+
+
+def test_a_patch_without_numbers_is_refused_and_a_sound_one_becomes_active(box):
+    site = Site(box)
+    model = site.bundle.model_files
+    site.accept(without_numbers(model))
+    site.write()
+    box.start()
+    end = site.wait_for("p1", "refused")
+    assert (end["findings"]["failures"]["verdict"], end["active"]) == ("fail", "small/1")
+    assert box.get(f"/reports/{end['report']}").status_code == 200
+    status = box.status()["models"]["parts"]
+    assert (status["generation"], status["recalibration"]["shadow"]) == ("small/1", None)
+    assert status["recalibration"]["refused"] == 1
+    assert site.generations() == {"small/1"}
+
+    site.accept(model)
+    site.write(threads=1)
+    end = site.wait_for("p2", "active")
+    assert end["generation"] == "small/1+p2"
+    assert until(lambda: "small/1+p2" in site.generations())
+    assert site.generations() == {"small/1", "small/1+p2"}
+    assert not any("arm" in one for one in box.results())
+    status = box.status()["models"]["parts"]
+    assert (status["lost_to_errors"], status["dropped_oldest"], status["engine_errors"]) == (0, 0, 0)
