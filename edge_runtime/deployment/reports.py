@@ -1,4 +1,4 @@
-"""The reports of one model: of recalibrations, and of trials of versions and patches. Read over HTTP, bounded in number.
+"""Reports of one model: of recalibrations, and of trials of versions and patches; read over HTTP, bounded in number.
 
 That of a new patch lies with it (``patches/p3/report.{json,html}``, see ``model_state``) and goes with it. Every other
 one of a recalibration, a refusal or a known patch that was judged again, lies in ``reports/r7/``, and one of a trial in
