@@ -32,7 +32,8 @@ def root(box):
 
 
 def configure(box, root, rollout, **keys):
-    model = {"bundle": str(root), "rollout": rollout}
+    # No frame of a busy machine is too old, or one too many: a gap would be the rollout's.
+    model = {"bundle": str(root), "rollout": rollout, "queue_frames": 256, "max_age_ms": 60_000}
     camera = {"path": "demo:conveyor", "model": "parts", "fps": 10}
     box.write(models={"parts": model}, cameras={"belt": camera}, **keys)
 
