@@ -2,9 +2,10 @@
 
 from edge_runtime.config import RolloutConfig
 from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.rollout_ports import RolloutPorts
 from edge_runtime.deployment.trial_run import Candidate
 from edge_runtime.deployment.version_pointers import VersionPointers
-from edge_runtime.deployment.version_rollout import RolloutPorts, VersionRollout
+from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor

@@ -14,8 +14,9 @@ from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import open_newer
+from edge_runtime.deployment.rollout_ports import RolloutPorts
 from edge_runtime.deployment.trial_run import Candidate
-from edge_runtime.deployment.version_rollout import RolloutPorts, VersionRollout
+from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.deployment.versions import NewerVersions
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.pipeline import Pipeline

@@ -382,7 +382,7 @@ def test_the_shadow_steps_aside_for_live_frames(tmp_path):
     assert until(lambda: bench.frames_of_candidate() == 1)
     bench.pipeline.accept(make_frame(1), is_live=True, stop=NEVER)  # waits, and nothing takes it
     asked.clear()
-    bench.rollout._run_of_trial.figures.show(_shadowed(bench))
+    bench.rollout._steps.run.figures.show(_shadowed(bench))
     assert until(lambda: len(asked) >= 2)
     assert not any(asked)
     assert bench.frames_of_candidate() == 1
