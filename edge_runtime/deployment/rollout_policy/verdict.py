@@ -311,7 +311,7 @@ def _judge_answers(candidate: ArmSummary, active: ArmSummary, *, is_complete: bo
             )  # where it is less, no number of frames makes it a collapse
             needed = frames_until(candidate.frames, difference.estimate - difference.low, beyond)
     text = (
-        f"{share:.0%} of answers are {ours[0]!r}; most frequent of the active version is {theirs[0]!r} with "
+        f"{share:.0%} of answers are {ours[0]!r}; most frequent of the active one is {theirs[0]!r} with "
         f"{theirs[1] / active.labelled:.0%}{_say_needed(needed)}"
     )
     return replace(_finding("answers", share, COLLAPSED, kind, text), frames_needed=needed)
