@@ -167,6 +167,7 @@ def _title(name: ComparedFigure, label: str | None) -> str:
 
 def _in_words(name: ComparedFigure, found: Interval) -> str:
     if name == "confidence":
-        return f"{found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+        mean, low, high = (round(value, 3) + 0.0 for value in (found.estimate, found.low, found.high))
+        return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
     points = [100 * value for value in (found.estimate, found.low, found.high)]
     return "{:+.1f} points ({:+.1f} to {:+.1f})".format(*(round(one, 1) + 0.0 for one in points))
