@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_runtime import __version__
+from edge_runtime.cli.asyncapi import asyncapi
 from edge_runtime.cli.baseline.commands import baseline_group
 from edge_runtime.cli.bench.commands import bench_command
 from edge_runtime.cli.bundle import bundle_group
@@ -60,7 +61,7 @@ def cli(env_file: str | None) -> None:
 
 for subcommand in (
     run, demo, check, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group, rollout_group,
-    tune_command, bench_command, command_log,
+    tune_command, bench_command, command_log, asyncapi,
 ):  # fmt: skip
     cli.add_command(subcommand)
 

@@ -56,6 +56,7 @@ def build_app(
     results: Items,
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
+    describe: Callable[[], object],
     crashes: Crashes,
     *,
     is_loopback: bool = True,
@@ -68,6 +69,7 @@ def build_app(
         results: The newest results, newest first, at most so many.
         events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
+        describe: The AsyncAPI document of the device.
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
     """
@@ -79,6 +81,7 @@ def build_app(
         "/results": partial(_show_items, "results", results),
         "/events": partial(_show_items, "events", events),
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
+        "/asyncapi.json": lambda _: _answer(describe()),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]

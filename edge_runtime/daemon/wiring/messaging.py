@@ -11,6 +11,7 @@ from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, KeyUnusable, Problem
 from edge_runtime.http.server import HttpServer
+from edge_runtime.messaging.asyncapi import describe
 from edge_runtime.messaging.commands.callers import Caller, Callers
 from edge_runtime.messaging.commands.command_keys import load_command_key
 from edge_runtime.messaging.commands.listener import CommandListener
@@ -181,6 +182,7 @@ def make_http(
             delivery.recent_results,
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
+            lambda: describe(running.config),
             crashes,
             is_loopback=config.http.is_loopback,
         )

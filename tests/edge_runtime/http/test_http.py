@@ -77,7 +77,13 @@ def daemon() -> Daemon:
 def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
     reports = {} if folder is None else {"parts": Reports(folder)}
     return build_app(
-        daemon.status, lambda: daemon.health, daemon.results, lambda most: [], lambda: reports, daemon.crashes
+        daemon.status,
+        lambda: daemon.health,
+        daemon.results,
+        lambda most: [],
+        lambda: reports,
+        dict,
+        daemon.crashes,
     )
 
 

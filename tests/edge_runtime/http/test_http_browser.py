@@ -78,6 +78,7 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
             lambda _: [RESULT],
             lambda _: [EVENT],
             lambda: {"parts": Reports(tmp_path)},
+            dict,
             Crashes(),
         ),
         Crashes(),

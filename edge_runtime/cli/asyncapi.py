@@ -1,0 +1,22 @@
+"""``edge-runtime asyncapi``: topics, commands and payloads of a box, for machines."""
+
+import os
+from pathlib import Path
+
+import click
+
+from edge_runtime.cli.options import CONFIG, print_indented
+
+
+@click.command("asyncapi")
+@CONFIG
+def asyncapi(config: Path) -> int:
+    """Print the AsyncAPI 3.0 document of the box that CONFIG describes: topics, commands, payloads.
+
+    A running daemon serves it at /asyncapi.json.
+    """
+    from edge_runtime.config import load_config
+    from edge_runtime.messaging.asyncapi import describe
+
+    print_indented(describe(load_config(config, os.environ)))
+    return 0

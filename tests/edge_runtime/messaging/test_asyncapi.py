@@ -1,0 +1,115 @@
+"""The AsyncAPI document: valid by the specification's own schema, and true of what the device sends and takes."""
+
+import gzip
+import json
+
+import jsonschema
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from edge_runtime.cli.main import cli
+from edge_runtime.datatypes import Detection, Label, Origin, Rejected, RejectReason, Result, Timings
+from edge_runtime.messaging.asyncapi import describe_device
+from edge_runtime.messaging.commands.request import ARGUMENTS
+from edge_runtime.messaging.encoding import encode_event, encode_rejection, encode_result
+from edge_runtime.messaging.events import Event
+from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.event_examples import EXAMPLES
+from tests.support.paths import ROOT
+
+SCHEMA = json.loads(gzip.decompress((ROOT / "tests/data/asyncapi-3.0.0.schema.json.gz").read_bytes()))
+"""Of the AsyncAPI Initiative, package @asyncapi/specs 6.11.1 (Apache-2.0), ``3.0.0-without-$id.json``."""
+TOPICS = Topics("plant/edge", "belt-3")
+DOCUMENT = describe_device(TOPICS, "1.2.3", ("line-3",))
+TIMINGS = Timings(1.0, 1.0, 1.0, 1.0, 4.0)
+
+
+def payload_of(message):
+    return jsonschema.Draft202012Validator(
+        DOCUMENT["components"]["messages"][message]["payload"],
+        format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
+    )
+
+
+def result(**answers):
+    return Result("belt-3", "belt", 7, 1_795_448_459.0, "parts", "parts/4", TIMINGS, **answers)
+
+
+def test_the_document_is_valid_by_the_schema_of_the_specification():
+    jsonschema.Draft7Validator(SCHEMA).validate(DOCUMENT)
+
+
+def test_a_document_with_a_slip_is_not_valid():
+    slip = {**DOCUMENT, "operations": {"x": {"action": "answer", "channel": {"$ref": "#/channels/result"}}}}
+    assert not jsonschema.Draft7Validator(SCHEMA).is_valid(slip)
+
+
+def test_every_reference_leads_somewhere():
+    references = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            references.extend(found for key, found in value.items() if key == "$ref")
+            for one in value.values():
+                walk(one)
+        elif isinstance(value, list):
+            for one in value:
+                walk(one)
+
+    walk(DOCUMENT)
+    assert references
+    for reference in set(references):
+        found = DOCUMENT
+        for name in reference.removeprefix("#/").split("/"):
+            found = found[name]
+
+
+@pytest.mark.parametrize("verb", ARGUMENTS)
+def test_every_verb_has_its_topics_and_is_answered(verb):
+    operation = DOCUMENT["operations"][f"receive-{verb}"]
+    assert operation["action"] == "receive"
+    assert DOCUMENT["channels"][f"request-{verb}"]["address"] == TOPICS.request(verb)
+    assert DOCUMENT["channels"][f"response-{verb}"]["address"] == TOPICS.response(verb)
+    assert DOCUMENT["channels"][f"group-line-3-{verb}"]["address"] == TOPICS.group_request("line-3", verb)
+    assert operation["reply"]["channel"] == {"$ref": f"#/channels/response-{verb}"}
+
+
+def test_requests_are_what_the_device_takes():
+    recalibrate = payload_of("request-recalibrate")
+    recalibrate.validate({"model": "parts", "transaction": "one", "expires_at": "2026-11-23T15:20:59Z"})
+    recalibrate.validate("e30.e30.e30")
+    for wrong in ({"modell": "parts"}, {"model": 7}, "not a token", []):
+        assert not recalibrate.is_valid(wrong)
+    assert not payload_of("request-remove").is_valid({})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_events_are_as_described(name):
+    event = Event(1_795_448_459.0, EXAMPLES[name][0], "parts")
+    payload_of("event").validate(orjson.loads(encode_event(event, "belt-3")))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"top": (Label(3, "bolt", 0.93),)},
+        {"detections": (Detection(1, "person", 0.8, (1.0, 2.0, 3.0, 4.0)),)},
+    ],
+)
+def test_results_are_as_described(answers):
+    payload_of("result").validate(orjson.loads(encode_result(result(**answers))))
+
+
+def test_rejections_are_as_described():
+    rejected = Rejected("belt", 7, RejectReason.TRUNCATED, "ends early", None, Origin(name="a.jpg"))
+    payload_of("rejected").validate(orjson.loads(encode_rejection(rejected, "belt-3", "parts", 2)))
+
+
+def test_the_command_line_prints_it(tmp_path):
+    config = tmp_path / "box.yaml"
+    config.write_text(
+        "device: belt-3\nmodels: {parts: {bundle: p}}\ncameras: {c: {path: pictures, model: parts}}\n"
+    )
+    done = CliRunner().invoke(cli, ["asyncapi", str(config)], standalone_mode=False)
+    assert orjson.loads(done.output)["info"]["title"] == "edge-runtime on belt-3"
