@@ -195,9 +195,9 @@ class Search:
         self._unexplained = left
         if left > MOST_LEFT and not are_labelled:
             raise _Refused(
-                "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
-                f"ones than before ({left:.0%} of the distance is left). What changed is something else, so they "
-                "cannot judge."
+                "Healthy frames made to look like today's in colour, sharpness and noise do not come near the live "
+                f"ones ({left:.0%} of the distance is left; at most {MOST_LEFT:.0%} may be). What changed is something "
+                "else, such as the view or a part that is covered, so they cannot judge."
             )
         return camera if left <= MOST_LEFT else None
 

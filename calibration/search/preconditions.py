@@ -24,10 +24,11 @@ from calibration.targets.base import Batch, Observation
 LEAST_VARIETY = 0.10
 """Lite0, eight drifts: one scene with sensor noise shows below 0.001, varied pictures under a drift 0.83 to 2.3."""
 
-MOST_LEFT = 1.0
-"""Of the squared distance that the healthy frames had: the simulation must bring them nearer. On Fashion nets glass
-blur, impulse noise and pixels in blocks left 1.4 to 4 (a patch gained 2.6 points at most there, and lost as much),
-drifts that could be put right 0.0 to 0.93; on cut-outs eight camera drifts left 0.42 at most."""
+MOST_LEFT = 0.65
+"""Of the squared distance that the healthy frames had: the simulation must bring them clearly nearer. Digits (8 x 8, an
+int8 net): haze, noise, blur, shadow and others left 0.29 at most, stripes 0.63, and a patch gained; a camera that was
+zoomed, half covered or inverted left 0.71 to 0.98, and a patch lost up to 6 points. On a Fashion net nothing was
+accepted above 0.35; cut-outs under eight camera drifts left 0.42 at most, pedestrians 0.08."""
 MOST_LEFT_OF_SMALL_GAINS = 0.3
 """The same for a gain that is small but sure: the error of a gain on simulated frames does not contain that of the
 simulation. With 16 Fashion-MNIST pictures under glass blur such a gain lost 1 to 2 points."""
