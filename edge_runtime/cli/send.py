@@ -28,6 +28,8 @@ VERBS = {
     "recalibrate": "try to correct the model for what the cameras show now",
     "rollback": "back to the generation before",
     "approve-patch": "use the patch that waits, after its shadow if it needs one",
+    "logs": "the newest lines of its log",
+    "restart": "end in good order and start again, under systemd",
     "reject-patch": "never use the patch that waits or is in the shadow",
 }
 MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
@@ -46,6 +48,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")
 @click.option("--patch", help="approve-patch, reject-patch: its id; refused when another one waits by now.")
+@click.option("--lines", type=click.IntRange(1, 500), help="logs: how many.")
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
 @click.option(
     "--expires-s",

@@ -9,7 +9,9 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
@@ -20,6 +22,7 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.systemd import is_journal
 
 Entry = MutableMapping[str, Any]
+Renderer = Callable[[Any, str, Entry], str]
 
 SECRET_WORDS = ("password", "passwd", "secret", "token", "authorization", "credential")
 REPEATS = 5
@@ -27,6 +30,10 @@ REPEATS = 5
 PERIOD_S = 10.0
 """... in this time; the rest are counted and the count is put on the next one that passes."""
 MAX_REMEMBERED = 1000
+MOST_LINES = 500
+"""That are kept in memory for a command that asks for them."""
+LONGEST_LINE = 2000
+"""Characters of a line that are kept."""
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
@@ -53,7 +60,7 @@ def configure_log(
             _stamp(clock),
             structlog.processors.format_exc_info,
             _hide_secrets,
-            _with_priority(render) if is_journal(written, os.environ) else render,
+            RECENT.keep(_with_priority(render) if is_journal(written, os.environ) else render),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(target),  # type: ignore[arg-type]
@@ -84,7 +91,7 @@ def _renderer(format_: str, target: "SafeStream") -> Any:
     return structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=32, exception_formatter=plain)
 
 
-def _with_priority(render: Callable[[Any, str, Entry], str]) -> Callable[[Any, str, Entry], str]:
+def _with_priority(render: Renderer) -> Renderer:
     """Put the priority before every line, as sd-daemon(3) has it: ``journalctl -p warning`` finds the warnings."""
 
     def render_for_journal(logger: Any, method: str, entry: Entry) -> str:
@@ -159,6 +166,33 @@ class RepeatLimit:
             raise structlog.DropEvent
         self._seen[key] = [start_s, passed + 1, held_back]
         return entry
+
+
+class RecentLines:
+    """The newest lines that were shown, as they were shown."""
+
+    def __init__(self) -> None:
+        self._lock, self._lines = threading.Lock(), deque[str](maxlen=MOST_LINES)
+
+    def keep(self, render: Renderer) -> Renderer:
+        """The same renderer, which keeps what it renders."""
+
+        def render_and_keep(logger: Any, method: str, entry: Entry) -> str:
+            text = render(logger, method, entry)
+            with self._lock:
+                self._lines.extend(line[:LONGEST_LINE] for line in text.splitlines())
+            return text
+
+        return render_and_keep
+
+    def newest(self, count: int) -> list[str]:
+        """At most so many, oldest first."""
+        with self._lock:
+            return list(self._lines)[-count:]
+
+
+RECENT = RecentLines()
+"""Of this process."""
 
 
 class SafeStream:

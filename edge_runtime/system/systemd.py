@@ -21,6 +21,11 @@ class SystemdNotify:
         self.watchdog_s = _watchdog_s(env)
         """systemd kills the service when it is not fed for this long; None when there is no watchdog."""
 
+    @property
+    def is_managed(self) -> bool:
+        """Whether systemd started this process, so that it starts again what ends."""
+        return self._address is not None
+
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
         self._send("STATUS=" + " ".join(text.split()))

@@ -23,7 +23,7 @@ from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
-from edge_runtime.errors import EdgeRuntimeError, StateError
+from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.delivery import Delivery
@@ -80,7 +80,7 @@ def build_daemon(
         command_log = CommandLog(config.state_dir / LOG_FILE)
         resources.callback(command_log.close)
         reporter = StatusReporter(running, cameras, delivery, crashes, command_log.describe)
-        handlers = make_command_handlers(running, reporter)
+        handlers = make_command_handlers(running, reporter, partial(restart_by_command, notify, stop))
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
         reloader = ConfigReloader(
@@ -138,6 +138,21 @@ def build_daemon(
             stop_request=stop,
             resources=resources.pop_all(),
         )
+
+
+def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bool]:
+    """End in good order; systemd starts it again (``Restart=always``).
+
+    Raises:
+        CommandError: nobody would start it again.
+    """
+    if not notify.is_managed:
+        raise CommandError(
+            "this process was not started by systemd, so nobody would start it again; nothing was done"
+        )
+    log.warning("restart by command")
+    stop.put()
+    return {"restarting": True}
 
 
 def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resources: ExitStack) -> Cameras:

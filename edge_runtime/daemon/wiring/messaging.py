@@ -33,6 +33,7 @@ from edge_runtime.messaging.outbox.publisher import Publisher, Sink
 from edge_runtime.messaging.sinks.file_sink import KEEP, FileSink
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
+from edge_runtime.system.log import RECENT
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -141,11 +142,15 @@ def _make_channel(name: str, outbox: Outbox, sink: Sink, topics: Topics, crashes
     return Channel(name, outbox, publisher)
 
 
-def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
-    """What each verb does."""
+def make_command_handlers(
+    running: Running, reporter: StatusReporter, restart: Callable[[], Mapping[str, Any]]
+) -> dict[str, VerbHandler]:
+    """What each verb does; ``restart`` ends the process, and raises CommandError where nobody starts it again."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     handlers["rollout"] = lambda given: running.steer_rollout(given.model, given.action, given.version)
     handlers["bless"] = handlers["approve"]  # the old name, for one release
+    handlers["logs"] = lambda given: {"lines": RECENT.newest(given.lines)}
+    handlers["restart"] = lambda _: restart()
     cleaned = {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
     # Before it is a mapping, so that none of its keys is taken for a secret.
     return {**cleaned, "status": lambda _: asdict(PROCESS.value(reporter.status()))}

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from edge_runtime.config.values import BASELINE_PATTERN
 from edge_runtime.errors import CommandError
 from edge_runtime.messaging.commands.token import is_token, read_token_id
+from edge_runtime.system.log import MOST_LINES
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -29,7 +30,7 @@ Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 class Arguments(BaseModel):
-    """Every request may carry these; ``status`` has no others."""
+    """Every request may carry these; ``status`` and ``restart`` have no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
@@ -102,6 +103,12 @@ class RolloutArguments(ModelArguments):
     """retry: the refused version."""
 
 
+class LogsArguments(Arguments):
+    """``logs``: the newest lines of the log of this process, without secrets."""
+
+    lines: Annotated[int, Field(ge=1, le=MOST_LINES)] = 50
+
+
 ARGUMENTS: Mapping[str, type[Arguments]] = {
     "status": Arguments,
     "recalibrate": RecalibrateArguments,
@@ -115,11 +122,13 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "rollout": RolloutArguments,
     "approve-patch": PatchArguments,
     "reject-patch": PatchArguments,
+    "logs": LogsArguments,
+    "restart": Arguments,
 }
 
-READS = frozenset({"status", "baselines"})
+READS = frozenset({"status", "baselines", "logs"})
 """Verbs that change nothing: they may be carried out again, and share an answer."""
-QUICK = frozenset({"status"})
+QUICK = frozenset({"status", "logs"})
 """Verbs that wait for no recalibration loop."""
 
 

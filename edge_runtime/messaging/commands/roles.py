@@ -28,6 +28,8 @@ class Role(IntEnum):
 _NEEDED: Mapping[str, Role] = {
     "status": Role.VIEWER,
     "baselines": Role.VIEWER,
+    "logs": Role.VIEWER,
+    "restart": Role.OWNER,
     "remove": Role.OWNER,  # a baseline that is removed does not come back
 }
 _ASKING = frozenset({"status", "history"})

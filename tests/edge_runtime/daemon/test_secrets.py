@@ -83,7 +83,7 @@ def by_answer(text):
         raise CommandError(text)
 
     reporter = SimpleNamespace(status=lambda: Health(live=True, ready=False, reasons=(text,)))
-    handlers = make_command_handlers(SimpleNamespace(request=refuse), reporter)
+    handlers = make_command_handlers(SimpleNamespace(request=refuse), reporter, list)
     with pytest.raises(CommandError) as caught:
         handlers["rollback"](SimpleNamespace(model=None))
     return f"{caught.value} {handlers['status'](None)}"

@@ -1,16 +1,18 @@
 """The composition root: sources are opened, and what the disk refuses is a declared error."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from edge_runtime.config import CameraConfig, PicturesConfig, parse_config
-from edge_runtime.daemon.wiring.daemon import build_daemon
+from edge_runtime.daemon.lifecycle import StopRequest
+from edge_runtime.daemon.wiring.daemon import build_daemon, restart_by_command
 from edge_runtime.daemon.wiring.messaging import make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
-from edge_runtime.errors import ConfigError, SourceLost, StateError
+from edge_runtime.errors import CommandError, ConfigError, SourceLost, StateError
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -18,6 +20,7 @@ from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.system.state_lock import is_in_use
 from edge_runtime.system.supervised_thread import Crashes
+from edge_runtime.system.systemd import SystemdNotify
 from tests.support.fake_engine import FakeEngine
 
 TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"
@@ -114,9 +117,22 @@ def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
 def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
     sent = []
     running = SimpleNamespace(request=lambda request, model: sent.append((request, model)) or {})
-    make_command_handlers(running, SimpleNamespace())[verb](ARGUMENTS[verb](model="parts", name="day"))
+    make_command_handlers(running, SimpleNamespace(), list)[verb](ARGUMENTS[verb](model="parts", name="day"))
     assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
 
 
 def test_every_verb_that_is_understood_has_a_handler():
-    assert make_command_handlers(SimpleNamespace(), SimpleNamespace()).keys() == ARGUMENTS.keys()
+    assert make_command_handlers(SimpleNamespace(), SimpleNamespace(), list).keys() == ARGUMENTS.keys()
+
+
+@pytest.mark.parametrize("env", [{"NOTIFY_SOCKET": "/run/systemd/notify"}, {}])
+def test_a_restart_ends_the_process_only_where_systemd_starts_it_again(env):
+    stop = StopRequest()
+    restart = partial(restart_by_command, SystemdNotify(env), stop)
+    handlers = make_command_handlers(SimpleNamespace(), SimpleNamespace(), restart)
+    if env:
+        assert handlers["restart"](ARGUMENTS["restart"]()) == {"restarting": True}
+    else:
+        with pytest.raises(CommandError):
+            handlers["restart"](ARGUMENTS["restart"]())
+    assert stop.was_made() is bool(env)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from edge_runtime.system.log import REPEATS, RepeatLimit, configure_log
+from edge_runtime.system.log import LONGEST_LINE, MOST_LINES, RECENT, REPEATS, RepeatLimit, configure_log
 from edge_runtime.system.redaction import Redactor
 
 
@@ -181,3 +181,14 @@ def test_values_that_json_does_not_know_are_written_as_text(lines: io.StringIO) 
     configure_log(stream=lines)
     structlog.get_logger().info("odd", value=object, number=float("nan"), data={1: {2}})
     assert entries(lines)[0]["number"] is None
+
+
+def test_the_newest_lines_are_kept_as_they_were_shown(lines: io.StringIO) -> None:
+    configure_log(stream=lines)
+    for number in range(MOST_LINES + 3):
+        structlog.get_logger().info(f"line {number}", password="hunter2", long="x" * 2 * LONGEST_LINE)
+    kept = RECENT.newest(MOST_LINES)
+    shown = lines.getvalue().splitlines()
+    assert kept == [line[:LONGEST_LINE] for line in shown[-MOST_LINES:]]
+    assert RECENT.newest(2) == kept[-2:]
+    assert not any("hunter2" in line for line in kept)
