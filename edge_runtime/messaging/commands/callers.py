@@ -20,6 +20,7 @@ from edge_runtime.messaging.commands.request import (
     MAX_REQUEST_BYTES,
     Arguments,
     Name,
+    Transaction,
     check_arguments,
     check_expiry,
     describe,
@@ -63,7 +64,7 @@ class Request:
     arguments: Arguments
     by: str | None
     """Name of the caller's key; None without a signature."""
-    used_as: str | int | None
+    used_as: Transaction | None
     """By what a repetition is recognised; None: it cannot be."""
     expires_wall_s: float | None = None
     """Until when its id must be remembered."""
@@ -121,7 +122,8 @@ class Callers:
         return Request(arguments, None, arguments.transaction)
 
     def _signed(self, verb: str, token: bytes, now_wall_s: float) -> Request:
-        signer = self.signers.get(read_key_id(token) or "")
+        key_id = read_key_id(token) or ""
+        signer = self.signers.get(key_id)
         if signer is None:
             raise CommandError(f"{verb}: signed by a key that this device does not know (commands.keys)")
         if signer.role < find_least_role(verb):  # to verify a signature takes 100 times as long
@@ -134,7 +136,7 @@ class Callers:
             raise CommandError(f"{verb}: {listed} is no argument of a signed command; a claim says it")
         arguments = check_arguments(verb, {**claims.arguments, "transaction": claims.jti})
         self._require_role(verb, arguments, signer.role, signer.name)
-        return Request(arguments, signer.name, f"jws {claims.jti}", claims.exp)
+        return Request(arguments, signer.name, (key_id, claims.jti), claims.exp)
 
     def _require_now(self, verb: str, claims: "_Claims", now_wall_s: float) -> None:
         if claims.verb != verb:

@@ -26,7 +26,14 @@ import orjson
 
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.callers import Callers, Request
-from edge_runtime.messaging.commands.request import ARGUMENTS, CLAIMS, READS, Arguments, read_transaction
+from edge_runtime.messaging.commands.request import (
+    ARGUMENTS,
+    CLAIMS,
+    READS,
+    Arguments,
+    Transaction,
+    read_transaction,
+)
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.token_bucket import TokenBucket
 
@@ -91,11 +98,11 @@ class UsedTransactions(Protocol):
     def damaged(self) -> int:
         """How many were lost with a damaged file."""
 
-    def find(self, transaction: str | int) -> Used | None:
+    def find(self, transaction: Transaction) -> Used | None:
         """A transaction that was begun; None for a new one."""
 
     def begin(
-        self, transaction: str | int, request: bytes, expires_wall_s: float | None, now_wall_s: float
+        self, transaction: Transaction, request: bytes, expires_wall_s: float | None, now_wall_s: float
     ) -> None:
         """Note it before the change is made, at least until it expires (POSIX time; None: as long as there is room).
 
@@ -103,7 +110,7 @@ class UsedTransactions(Protocol):
             StateError: it cannot be noted, so that the change must not be made.
         """
 
-    def finish(self, transaction: str | int, answer: bytes) -> None:
+    def finish(self, transaction: Transaction, answer: bytes) -> None:
         """Keep the answer for a repetition, as long as there is room."""
 
 

@@ -29,6 +29,10 @@ BaselineName = Annotated[str, Field(pattern=BASELINE_PATTERN)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
+Transaction = str | int | tuple[str, str]
+"""What a caller calls a request; with the id of the key where it is signed, so that nobody else can use it up."""
+
+
 class Arguments(BaseModel):
     """Every request may carry these; ``status`` and ``restart`` have no others."""
 

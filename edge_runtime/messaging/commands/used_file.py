@@ -30,6 +30,7 @@ import structlog
 from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.commands.protocol import DIGEST_BYTES, Used
+from edge_runtime.messaging.commands.request import Transaction
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 log = structlog.get_logger()
@@ -93,7 +94,7 @@ class UsedFile:
         """The most slots that an opening could not read: so many used transactions may not be recognised."""
         return self._damaged
 
-    def find(self, transaction: str | int) -> Used | None:
+    def find(self, transaction: Transaction) -> Used | None:
         """A transaction that was begun; None for a new one."""
         key = _digest(transaction)
         with self._lock:
@@ -102,7 +103,7 @@ class UsedFile:
 
     def begin(
         self,
-        transaction: str | int,
+        transaction: Transaction,
         request: bytes,
         expires_wall_s: float | None = None,
         now_wall_s: float = 0.0,
@@ -141,7 +142,7 @@ class UsedFile:
             while len(self._requests) > SLOTS:
                 self._requests.popitem(last=False)
 
-    def finish(self, transaction: str | int, answer: bytes) -> None:
+    def finish(self, transaction: Transaction, answer: bytes) -> None:
         """Keep the answer in memory, as long as there is room."""
         with self._lock:
             if len(answer) <= LARGEST_ANSWER_BYTES:
@@ -229,5 +230,5 @@ def _complete(handle: int) -> None:
     os.pwrite(handle, _MAGIC, 0)
 
 
-def _digest(transaction: str | int) -> bytes:
+def _digest(transaction: Transaction) -> bytes:
     return hashlib.sha256(orjson.dumps(transaction)).digest()[:DIGEST_BYTES]

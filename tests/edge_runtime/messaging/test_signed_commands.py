@@ -259,3 +259,11 @@ def test_halves_of_a_pair_are_not_mixed_up(keys, tmp_path):
         load_signing_key(public)
     with pytest.raises(KeyUnusable):
         load_command_key(tmp_path / "missing")
+
+
+def test_nobody_else_can_use_up_an_id(signers, keys, tmp_path):
+    box = Box(Callers(device="belt-3", signers=signers, unsigned=Role.OWNER), tmp_path)
+    for transaction in ("one", "jws one"):
+        assert box.ask(json.dumps({"transaction": transaction}).encode())["status"] == "ok"
+    assert box.ask(token(keys["olga"]))["status"] == "ok"
+    assert box.ask(token(keys["otto"]))["status"] == "ok"
