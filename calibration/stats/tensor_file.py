@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from calibration.stats.json_values import count_values
 from calibration.stats.regular_file import read_whole
 
 Arrays = dict[str, NDArray[Any]]
 
 LARGEST_FILE_BYTES = 512 * 2**20
 """A baseline with the samples of a large detector stays far below; anything above is not ours."""
+
+MOST_HEADER_VALUES = 500_000
+"""Of names, shapes and places of the arrays and what is said of them: some 40,000 arrays."""
 
 _HEADER_KEY = "calibration"
 
@@ -38,12 +42,14 @@ def decode(kind: str, data: bytes) -> tuple[Arrays, dict[str, Any]]:
     """Arrays and header out of a file's bytes.
 
     Raises:
-        TensorFileProblem: not safetensors, cut short, or a file of another kind.
+        TensorFileProblem: not safetensors, cut short, of too many arrays, or a file of another kind.
     """
+    said = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    if count_values(said) > MOST_HEADER_VALUES:
+        raise TensorFileProblem(f"not a {kind} file: more than {MOST_HEADER_VALUES} values in its header")
     try:
         arrays = load(data)
-        size = int.from_bytes(data[:8], "little")
-        text = json.loads(data[8 : 8 + size])["__metadata__"][_HEADER_KEY]
+        text = json.loads(said)["__metadata__"][_HEADER_KEY]
         header = json.loads(text)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as err:
         raise TensorFileProblem(f"not a {kind} file, or damaged ({err})") from err

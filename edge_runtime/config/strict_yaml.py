@@ -21,6 +21,9 @@ MAX_DEPTH = 32
 MAX_PROBLEMS = 50
 """More than a person reads; a generated file may have 24,000, which would take seconds to put into words."""
 
+MAX_VALUES = 50_000
+"""Keys and values of one text. 256 KiB could hold 130,000, of which each can be a mistake of some kilobytes."""
+
 MAX_NUMBER_CHARACTERS = 100
 """Of a whole number or fraction as it is written, in any base; Python takes seconds for some of 100,000."""
 MAX_INTEGER = 2**63 - 1
@@ -59,8 +62,8 @@ def load(text: str | bytes, source: str) -> Document:
         Data and line numbers.
 
     Raises:
-        ConfigError: not YAML, too large, nested deeper than 32, more than one document; or it holds duplicate
-            keys, anchors, aliases, tags, merge keys, keys that are not text, or dates. Lists every problem.
+        ConfigError: not YAML, too large, too many values, nested deeper than 32, more than one document; or it holds
+            duplicate keys, anchors, aliases, tags, merge keys, keys that are not text, or dates. Lists every problem.
     """
     decoded = _decode(text, source)
     problems = _structure_problems(decoded, source)
@@ -95,10 +98,14 @@ def _decode(text: str | bytes, source: str) -> str:
 def _structure_problems(text: str, source: str) -> list[Problem]:
     """Walk the event stream, which costs no recursion and builds nothing, before any tree is made."""
     problems: list[Problem] = []
-    depth = documents = 0
+    depth = documents = values = 0
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             line = _line(event)
+            values += isinstance(event, yaml.NodeEvent)
+            if values > MAX_VALUES:
+                few = f"at most {MAX_VALUES}"
+                return [*problems, Problem("", line, f"more than {MAX_VALUES} keys and values", few)]
             if isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             elif isinstance(event, yaml.CollectionStartEvent):

@@ -111,6 +111,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         Patch.load(tmp_path / "nothing")
 
 
+def test_a_header_of_more_values_than_a_patch_has_is_refused_before_it_is_parsed() -> None:
+    said = b'{"a": [%s]}' % b",".join([b"{}"] * tensor_file.MOST_HEADER_VALUES)
+    with pytest.raises(tensor_file.TensorFileProblem, match=str(tensor_file.MOST_HEADER_VALUES)):
+        tensor_file.decode("patch", len(said).to_bytes(8, "little") + said)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

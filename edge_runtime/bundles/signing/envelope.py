@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+
+from calibration.stats.json_values import MOST_VALUES, count_values
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -26,6 +28,7 @@ MAX_BYTES = 4 * 1024 * 1024
 """Of a signature file: 1,000 files take less than 0.5 MiB."""
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
+_SHOWN = 200
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,7 +67,7 @@ class _Signature(_Part):
 class _Dsse(_Part):
     payload: str
     payloadType: Literal["application/vnd.in-toto+json"]  # noqa: N815
-    signatures: Annotated[tuple[_Signature, ...], Field(min_length=1, max_length=1)]
+    signatures: Annotated[tuple[_Signature, ...], Field(min_length=1, max_length=1), FailFast()]
 
 
 class _Bundle(_Part):
@@ -89,12 +92,12 @@ class _Serialization(_Part):
 
 class _Predicate(_Part):
     serialization: _Serialization
-    resources: tuple[_Resource, ...]
+    resources: Annotated[tuple[_Resource, ...], FailFast()]
 
 
 class _Statement(_Part):
     kind: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
-    subject: Annotated[tuple[_Subject, ...], Field(min_length=1, max_length=1)]
+    subject: Annotated[tuple[_Subject, ...], Field(min_length=1, max_length=1), FailFast()]
     predicateType: Literal["https://model_signing/signature/v1.0"]  # noqa: N815
     predicate: _Predicate
 
@@ -187,6 +190,8 @@ def read_envelope(data: bytes) -> Envelope:
 def _read(shape: type[_Shape], data: bytes) -> _Shape:
     if len(data) > MAX_BYTES:
         raise BadEnvelope(f"more than {MAX_BYTES} bytes")
+    if count_values(data) > MOST_VALUES:
+        raise BadEnvelope(f"more than {MOST_VALUES} values")
     try:
         # orjson bounds the depth, which json does not.
         return shape.model_validate(orjson.loads(data))
@@ -194,4 +199,5 @@ def _read(shape: type[_Shape], data: bytes) -> _Shape:
         raise BadEnvelope(f"no JSON ({err})") from err
     except ValidationError as err:
         first: Any = err.errors(include_url=False, include_input=False)[0]
-        raise BadEnvelope(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+        where = ".".join(map(str, first["loc"]))[:_SHOWN]  # a key of the file may be in it
+        raise BadEnvelope(f"{where}: {first['msg'][:_SHOWN]}") from err

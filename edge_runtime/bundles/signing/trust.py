@@ -24,6 +24,8 @@ from edge_runtime.errors import BundleError
 _ASK = "Get the bundle from a publisher whose key trust.keys names."
 _COPY_AGAIN = "Copy the bundle again from its publisher."
 _SHOWN = 5
+_ID_SHOWN = 64
+"""Characters of an id; other tools may write others, of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Trust:
             raise _revoked(at, envelope.key_id or "")
         tried = [key for key in self.keys if envelope.key_id in (None, key.id)]
         if not tried:
-            found = f"signed by the unknown key {envelope.key_id}"
+            found = f"signed by the unknown key {(envelope.key_id or '')[:_ID_SHOWN]}"
             known = ", ".join(key.id[:12] for key in self.keys[:_SHOWN])
             raise BundleError(at, found, f"a key of trust.keys ({known})", _ASK)
         data = encode_for_signing(envelope.payload)

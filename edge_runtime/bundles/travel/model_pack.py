@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
+from calibration.stats.json_values import MOST_VALUES, count_values
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, RelativePath
 from edge_runtime.bundles.verify import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES
 
@@ -35,6 +36,7 @@ FILE_PATH = "org.cncf.model.filepath"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """As registries bound it."""
 
+_SHOWN = 200
 _PATH = TypeAdapter(RelativePath)
 
 
@@ -85,7 +87,7 @@ class _Manifest(_Part):
     schemaVersion: Literal[2]  # noqa: N815
     artifactType: str = ""  # noqa: N815
     config: _Descriptor
-    layers: Annotated[tuple[_Descriptor, ...], Field(min_length=1, max_length=MAX_FILES)]
+    layers: Annotated[tuple[_Descriptor, ...], Field(min_length=1, max_length=MAX_FILES), FailFast()]
 
 
 def find_digest(data: bytes) -> str:
@@ -148,13 +150,16 @@ def read_manifest(data: bytes, most_bytes: int = MAX_TOTAL_BYTES) -> tuple[Layer
     Raises:
         NotABundle: it is something else, or too large.
     """
+    if count_values(data) > MOST_VALUES:
+        raise NotABundle(f"more than {MOST_VALUES} values")
     try:
         found = _Manifest.model_validate(orjson.loads(data))
     except orjson.JSONDecodeError as err:
         raise NotABundle(f"no JSON ({err})") from err
     except ValidationError as err:
         first: Any = err.errors(include_url=False, include_input=False)[0]
-        raise NotABundle(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+        where = ".".join(map(str, first["loc"]))[:_SHOWN]  # a key of the artifact may be in it
+        raise NotABundle(f"{where}: {first['msg'][:_SHOWN]}") from err
     if found.artifactType != ARTIFACT_TYPE or found.config.mediaType != CONFIG_TYPE:
         raise NotABundle(
             f"an artifact of another type ({(found.artifactType or found.config.mediaType)[:100]!r})"

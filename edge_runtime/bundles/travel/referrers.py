@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from calibration.stats.json_values import MOST_VALUES, count_values
 from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, find_digest
 from edge_runtime.bundles.travel.push import push_blob
 from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
@@ -34,6 +35,7 @@ MAX_BYTES = 256 * 1024 * 1024
 """Of one attached file."""
 MAX_ATTACHED = 256
 _EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
+_SHOWN = 200
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
@@ -63,12 +65,12 @@ class _Descriptor(_Part):
 
 class _Index(_Part):
     schemaVersion: Literal[2]  # noqa: N815
-    manifests: Annotated[tuple[_Descriptor, ...], Field(max_length=MAX_ATTACHED)]
+    manifests: Annotated[tuple[_Descriptor, ...], Field(max_length=MAX_ATTACHED), FailFast()]
 
 
 class _Artifact(_Part):
     subject: _Descriptor
-    layers: Annotated[tuple[_Descriptor, ...], Field(min_length=1, max_length=1)]
+    layers: Annotated[tuple[_Descriptor, ...], Field(min_length=1, max_length=1), FailFast()]
 
 
 def attach_file(
@@ -188,12 +190,24 @@ def _read_index(where: str, data: bytes | None) -> _Index:
 
 
 def _read(shape: type[_Shape], data: bytes, where: str) -> _Shape:
+    if count_values(data) > MOST_VALUES:
+        raise _unreadable(where, f"more than {MOST_VALUES} values")
     try:
         return shape.model_validate(orjson.loads(data))
-    except (orjson.JSONDecodeError, ValidationError) as err:
-        raise RegistryRefused(
-            where, f"what the registry lists cannot be read ({type(err).__name__})"
-        ) from err
+    except orjson.JSONDecodeError as err:
+        raise _unreadable(where, f"no JSON ({err})") from err
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        at = ".".join(map(str, first["loc"]))[:_SHOWN]  # a key of the list may be in it
+        raise _unreadable(where, f"{at}: {first['msg'][:_SHOWN]}") from err
+
+
+def _unreadable(where: str, found: str) -> RegistryRefused:
+    expected = f"a list of at most {MAX_ATTACHED} artifacts, or one of them, as the OCI specification has it"
+    fix = "check what other tools have attached to the bundle"
+    return RegistryRefused(
+        where, f"what the registry lists cannot be read: {found}; expected {expected}; {fix}"
+    )
 
 
 def _tag_of(digest: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calibration.baseline.metadata import BaselineFacts
 from calibration.search.progress import SearchPhase
+from calibration.stats.json_values import count_values
 from calibration.stats.regular_file import read_regular
 from calibration.verdict import Verdict
 from edge_runtime.config import PicturesConfig, RecalibrationConfig
@@ -94,8 +95,11 @@ JobResult = CommissioningResult | RecalibrationReport | JobFailure
 
 T = TypeVar("T")
 
+_SHOWN = 8
 MOST_BYTES = 16 << 20
 """Of one message; a report of a net with hundreds of layers has some 100 KiB."""
+MOST_VALUES = 200_000
+"""Of one message; the moments of 4,096 samples of which no picture may be kept are 45,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +127,14 @@ class MessageFile(Generic[T]):
         data = read_regular(folder / self.name, MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise StateError(f"{self.name} cannot be read: longer than {MOST_BYTES} bytes")
+        if count_values(data) > MOST_VALUES:
+            raise StateError(f"{self.name} cannot be read: more than {MOST_VALUES} values")
         try:
             return self.adapter.validate_json(data, strict=True)
         except ValidationError as err:
-            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors()[:_SHOWN]
+            )
             raise StateError(f"{self.name} cannot be read: {problems}") from err
 
 

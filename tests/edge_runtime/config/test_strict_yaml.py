@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.config.strict_yaml import MAX_BYTES, load
+from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_VALUES, load
 from edge_runtime.errors import ConfigError
 
 
@@ -55,6 +55,8 @@ def test_reports_every_duplicate_with_both_lines() -> None:
         ("[" * 100, "nested too deeply"),
         ("a: " + "9" * 5000 + "\n", "5000 characters"),
         ("a: " + "x" * MAX_BYTES, "at most"),
+        ("a: [" + "1," * (MAX_VALUES + 1) + "]\n", str(MAX_VALUES)),
+        ("a: [" + "{}," * (MAX_VALUES + 1) + "]\n", str(MAX_VALUES)),
     ],
 )
 def test_refuses(text: str, words: str) -> None:

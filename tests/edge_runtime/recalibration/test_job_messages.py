@@ -10,6 +10,7 @@ from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import (
+    MOST_VALUES,
     REQUEST,
     RESULT,
     CommissioningResult,
@@ -65,6 +66,21 @@ def test_what_is_malformed_is_refused(tmp_path, data, file):
     (tmp_path / file.name).write_bytes(data)
     with pytest.raises(StateError, match=file.name):
         file.read(tmp_path)
+
+
+@pytest.mark.parametrize("file", [REQUEST, RESULT])
+def test_more_values_than_a_message_has_are_refused_before_they_are_parsed(tmp_path, file):
+    many = b",".join([b"{}"] * MOST_VALUES)
+    (tmp_path / file.name).write_bytes(b'{"further_input": [%s]}' % many)
+    with pytest.raises(StateError, match=str(MOST_VALUES)):
+        file.read(tmp_path)
+
+
+def test_a_request_with_as_many_moments_as_the_configuration_allows_is_read(tmp_path):
+    moments = InputMoments((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    request = replace(JOB, further_input=(moments,) * 4096)
+    REQUEST.write(tmp_path, request)
+    assert len(REQUEST.read(tmp_path).further_input) == 4096
 
 
 def test_a_refusal_names_the_field(tmp_path):

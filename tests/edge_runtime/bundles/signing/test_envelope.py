@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.stats.json_values import MOST_VALUES
 from edge_runtime.bundles.signing.envelope import (
     MAX_BYTES,
     BadEnvelope,
@@ -93,6 +94,23 @@ def _other_envelope(change):
 def test_what_is_no_signature_is_refused(data):
     with pytest.raises(BadEnvelope):
         read_envelope(data)
+
+
+@pytest.mark.parametrize("inside", [b"{}", b"[]", b"0", b'{"sig":""}'])
+def test_more_values_than_a_signature_has_are_refused_before_they_are_parsed(inside):
+    many = b",".join([inside] * (MOST_VALUES + 1))
+    with pytest.raises(BadEnvelope, match=str(MOST_VALUES)):
+        read_envelope(b'{"dsseEnvelope": {"signatures": [%s]}}' % many)
+    with pytest.raises(BadEnvelope, match=str(MOST_VALUES)):
+        read_statement(b'{"predicate": {"resources": [%s]}}' % many)
+
+
+def test_a_refusal_is_short_whatever_the_file_says():
+    statement = json.loads(write_statement("small/1", {"a": "0" * 64}, "bundle.sig"))
+    statement["subject"][0]["digest"] = {"k" * 1_000_000: 1}
+    with pytest.raises(BadEnvelope) as caught:
+        read_statement(json.dumps(statement).encode())
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_signer_that_does_not_name_its_key_is_read():

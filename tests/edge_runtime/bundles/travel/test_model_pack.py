@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from calibration.stats.json_values import MOST_VALUES
 from edge_runtime.bundles.travel.files import list_files
 from edge_runtime.bundles.travel.model_pack import NotABundle, find_digest, pack_manifest, read_manifest
+from edge_runtime.bundles.verify import MAX_FILES
 from tests.support.signed_bundles import Publisher, build_small
 
 
@@ -108,6 +110,26 @@ def test_other_artifacts_are_refused(packed, change):
 def test_what_is_no_manifest_is_refused(data):
     with pytest.raises(NotABundle):
         read_manifest(data)
+
+
+@pytest.mark.parametrize("inside", [b"{}", b"[]", b"0", b'{"annotations":{}}'])
+def test_more_values_than_a_bundle_has_are_refused_before_they_are_parsed(inside):
+    with pytest.raises(NotABundle, match=str(MOST_VALUES)):
+        read_manifest(b'{"layers": [%s]}' % b",".join([inside] * (MOST_VALUES + 1)))
+
+
+def test_as_many_files_as_a_bundle_may_have_with_many_words_each_are_not_too_many_values(packed):
+    words = {
+        "org.cncf.model.file.metadata+json": json.dumps(
+            dict.fromkeys(["name", "mode", "uid", "gid", "size", "mtime", "typeflag"], 1)
+        )
+    }
+    manifest = json.loads(packed.manifest)
+    there = len(manifest["layers"])
+    manifest["layers"] += [layer(f"f{i}") for i in range(MAX_FILES - there)]
+    for one in manifest["layers"]:
+        one["annotations"] |= words
+    assert len(read_manifest(json.dumps(manifest).encode())) == MAX_FILES
 
 
 def test_a_bundle_above_the_given_limit_is_refused(packed, files):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from calibration.stats.json_values import MOST_VALUES
 from edge_runtime.bundles.travel.files import list_files
 from edge_runtime.bundles.travel.push import push_bundle
 from edge_runtime.bundles.travel.reference import parse_reference
@@ -108,6 +109,13 @@ def test_a_list_is_bounded(registry, subject):
     many = {"schemaVersion": 2, "manifests": [entry] * (MAX_ATTACHED + 1)}
     registry.get_referrers = lambda digest: json.dumps(many).encode()
     with pytest.raises(RegistryRefused):
+        attached(registry, subject)
+
+
+def test_more_values_than_a_list_has_are_refused_before_they_are_parsed(registry, subject):
+    many = b'{"schemaVersion": 2, "manifests": [%s]}' % b",".join([b"{}"] * MOST_VALUES)
+    registry.get_referrers = lambda digest: many
+    with pytest.raises(RegistryRefused, match=str(MOST_VALUES)):
         attached(registry, subject)
 
 
