@@ -31,6 +31,8 @@ VERBS = {
     "logs": "the newest lines of its log",
     "restart": "end in good order and start again, under systemd",
     "reject-patch": "never use the patch that waits or is in the shadow",
+    "get-config": "the configuration file, without secrets, and whether it is in force",
+    "set-config": "change keys of the configuration file",
 }
 MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
@@ -51,6 +53,13 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--lines", type=click.IntRange(1, 500), help="logs: how many.")
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
 @click.option(
+    "--set", "values", multiple=True, metavar="KEY=VALUE", help="set-config: a new value, as in YAML."
+)
+@click.option("--remove", multiple=True, metavar="KEY", help="set-config: a key to take out.")
+@click.option(
+    "--dry-run", is_flag=True, default=None, help="set-config: check and try it, and change nothing."
+)
+@click.option(
     "--expires-s",
     type=SECONDS,
     default=REQUEST_EXPIRY_S,
@@ -67,11 +76,25 @@ def send(
 
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
-    arguments = {name: value for name, value in given.items() if value is not None}
+    arguments = {name: value for name, value in given.items() if value not in (None, ())}
+    if "values" in arguments:
+        arguments["set"] = dict(map(_read_value, arguments.pop("values")))
+    if verb == "set-config":
+        arguments["timeout_s"] = timeout_s
     address = load_address(config_path, os.environ)
     answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s, key=key)
     print_indented(answer)
     return 0 if answer.get("status") == "ok" else REFUSED
+
+
+def _read_value(text: str) -> tuple[str, Any]:
+    """``cameras.belt.fps=5`` as key and value."""
+    from edge_runtime.config.strict_yaml import load
+
+    key, mark, value = text.partition("=")
+    if not mark:
+        raise click.UsageError(f"--set {text}: expected KEY=VALUE, such as cameras.belt.fps=5")
+    return key, load(value, f"--set {key}").data
 
 
 def send_command(

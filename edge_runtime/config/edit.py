@@ -1,4 +1,4 @@
-"""Changes single values of a model or of ``trust`` in the configuration file: comments and order stay.
+"""Changes single values of the configuration: comments and order stay.
 
 ``strict_yaml`` says why the configuration is read with another library; it checks the text before and after.
 """
@@ -12,9 +12,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from edge_runtime.config import parse_config
+from edge_runtime.config.load import parse_config
+from edge_runtime.config.strict_yaml import Document, is_plain_text, load
 from edge_runtime.errors import ConfigError, Problem, StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -78,6 +80,106 @@ def extend_trust(path: Path, env: Mapping[str, str], key: str, entries: Sequence
     write_atomically(target, edited)
 
 
+def edit_keys(text: bytes, source: str, values: Mapping[str, Any], remove: Sequence[str]) -> bytes:
+    """The text of a configuration with other values; its result is not checked as a configuration.
+
+    Args:
+        text: YAML; it may be wrong as a configuration.
+        source: Name for messages.
+        values: What to set, by dotted key such as ``cameras.belt.fps``; sections that are missing are made.
+        remove: Dotted keys to take out, before anything is set.
+
+    Raises:
+        ConfigError: the text is no YAML, a key has no place in it, or it cannot be edited by a program.
+    """
+    document = load(text, source)
+    expected: Any = document.data if document.data is not None else {}
+    edited = text.decode("utf-8-sig") if expected else "{}\n"
+    for key in remove:
+        edited = _remove(edited, source, key.split("."), document)
+        _section_of(expected, key.split("."), document).pop(key.split(".")[-1])
+    if values:
+
+        def set_all(data: Any) -> None:
+            for key, value in values.items():
+                _set(data, key.split("."), _quote(value))
+
+        for key, value in values.items():
+            _set_plain(expected, key.split("."), value, document)
+        edited = _edit(edited, Path(source), set_all)
+    # Nothing else may have changed, even if the library damaged the text.
+    if load(edited, source).data != expected:
+        raise _other_values(Path(source))
+    return edited.encode()
+
+
+def _section_of(data: Any, keys: Sequence[str], document: Document) -> Any:
+    """The section that has this key.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for depth, key in enumerate(keys):
+        if not isinstance(data, dict) or key not in data:
+            place = Problem(
+                ".".join(keys), document.nearest_line(keys), "is not in the file", "a key that is"
+            )
+            raise ConfigError(document.source, (place,))
+        if depth == len(keys) - 1:
+            return data
+        data = data[key]
+    raise AssertionError("a key has at least one part")
+
+
+def _set_plain(data: Any, keys: Sequence[str], value: Any, document: Document) -> None:
+    """Do in plain data what ``_set`` does in the text; refuse to replace a value by a section."""
+    for depth, key in enumerate(keys[:-1], 1):
+        if data.get(key) is None:
+            data[key] = {}
+        if not isinstance(data[key], dict):
+            where, line = ".".join(keys[:depth]), document.nearest_line(keys[:depth])
+            problem = Problem(where, line, "a value", f"a section, which can have the key {keys[depth]!r}")
+            raise ConfigError(document.source, (problem,))
+        data = data[key]
+    data[keys[-1]] = value
+
+
+def _quote(value: Any) -> Any:
+    """Text that the other library, which reads YAML 1.1, would take for something else is put in quotes."""
+    if isinstance(value, dict):
+        return {key: _quote(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_quote(one) for one in value]
+    is_other = isinstance(value, str) and not is_plain_text(value)
+    return DoubleQuotedScalarString(value) if is_other else value
+
+
+def _remove(text: str, source: str, keys: Sequence[str], document: Document) -> str:
+    """Take a key out: its own lines where it has some, so that comments around it stay."""
+    data = _load(text, source)
+    section = _section_of(data, keys, document)
+    if not section.fa.flow_style() and len(section) > 1:
+        line, indent = section.lc.key(keys[-1])
+        return _cut_lines(text, line, indent)
+    return _edit(text, Path(source), lambda data: _section_of(data, keys, document).pop(keys[-1]))
+
+
+def _cut_lines(text: str, first: int, indent: int) -> str:
+    """Without the lines of the key on line ``first`` (from 0); empty lines and comments after them stay."""
+    lines = text.splitlines(keepends=True)
+    after = first + 1
+    for number in range(first + 1, len(lines)):
+        line = lines[number]
+        content = line.strip()
+        depth = len(line) - len(line.lstrip(" "))
+        is_inside = depth > indent or (depth == indent and content.startswith("- "))
+        if content and not is_inside and not content.startswith("#"):
+            break
+        if content and is_inside:
+            after = number + 1
+    return "".join([*lines[:first], *lines[after:]])
+
+
 def _read(path: Path, target: Path) -> bytes:
     try:
         return target.read_bytes()
@@ -104,6 +206,17 @@ def edit_text(text: str, path: Path, model: str, edits: Mapping[str, Any]) -> st
     return _edit(text, path, edit)
 
 
+def _load(text: str, source: str) -> Any:
+    try:
+        return YAML().load(text)
+    except YAMLError as err:
+        raise _not_editable(err, source) from err
+
+
+def _not_editable(err: YAMLError, source: str) -> ConfigError:
+    return ConfigError(source, (Problem("", None, f"cannot be edited: {err}", "an edit by hand"),))
+
+
 def _edit(text: str, path: Path, edit: Callable[[Any], None]) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -119,8 +232,7 @@ def _edit(text: str, path: Path, edit: Callable[[Any], None]) -> str:
         edited = io.StringIO()
         yaml.dump(data, edited)
     except YAMLError as err:
-        problem = Problem("", None, f"cannot be edited: {err}", "an edit by hand")
-        raise ConfigError(str(path), (problem,)) from err
+        raise _not_editable(err, str(path)) from err
     return edited.getvalue().replace("\n", line_end)
 
 

@@ -81,6 +81,15 @@ def load(text: str | bytes, source: str) -> Document:
     return Document(source, data, builder.lines)
 
 
+def is_plain_text(value: str) -> bool:
+    """Whether YAML reads it as text when it stands there without quotes, as far as its form is one of text."""
+    try:
+        node = yaml.compose(value, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError:
+        return True  # whatever writes it puts such a text in quotes by itself
+    return not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:str"
+
+
 def _decode(text: str | bytes, source: str) -> str:
     size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:

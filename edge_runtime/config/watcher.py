@@ -18,7 +18,8 @@ from pathlib import Path
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Config, load_config
 from edge_runtime.config.strict_yaml import MAX_BYTES
-from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
+from edge_runtime.errors import CommandError, ConfigError, ConfigUnreadable, Problem
+from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.regular_file import is_being_written
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
@@ -86,6 +87,32 @@ class ConfigWatcher:
         """
         with self._checking:
             return self._check(is_asked=again, is_repeated=False)
+
+    def write(self, before: bytes, edited: Config) -> None:
+        """Replace the file by the text of an edit that is in force from now on; a link is followed.
+
+        Args:
+            before: What the edit was made from.
+            edited: Not handed on once more.
+
+        Raises:
+            CommandError: the file is another one by now.
+            StateError: it cannot be written.
+        """
+        target = self._path.resolve()
+        with self._checking:
+            try:
+                is_same = read_regular(target, MAX_BYTES + 1) == before
+            except OSError:
+                is_same = False
+            if not is_same:
+                raise CommandError(
+                    "the file was changed by another edit meanwhile; nothing was done, send it again"
+                )
+            write_atomically(target, edited.text)
+            self._current, self._is_refused, self._said = edited, False, ""
+            self._digest = self._compute_digest()
+        self.edits += 1
 
     def _check(self, *, is_asked: bool, is_repeated: bool) -> bool:
         """``is_repeated``: without an edit, since what was refused may fit by now; an equal refusal is not repeated."""

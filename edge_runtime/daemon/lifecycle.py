@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from edge_runtime.config import Changes
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
+from edge_runtime.daemon.edit_under_way import BY_START
 from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -131,7 +133,7 @@ class Daemon:
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self.running.connection.start()
         self.watch.start()
-        self.reloader.keep_config(config)
+        self.reloader.keep_config(config, BY_START, Changes())
 
     def _extend_start(self) -> Callable[[], bool]:
         """Ask systemd for time; gives the function that a first opening, however long, asks whether to stop."""

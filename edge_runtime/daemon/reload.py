@@ -5,7 +5,6 @@ the old parts run: that may take longer than the watchdog waits. Then the main t
 bad edit leaves everything as it was.
 """
 
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -18,12 +17,23 @@ import structlog
 
 from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
 from edge_runtime.daemon.cameras import Cameras
+from edge_runtime.daemon.edit_under_way import (
+    BY_FILE,
+    Commanded,
+    CommandedEdit,
+    Edits,
+    EditUnderWay,
+    Opened,
+    Promoted,
+    close_late,
+    stop_all,
+)
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.versions import Skipped, find_mended
-from edge_runtime.errors import ConfigError, EdgeRuntimeError, OpeningStopped
+from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, OpeningStopped, StateError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Fact, VersionMended
@@ -37,33 +47,9 @@ DEADLINE_S = 900.0
 """For what one edit opens without a sign of life. A first opening, which has limits as long as its model and pictures
 need (``bundles.opening_limits``), gives one whenever it asks whether to stop."""
 
+MADE_ROOM = "the file was edited meanwhile; nothing was done, send it again"
 LOOK_EVERY_S = 5.0
 """For a version that was skipped and has been copied whole since."""
-
-Edits = queue.SimpleQueue[Config | EdgeRuntimeError]
-"""Valid configurations, and what is wrong with those that are none."""
-Promoted = queue.SimpleQueue[str]
-"""Names of models."""
-_Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None, dict[str, str]]
-"""The new parts, ready while the old ones run; and of the models that stay those that are trusted no longer."""
-
-
-@dataclass(slots=True)
-class _Edit:
-    """An edit under way."""
-
-    config: Config
-    plan: Changes
-    deadline_s: float
-    """Monotonic time; later whenever it gives a sign of life."""
-    must_stop: threading.Event
-    is_alive: threading.Event
-    """Set by the thread that opens, cleared by the main one."""
-    opened: Future[_Opened]
-    mended: Mapping[str, Skipped] = field(default_factory=dict)
-    """Not empty when it is no edit of the file: versions that were skipped can be used now."""
-    promoted: str | None = None
-    """Nor is it then: a model whose newer version has passed its rollout."""
 
 
 @dataclass(kw_only=True)
@@ -77,6 +63,8 @@ class ConfigReloader:
     edits: Edits
     promoted: Promoted
     """Models whose newer version has passed its rollout, to be opened as the model's own."""
+    commanded: Commanded
+    """They wait for edits of the file, and make room for them."""
     crashes: Crashes
     open_model: Callable[[Config, str, Callable[[], bool]], ModelRuntime]
     """Load, self-test and wire one model, unless the function says stop; nothing runs yet.
@@ -88,12 +76,12 @@ class ConfigReloader:
     configure_log: Callable[[Config], None]
     emit: Callable[[Fact, str | None], None]
     """Publishes what has happened to a model, or (None) to the whole device."""
-    keep_config: Callable[[Config], None]
-    """Remembers a configuration that is in force, for a start that cannot use the file."""
+    keep_config: Callable[[Config, str, Changes], None]
+    """Remembers a configuration that is in force, who made it so, and what that changed."""
     trust: TrustWatch
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
-    _edit: _Edit | None = field(default=None, init=False)
+    _edit: EditUnderWay | None = field(default=None, init=False)
     _look: Future[dict[str, Skipped]] | None = field(default=None, init=False)
     _tried: dict[str, Skipped] = field(default_factory=dict, init=False)
     """By model: a mended version could not be used all the same; not tried again before its folder changes."""
@@ -109,7 +97,9 @@ class ConfigReloader:
             self._begin(self.edits.get(), now_s)
         edit = self._edit
         if edit is None:
-            if not self.promoted.empty():
+            if not self.commanded.empty():
+                self._begin_commanded(self.commanded.get(), now_s)
+            elif not self.promoted.empty():
                 self._begin_promoted(self.promoted.get(), now_s)
             else:
                 self._look_for_mended_versions(now_s)
@@ -126,6 +116,12 @@ class ConfigReloader:
         elif now_s >= edit.deadline_s:
             self._edit = None
             self._give_up(edit)
+
+    def _begin_commanded(self, edit: CommandedEdit, now_s: float) -> None:
+        if edit.done.set_running_or_notify_cancel():  # else its caller has given up
+            config = self.running.config
+            plan, new = changes(config, edit.config), merge_in_force(config, edit.config)
+            self._start(new, plan, now_s, commanded=edit)
 
     def _begin_promoted(self, name: str, now_s: float) -> None:
         runtime = self.running.models.get(name)
@@ -161,10 +157,12 @@ class ConfigReloader:
         """Open nothing more; an edit under way is not applied."""
         if self._edit is not None:
             self._edit.must_stop.set()
+            if self._edit.commanded is not None:
+                self._edit.commanded.done.set_exception(CommandError("the daemon stops; nothing was done"))
 
-    def _give_up(self, edit: _Edit) -> None:
+    def _give_up(self, edit: EditUnderWay) -> None:
         edit.must_stop.set()
-        edit.opened.add_done_callback(_close_late)
+        edit.opened.add_done_callback(close_late)
         problem = f"its models did not open within {DEADLINE_S:g} s; expected models that do"
         log.error("edit given up", reason=problem)
         self._fail(edit, problem, problem)
@@ -185,6 +183,7 @@ class ConfigReloader:
         now_s: float,
         mended: Mapping[str, Skipped] | None = None,
         promoted: str | None = None,
+        commanded: CommandedEdit | None = None,
     ) -> None:
         self.notify.reloading()
         must_stop, is_alive = threading.Event(), threading.Event()
@@ -194,17 +193,21 @@ class ConfigReloader:
             return must_stop.is_set()
 
         opened = self.run_in_background(lambda: self._open(new, plan, should_stop))
-        self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, is_alive, opened, mended or {}, promoted)
+        self._edit = EditUnderWay(
+            new, plan, now_s + DEADLINE_S, must_stop, is_alive, opened, mended or {}, promoted, commanded
+        )
 
-    def _end(self, edit: _Edit) -> None:
+    def _end(self, edit: EditUnderWay) -> None:
         error = edit.opened.exception()
         if error is None and (problem := self._find_other(edit, edit.opened.result())) is not None:
-            _stop_all(edit.opened.result())
+            stop_all(edit.opened.result())
             self._fail(edit, problem, problem)
         elif error is None:
-            self._apply(edit, edit.opened.result())
+            self._write_and_apply(edit, edit.opened.result())
         elif isinstance(error, OpeningStopped) and edit.promoted is not None:
             self.promoted.put(edit.promoted)  # after the edit that it made room for
+        elif isinstance(error, OpeningStopped) and edit.commanded is not None:
+            self._fail(edit, MADE_ROOM, MADE_ROOM)
         elif isinstance(error, EdgeRuntimeError):
             self._fail(edit, str(error), str(error))
         else:
@@ -214,7 +217,7 @@ class ConfigReloader:
             self._fail(edit, problem, f"{problem}; the log says why")
         self.notify.ready()
 
-    def _find_other(self, edit: _Edit, opened: _Opened) -> str | None:
+    def _find_other(self, edit: EditUnderWay, opened: Opened) -> str | None:
         """Why what was opened is not the version that passed its rollout; None when it is, or none was to be."""
         if edit.promoted is None:
             return None
@@ -224,7 +227,26 @@ class ConfigReloader:
         reason = "" if new.skipped is None else f": {new.skipped.reason}"
         return f"its folder is gone or holds something else than was tried; {new.bundle.id} was found{reason}"
 
-    def _apply(self, edit: _Edit, opened: _Opened) -> None:
+    def _write_and_apply(self, edit: EditUnderWay, opened: Opened) -> None:
+        commanded = edit.commanded
+        if commanded is None:
+            self._apply(edit, opened)
+            return
+        try:
+            commanded.write()
+        except (CommandError, StateError) as err:
+            stop_all(opened)
+            self._fail(edit, str(err), str(err))
+            return
+        if (
+            opened[1] is not None
+        ):  # nothing can fail from here on, and the answer goes over the connection that is left
+            commanded.done.set_result(edit.plan)
+        self._apply(edit, opened)
+        if opened[1] is None:
+            commanded.done.set_result(edit.plan)
+
+    def _apply(self, edit: EditUnderWay, opened: Opened) -> None:
         before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
         self._take_over(edit, opened)
         known, self.running.distrusted = self.running.distrusted, opened[2]
@@ -238,15 +260,18 @@ class ConfigReloader:
         self.running.config, self.running.config_problem = edit.config, None
         warnings = (f"models.{name}: {why}" for name, why in opened[2].items() if known.get(name) != why)
         self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart, tuple(warnings)), None)
-        self.keep_config(edit.config)
+        self.keep_config(edit.config, BY_FILE if edit.commanded is None else edit.commanded.by, edit.plan)
 
-    def _fail(self, edit: _Edit, problem: str, for_people: str) -> None:
+    def _fail(self, edit: EditUnderWay, problem: str, for_people: str) -> None:
         """Everything stays as it was; a version that cannot be used says nothing about the configuration."""
         runtime = None if edit.promoted is None else self.running.models.get(edit.promoted)
         if edit.promoted is not None:
             log.error("version that passed its rollout cannot be opened", reason=problem)
             if runtime is not None and runtime.rollout is not None:
                 runtime.rollout.hand_over_failed(problem)
+        elif edit.commanded is not None:
+            log.warning("commanded edit refused", by=edit.commanded.by, reason=problem)
+            edit.commanded.done.set_exception(CommandError(problem))
         elif edit.mended:
             self._tried |= edit.mended
             log.error("version that was mended cannot be used", reason=problem)
@@ -257,7 +282,7 @@ class ConfigReloader:
         self.running.config_problem = problem
         self.emit(ConfigRefused(problems), None)
 
-    def _open(self, new: Config, plan: Changes, should_stop: Callable[[], bool]) -> _Opened:
+    def _open(self, new: Config, plan: Changes, should_stop: Callable[[], bool]) -> Opened:
         """Open the new parts; when one fails, the models opened before it are closed. The old parts are not touched."""
         models: dict[str, ModelRuntime] = {}
         with ExitStack() as opened:
@@ -269,7 +294,7 @@ class ConfigReloader:
             opened.pop_all()
         return models, connection, distrusted
 
-    def _take_over(self, edit: _Edit, opened: _Opened) -> None:
+    def _take_over(self, edit: EditUnderWay, opened: Opened) -> None:
         """Replace what changed; cameras that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
@@ -321,15 +346,3 @@ class ConfigReloader:
         self.running.connection = connection
         old.stop(drain_s=1.0)
         connection.start()
-
-
-def _close_late(opened: Future[_Opened]) -> None:
-    """Free the models of an edit that was given up, should they ever open."""
-    if opened.exception() is None:
-        _stop_all(opened.result())
-
-
-def _stop_all(opened: _Opened) -> None:
-    """Free models that were opened and will not answer."""
-    for runtime in opened[0].values():
-        runtime.stop()

@@ -82,6 +82,11 @@ class Redactor:
             known = frozenset(self._learned)
             self._known = known, _compile(known)
 
+    def knows(self, text: str) -> bool:
+        """Whether a known secret is in the text."""
+        _, pattern = self._known
+        return pattern is not None and pattern.search(text) is not None
+
     def text(self, text: str) -> str:
         """``text`` without known secrets and without passwords in URLs."""
         _, pattern = self._known

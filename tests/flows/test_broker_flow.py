@@ -126,7 +126,7 @@ class Device:
         self.client.start()
         self.publisher.start()
 
-    def roll_back(self, _arguments):
+    def roll_back(self, _request):
         self.rollbacks += 1
         return {"generation": "m/1"}
 

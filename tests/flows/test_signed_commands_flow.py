@@ -31,7 +31,9 @@ from tests.support.waiting import WAIT_S, until
 pytestmark = pytest.mark.integration
 
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-SNIPPETS = dict(re.findall(r"^```(python|sh)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+SNIPPETS = dict(
+    reversed(re.findall(r"^```(python|sh)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+)  # the first of each
 
 
 class Box:
@@ -57,9 +59,9 @@ class Box:
         self.client.start()
         assert until(lambda: self.client.connects)
 
-    def _obey(self, arguments):
-        self.done.append(arguments)
-        return {"model": getattr(arguments, "model", None)}
+    def _obey(self, request):
+        self.done.append(request.arguments)
+        return {"model": getattr(request.arguments, "model", None)}
 
     def send(self, verb, *, key=None, **arguments):
         mqtt = {"host": "127.0.0.1", "port": self.broker.port}

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import structlog
 
-from edge_runtime.config import CameraConfig, Config, keep_last_good, secrets_of
+from edge_runtime.config import CameraConfig, Changes, Config, keep_last_good, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
+from edge_runtime.daemon.config_editor import ConfigEditor
+from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
-from edge_runtime.daemon.reload import ConfigReloader, Edits, Promoted
+from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trust_watch import TrustWatch
@@ -65,7 +67,7 @@ def build_daemon(
     config = adjust(loaded)
     with ExitStack() as resources:  # closes them when a later part cannot be made
         resources.callback(lock_state_dir(config.state_dir).close)
-        stop, edits, promoted = StopRequest(), Edits(), Promoted()
+        stop, edits, promoted, commanded = StopRequest(), Edits(), Promoted(), Commanded()
         notify = SystemdNotify(os.environ)
         crashes = Crashes(stop.fail)
         outboxes = Outboxes(config, crashes)
@@ -80,7 +82,17 @@ def build_daemon(
         command_log = CommandLog(config.state_dir / LOG_FILE)
         resources.callback(command_log.close)
         reporter = StatusReporter(running, cameras, delivery, crashes, command_log.describe)
-        handlers = make_command_handlers(running, reporter, partial(restart_by_command, notify, stop))
+        watch = ConfigWatcher(
+            config_path,
+            os.environ,
+            current=loaded,
+            on_change=lambda edited: edits.put(adjust(edited)),
+            on_error=edits.put,
+            crashes=crashes,
+            is_refused=refused is not None,
+        )
+        editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust)
+        handlers = make_command_handlers(running, reporter, partial(restart_by_command, notify, stop), editor)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
         reloader = ConfigReloader(
@@ -90,6 +102,7 @@ def build_daemon(
             notify=notify,
             edits=edits,
             promoted=promoted,
+            commanded=commanded,
             crashes=crashes,
             open_model=partial(
                 open_model,
@@ -103,7 +116,7 @@ def build_daemon(
                 outboxes=outboxes,
                 handlers=handlers,
                 used=used,
-                note=command_log.note,
+                note=lambda entry: command_log.note(PROCESS.value(entry)),
                 crashes=crashes,
             ),
             configure_log=configure_log_as_set,
@@ -124,15 +137,7 @@ def build_daemon(
             reporter=reporter,
             delivery=delivery,
             http=make_http(running, reporter, delivery, crashes),
-            watch=ConfigWatcher(
-                config_path,
-                os.environ,
-                current=loaded,
-                on_change=lambda edited: edits.put(adjust(edited)),
-                on_error=edits.put,
-                crashes=crashes,
-                is_refused=refused is not None,
-            ),
+            watch=watch,
             notify=notify,
             emit=emit,
             stop_request=stop,
@@ -169,7 +174,7 @@ def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resour
     return Cameras(open_one, streams, crashes)
 
 
-def _keep_config(path: Path, config: Config) -> None:
+def _keep_config(path: Path, config: Config, _by: str, _changed: Changes) -> None:
     try:
         keep_last_good(config, path)
     except StateError as err:  # the daemon serves without it

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any, get_args
 
 from edge_runtime.config import Config
+from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, KeyUnusable, Problem
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import describe
-from edge_runtime.messaging.commands.callers import Caller, Callers
+from edge_runtime.messaging.commands.callers import Caller, Callers, Request
 from edge_runtime.messaging.commands.command_keys import load_command_key
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import (
@@ -22,6 +23,7 @@ from edge_runtime.messaging.commands.protocol import (
     UsedTransactions,
     VerbHandler,
 )
+from edge_runtime.messaging.commands.request import LogsArguments, SetConfigArguments
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -143,28 +145,49 @@ def _make_channel(name: str, outbox: Outbox, sink: Sink, topics: Topics, crashes
 
 
 def make_command_handlers(
-    running: Running, reporter: StatusReporter, restart: Callable[[], Mapping[str, Any]]
+    running: Running,
+    reporter: StatusReporter,
+    restart: Callable[[], Mapping[str, Any]],
+    editor: ConfigEditor,
 ) -> dict[str, VerbHandler]:
     """What each verb does; ``restart`` ends the process, and raises CommandError where nobody starts it again."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
-    handlers["rollout"] = lambda given: running.steer_rollout(given.model, given.action, given.version)
+    handlers["rollout"] = partial(_steer_rollout, running)
+    handlers["get-config"] = lambda _: editor.read()
+    handlers["set-config"] = partial(_set_config, editor)
     handlers["bless"] = handlers["approve"]  # the old name, for one release
-    handlers["logs"] = lambda given: {"lines": RECENT.newest(given.lines)}
+    handlers["logs"] = _read_log
     handlers["restart"] = lambda _: restart()
     cleaned = {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
     # Before it is a mapping, so that none of its keys is taken for a secret.
     return {**cleaned, "status": lambda _: asdict(PROCESS.value(reporter.status()))}
 
 
-def _answer_without_secrets(handler: VerbHandler, arguments: Any) -> Mapping[str, Any]:
+def _answer_without_secrets(handler: VerbHandler, request: Request) -> Mapping[str, Any]:
     try:
-        return PROCESS.value(handler(arguments))
+        return PROCESS.value(handler(request))
     except EdgeRuntimeError as err:
         raise CommandError(PROCESS.text(str(err))) from err
 
 
-def _request(running: Running, verb: Verb, arguments: Any) -> dict[str, Any]:
+def _read_log(request: Request) -> dict[str, Any]:
+    assert isinstance(request.arguments, LogsArguments)
+    return {"lines": RECENT.newest(request.arguments.lines)}
+
+
+def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:
+    given: Any = request.arguments
+    return running.steer_rollout(given.model, given.action, given.version)
+
+
+def _set_config(editor: ConfigEditor, request: Request) -> dict[str, Any]:
+    assert isinstance(request.arguments, SetConfigArguments)
+    return editor.set(request.arguments, request.by)
+
+
+def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any]:
     """Hand a command to its model; each verb has only some of these arguments."""
+    arguments: Any = request.arguments
     given = {name: getattr(arguments, name, None) for name in ("stream", "frames", "patch")}
     approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
     return running.request(TaskRequest(verb, approval=approval, **given), arguments.model)

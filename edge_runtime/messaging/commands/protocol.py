@@ -28,7 +28,6 @@ from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.callers import Callers, Request
 from edge_runtime.messaging.commands.request import (
     ARGUMENTS,
-    CLAIMS,
     READS,
     Arguments,
     Transaction,
@@ -49,8 +48,8 @@ MOST_OUTCOME = 1000
 """Characters of a refusal that are noted."""
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
-VerbHandler = Callable[[Any], Mapping[str, Any]]
-"""Gets the validated arguments, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
+VerbHandler = Callable[[Request], Mapping[str, Any]]
+"""Gets the checked request, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +241,7 @@ class CommandHandler:
             handler = self._handlers.get(verb)
             if handler is None:
                 raise CommandError(f"{verb} is not available on this device")
-            data = encode_object(dict(handler(arguments)))
+            data = encode_object(dict(handler(request)))
             outcome = "ok"
         except EdgeRuntimeError as err:
             self.counts["failed"] += 1
@@ -250,7 +249,7 @@ class CommandHandler:
             return _encode_error(outcome, arguments.transaction), None
         finally:
             if verb not in READS:
-                given = arguments.model_dump(mode="json", exclude=set(CLAIMS), exclude_defaults=True)
+                given = arguments.as_noted()
                 transaction = arguments.transaction
                 self._note(Entry(now_wall_s, request.by, verb, given, transaction, outcome[:MOST_OUTCOME]))
         self.counts["executed"] += 1

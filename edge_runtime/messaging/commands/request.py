@@ -6,16 +6,20 @@ form of signed ones)::
     {"transaction": "any text", "device": "belt-3", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge_runtime.config.secret_values import ADVICE, find_secrets
+from edge_runtime.config.strict_yaml import load
 from edge_runtime.config.values import BASELINE_PATTERN
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, ConfigError
 from edge_runtime.messaging.commands.token import is_token, read_token_id
 from edge_runtime.system.log import MOST_LINES
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -44,6 +48,10 @@ class Arguments(BaseModel):
     """The device that is meant; another one refuses the request."""
     expires_at: AwareDatetime | None = None
     """After this moment the request is refused instead of obeyed."""
+
+    def as_noted(self) -> dict[str, Any]:
+        """What the log of commands keeps of it."""
+        return self.model_dump(mode="json", by_alias=True, exclude=set(CLAIMS), exclude_defaults=True)
 
 
 class ModelArguments(Arguments):
@@ -113,6 +121,48 @@ class LogsArguments(Arguments):
     lines: Annotated[int, Field(ge=1, le=MOST_LINES)] = 50
 
 
+KeyPath = Annotated[str, Field(pattern=r"^[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)*$", max_length=512)]
+
+
+class EditArguments(Arguments):
+    """What every edit of the configuration may carry."""
+
+    dry_run: bool = False
+    """Check and try it, and change nothing."""
+    timeout_s: Annotated[float, Field(gt=0, le=900)] = 60.0
+    """How long the answer may wait until the edit is in force."""
+
+
+class SetConfigArguments(EditArguments):
+    """``set-config``: edit the configuration file; comments stay."""
+
+    values: dict[KeyPath, Any] = Field(default_factory=dict, max_length=256, alias="set")
+    """New values by dotted key, such as ``cameras.belt.fps``."""
+    remove: Annotated[list[KeyPath], Field(max_length=256)] = Field(default_factory=list)
+    """Dotted keys to take out, before anything is set."""
+    text: Annotated[str, Field(min_length=1)] | None = None
+    """A whole new file, instead of both."""
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if (self.text is None) == (not self.values and not self.remove):
+            raise ValueError("expected 'set' or 'remove', or else 'text'")
+        text = {}
+        if self.text is not None:
+            with suppress(ConfigError):  # which the check of the whole configuration puts into words
+                text = load(self.text, "").data
+        for key in find_secrets(self.values or text):
+            raise ValueError(f"{key} would be a secret; expected {ADVICE}")
+        return self
+
+    def as_noted(self) -> dict[str, Any]:
+        """With a digest of the text: it may be long, and its secrets are found only where it is YAML."""
+        noted = super().as_noted()
+        if self.text is not None:
+            noted["text"] = f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
+        return noted
+
+
 ARGUMENTS: Mapping[str, type[Arguments]] = {
     "status": Arguments,
     "recalibrate": RecalibrateArguments,
@@ -128,9 +178,11 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "reject-patch": PatchArguments,
     "logs": LogsArguments,
     "restart": Arguments,
+    "get-config": Arguments,
+    "set-config": SetConfigArguments,
 }
 
-READS = frozenset({"status", "baselines", "logs"})
+READS = frozenset({"status", "baselines", "logs", "get-config"})
 """Verbs that change nothing: they may be carried out again, and share an answer."""
 QUICK = frozenset({"status", "logs"})
 """Verbs that wait for no recalibration loop."""

@@ -30,7 +30,9 @@ _NEEDED: Mapping[str, Role] = {
     "baselines": Role.VIEWER,
     "logs": Role.VIEWER,
     "restart": Role.OWNER,
+    "get-config": Role.VIEWER,
     "remove": Role.OWNER,  # a baseline that is removed does not come back
+    "set-config": Role.OWNER,
 }
 _ASKING = frozenset({"status", "history"})
 """Actions of ``rollout`` that change nothing."""

@@ -39,8 +39,8 @@ def config(port, device="box", **keys):
 def device(broker):
     """A device that obeys two verbs."""
 
-    def refuse(asked):
-        raise CommandError(f"no model {asked.model!r}")
+    def refuse(request):
+        raise CommandError(f"no model {request.arguments.model!r}")
 
     client = MqttClient(MqttSettings(broker.host, "box", broker.port), Crashes())
     handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}

@@ -11,9 +11,10 @@ import pytest
 
 from edge_runtime.config import parse_config
 from edge_runtime.daemon import lifecycle
+from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit, Edits
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, MODEL_START_S, Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
-from edge_runtime.daemon.reload import DEADLINE_S, LOOK_EVERY_S, ConfigReloader, Edits
+from edge_runtime.daemon.reload import DEADLINE_S, LOOK_EVERY_S, ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trust_watch import TrustWatch
@@ -130,7 +131,7 @@ class DaemonBench:
 
     def __init__(self, tmp_path):
         self.opens_at_once, self.can_be_stopped = True, False
-        self.promoted = queue.SimpleQueue()
+        self.promoted, self.commanded = queue.SimpleQueue(), Commanded()
         self.diary, self.opened, self.errors = Diary(), [], {}
         self.folder = tmp_path
         self.streams = Streams(self.diary)
@@ -153,7 +154,8 @@ class DaemonBench:
             open_connection=self.open_connection,
             configure_log=lambda config: None,
             emit=self.emit,
-            keep_config=self.kept.append,
+            commanded=self.commanded,
+            keep_config=lambda config, by, changed: self.kept.append((config, by, changed)),
             trust=TrustWatch(self.running, self.crashes, self.run_in_background),
             run_in_background=self.run_in_background,
         )
@@ -269,7 +271,7 @@ def test_a_start_that_fails_ends_what_had_been_started(bench, what):
 def test_a_changed_camera_is_reopened_and_nothing_else(bench):
     bench.start()
     assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
-    assert bench.kept[-1].cameras["belt"].fps == 5
+    assert bench.kept[-1][0].cameras["belt"].fps == 5
     assert bench.diary == ["close belt", "open belt"]
 
 
@@ -640,3 +642,72 @@ def test_an_edit_comes_before_a_promotion_which_is_not_forgotten(bench):
     bench.open_now()
     bench.daemon.tick(6.0)
     assert [one.name for one in bench.opened[edited:]] == ["parts"]
+
+
+def command(bench, config, write=lambda: None):
+    """A commanded edit, and its answer as far as there is one."""
+    edit = CommandedEdit(config, "anna", write)
+    bench.commanded.put(edit)
+    bench.daemon.tick(0.0)
+    bench.daemon.tick(0.25)
+    return edit.done
+
+
+def test_a_commanded_edit_is_written_when_its_parts_are_open_and_answered_when_it_is_in_force(bench):
+    bench.start()
+    written = []
+    done = command(
+        bench, bench.config(fps=5), lambda: written.append(bench.running.config.cameras["belt"].fps)
+    )
+    assert done.result(0) == {"cameras.belt.fps": "reopen_camera"}
+    assert written == [10]
+    assert bench.running.config.cameras["belt"].fps == 5
+    assert bench.kept[-1][1:] == ("anna", done.result(0))
+
+
+def test_a_commanded_edit_whose_model_does_not_open_is_never_written(bench):
+    bench.start()
+    bench.errors["tools"] = BAD_BUNDLE
+    written = []
+    assert isinstance(
+        command(bench, bench.config(threads=2), lambda: written.append(1)).exception(0), CommandError
+    )
+    assert (written, bench.running.config, bench.running.config_problem) == ([], bench.config(), None)
+
+
+def test_a_commanded_edit_that_cannot_be_written_changes_nothing_and_frees_what_it_opened(bench):
+    def refuse():
+        raise StateError("the disk is full")
+
+    bench.start()
+    assert isinstance(command(bench, bench.config(threads=2), refuse).exception(0), CommandError)
+    assert bench.running.config == bench.config()
+    assert bench.diary == ["stop parts", "stop tools"]
+
+
+def test_a_commanded_edit_makes_room_for_one_of_the_file(bench):
+    bench.start()
+    bench.opens_at_once, bench.can_be_stopped = False, True
+    done = command(bench, bench.config(threads=2))
+    assert not done.done()
+    bench.edits.put(bench.config(fps=5))
+    bench.daemon.tick(1.0)
+    bench.open_now()
+    bench.daemon.tick(2.0)
+    assert isinstance(done.exception(0), CommandError)
+    bench.daemon.tick(3.0)
+    bench.open_now()
+    bench.daemon.tick(4.0)
+    assert bench.running.config == bench.config(fps=5)
+
+
+def test_a_commanded_edit_waits_for_one_of_the_file_and_one_whose_caller_has_given_up_is_left_out(bench):
+    bench.start()
+    bench.opens_at_once = False
+    bench.edits.put(bench.config(fps=5))
+    done = command(bench, bench.config(threads=2))
+    assert done.cancel()
+    bench.open_now()
+    bench.daemon.tick(1.0)
+    bench.daemon.tick(2.0)
+    assert bench.running.config == bench.config(fps=5)

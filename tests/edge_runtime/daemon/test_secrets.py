@@ -83,9 +83,10 @@ def by_answer(text):
         raise CommandError(text)
 
     reporter = SimpleNamespace(status=lambda: Health(live=True, ready=False, reasons=(text,)))
-    handlers = make_command_handlers(SimpleNamespace(request=refuse), reporter, list)
+    handlers = make_command_handlers(SimpleNamespace(request=refuse), reporter, list, SimpleNamespace())
+    request = SimpleNamespace(arguments=SimpleNamespace(model=None))
     with pytest.raises(CommandError) as caught:
-        handlers["rollback"](SimpleNamespace(model=None))
+        handlers["rollback"](request)
     return f"{caught.value} {handlers['status'](None)}"
 
 

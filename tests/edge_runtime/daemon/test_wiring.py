@@ -13,6 +13,7 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import CommandError, ConfigError, SourceLost, StateError
+from edge_runtime.messaging.commands.callers import Request
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -117,22 +118,23 @@ def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
 def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
     sent = []
     running = SimpleNamespace(request=lambda request, model: sent.append((request, model)) or {})
-    make_command_handlers(running, SimpleNamespace(), list)[verb](ARGUMENTS[verb](model="parts", name="day"))
+    request = Request(ARGUMENTS[verb](model="parts", name="day"), None, None)
+    make_command_handlers(running, SimpleNamespace(), list, SimpleNamespace())[verb](request)
     assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
 
 
 def test_every_verb_that_is_understood_has_a_handler():
-    assert make_command_handlers(SimpleNamespace(), SimpleNamespace(), list).keys() == ARGUMENTS.keys()
+    assert make_command_handlers(*[SimpleNamespace()] * 4).keys() == ARGUMENTS.keys()
 
 
 @pytest.mark.parametrize("env", [{"NOTIFY_SOCKET": "/run/systemd/notify"}, {}])
 def test_a_restart_ends_the_process_only_where_systemd_starts_it_again(env):
     stop = StopRequest()
     restart = partial(restart_by_command, SystemdNotify(env), stop)
-    handlers = make_command_handlers(SimpleNamespace(), SimpleNamespace(), restart)
+    handlers = make_command_handlers(SimpleNamespace(), SimpleNamespace(), restart, SimpleNamespace())
     if env:
-        assert handlers["restart"](ARGUMENTS["restart"]()) == {"restarting": True}
+        assert handlers["restart"](Request(ARGUMENTS["restart"](), None, None)) == {"restarting": True}
     else:
         with pytest.raises(CommandError):
-            handlers["restart"](ARGUMENTS["restart"]())
+            handlers["restart"](Request(ARGUMENTS["restart"](), None, None))
     assert stop.was_made() is bool(env)

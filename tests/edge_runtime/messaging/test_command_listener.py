@@ -95,8 +95,8 @@ def busy(broker, crashes):
     """A listener whose first command waits until ``release`` is set, and what it has done."""
     release, done = threading.Event(), []
 
-    def wait(arguments):
-        done.append(arguments.transaction)
+    def wait(request):
+        done.append(request.arguments.transaction)
         assert release.wait(WAIT_S)
         return {}
 

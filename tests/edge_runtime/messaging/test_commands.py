@@ -21,20 +21,20 @@ class Device:
     def __init__(self) -> None:
         self.done = []
 
-    def status(self, arguments):
-        self.done.append(arguments)
+    def status(self, request):
+        self.done.append(request.arguments)
         return {"n": len(self.done)}
 
-    def rollback(self, arguments):
-        self.done.append(arguments)
+    def rollback(self, request):
+        self.done.append(request.arguments)
         raise CommandError("there is no previous generation")
 
-    def expire(self, arguments):
-        self.done.append(arguments)
-        return {"expired": arguments.name}
+    def expire(self, request):
+        self.done.append(request.arguments)
+        return {"expired": request.arguments.name}
 
-    def broken(self, arguments):
-        self.done.append(arguments)
+    def broken(self, request):
+        self.done.append(request.arguments)
         raise ZeroDivisionError
 
 

@@ -59,8 +59,8 @@ class Box:
             handlers, CommandPolicy(True, self._callers), UsedFile(self._folder / "commands.used")
         )
 
-    def _obey(self, arguments):
-        self.done.append(arguments)
+    def _obey(self, request):
+        self.done.append(request.arguments)
         return {"n": len(self.done)}
 
     def ask(self, payload, verb="rollback", now_wall_s=NOW_WALL_S):

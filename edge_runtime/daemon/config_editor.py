@@ -1,0 +1,156 @@
+"""Edits of the configuration file by command: read it, change a part of it, and say what became of that.
+
+For the threads of the commands. The main thread opens what an edit needs and writes it, in ``reload``: so a text that
+is refused, also by the running system, is never in the file.
+"""
+
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from calibration.stats.regular_file import read_regular
+from edge_runtime.config import Changes, Config, changes, parse_config
+from edge_runtime.config.edit import edit_keys
+from edge_runtime.config.secret_values import ADVICE, hide_secrets
+from edge_runtime.config.strict_yaml import MAX_BYTES
+from edge_runtime.config.watcher import ConfigWatcher
+from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
+from edge_runtime.daemon.running import Running
+from edge_runtime.deployment.open_bundle import load_model_bundle, name_model_in_errors
+from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.request import EditArguments, SetConfigArguments
+from edge_runtime.system.camera_path import look_at_path
+from edge_runtime.system.redaction import PROCESS
+
+UNSIGNED = "unsigned"
+BROKER_S = 3.0
+"""How long a dry run waits for the address of a broker."""
+
+
+class ConfigEditor:
+    """See the module. One edit at a time: a second one is refused."""
+
+    def __init__(
+        self,
+        path: Path,
+        env: Mapping[str, str],
+        running: Running,
+        commanded: Commanded,
+        watch: ConfigWatcher,
+        adjust: Callable[[Config], Config],
+    ) -> None:
+        """``adjust`` is applied to every configuration of the file, as to edits that a person makes."""
+        self._path, self._env, self._running = path, env, running
+        self._commanded, self._watch, self._adjust = commanded, watch, adjust
+        self._one_at_a_time = threading.Lock()
+
+    def read(self) -> dict[str, Any]:
+        """The file as it is now, without secrets, and whether it is in force.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        text, running = self._read(), self._running
+        return {
+            "file": str(self._path),
+            "text": PROCESS.text(hide_secrets(text.decode("utf-8", "replace"))),
+            "sha256": hashlib.sha256(text).hexdigest(),
+            "in_force": text == running.config.text,
+            "problem": running.config_problem,
+        }
+
+    def set(self, given: SetConfigArguments, by: str | None) -> dict[str, Any]:
+        """Change keys of the file, or all of it; gives what changed once it is in force.
+
+        Raises:
+            CommandError, ConfigError, StateError: nothing was done, and why.
+        """
+        if PROCESS.knows(repr(given.values)) or PROCESS.knows(given.text or ""):
+            raise CommandError(f"a value is a secret that this box knows; expected {ADVICE}")
+        before = self._read()
+        source = f"{self._path} (as it would be)"
+        whole = None if given.text is None else given.text.encode()
+        text = whole or edit_keys(before, source, given.values, given.remove)
+        return self.bring_into_force(before, text, source, given, by)
+
+    def bring_into_force(
+        self, before: bytes, text: bytes, source: str, given: EditArguments, by: str | None
+    ) -> dict[str, Any]:
+        """Check a text that is to follow ``before``, and have it applied, or only tried."""
+        target = self._path.resolve()
+        loaded = parse_config(text, source, self._env, base=target.parent, own_file=target)
+        config = self._adjust(loaded)
+        if given.dry_run:
+            return {"outcome": "checked", **self._try_out(config)}
+        if not self._one_at_a_time.acquire(blocking=False):
+            raise CommandError("another edit is being brought into force; send this one again after it")
+        try:
+            return self._apply(
+                CommandedEdit(config, by or UNSIGNED, lambda: self._watch.write(before, loaded)),
+                given.timeout_s,
+            )
+        finally:
+            self._one_at_a_time.release()
+
+    def _apply(self, edit: CommandedEdit, timeout_s: float) -> dict[str, Any]:
+        self._commanded.put(edit)
+        try:
+            return {"outcome": "in_force", **_describe(edit.done.result(timeout_s))}
+        except TimeoutError as err:
+            if edit.done.cancel():
+                raise CommandError(
+                    "the daemon is busy with another edit; nothing was done, send it again"
+                ) from err
+        return {
+            "outcome": "waits",
+            "hint": "its parts are still being opened; get-config says whether it is in force",
+        }
+
+    def _try_out(self, config: Config) -> dict[str, Any]:
+        """What an edit would change, and what can be known of it without harm.
+
+        Raises:
+            CommandError: it would be refused, or not work; with all problems.
+        """
+        plan, problems = changes(self._running.config, config), list[str]()
+        for name in sorted(plan.models & config.models.keys()):
+            try:
+                with name_model_in_errors(config, name):
+                    load_model_bundle(config, name)
+            except EdgeRuntimeError as err:
+                problems.append(str(err))
+        for name in sorted(plan.cameras & config.cameras.keys()):
+            problem = look_at_path(config.cameras[name].address)
+            if problem is not None:
+                line = config.line_of("cameras", name, "path")
+                problems.append(
+                    f"line {line}: cameras.{name}.path: {problem.found}; expected {problem.expected}"
+                )
+        if config.mqtt is not None and any(key.startswith("mqtt") for key in plan):
+            host, port = config.mqtt.host, config.mqtt.effective_port
+            try:
+                socket.create_connection((host, port), BROKER_S).close()
+            except OSError as err:
+                line = config.line_of("mqtt", "host")
+                problems.append(f"line {line}: mqtt.host: {host}:{port} cannot be reached ({err})")
+        if problems:
+            raise CommandError("\n".join([f"{len(problems)} problem(s), nothing was done", *problems]))
+        return _describe(plan)
+
+    def _read(self) -> bytes:
+        try:
+            return read_regular(self._path, MAX_BYTES + 1)
+        except OSError as err:
+            raise StateError(
+                f"cannot read {self._path}: {err.strerror}; expected a readable YAML file"
+            ) from err
+
+
+def _describe(plan: Changes) -> dict[str, Any]:
+    return {
+        "changed": {key: str(effect) for key, effect in plan.items()},
+        "after_restart": list(plan.needs_restart),
+    }

@@ -1,0 +1,219 @@
+"""Edits by command: what is checked before, what is written, and what the caller hears."""
+
+import os
+import threading
+
+import pytest
+
+from edge_runtime.config import changes, load_config, parse_config
+from edge_runtime.config.watcher import ConfigWatcher
+from edge_runtime.daemon import config_editor
+from edge_runtime.daemon.config_editor import ConfigEditor
+from edge_runtime.daemon.edit_under_way import Commanded
+from edge_runtime.daemon.running import Running
+from edge_runtime.errors import CommandError, ConfigError, StateError
+from edge_runtime.messaging.commands.request import check_arguments
+from edge_runtime.system.redaction import Redactor
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.waiting import WAIT_S
+
+TEXT = """\
+device: box
+state_dir: {folder}/state
+models:
+  parts: {{bundle: demo:efficientnet-lite0}}
+cameras:
+  belt: {{path: demo:conveyor, model: parts, fps: 3}}   # slow
+mqtt: {{host: 127.0.0.1, port: {port}, user: u, password: "{{EDGE_P}}"}}
+"""
+SECRET = "hunter2-the-password"
+
+
+class Box:
+    """The file, the editor, and a main thread that brings every edit into force, or refuses it."""
+
+    def __init__(self, folder, monkeypatch):
+        monkeypatch.setattr(config_editor, "PROCESS", Redactor([SECRET]))
+        self.env = {"EDGE_P": SECRET}
+        self.file = folder / "box.yaml"
+        self.file.write_text(TEXT.format(folder=folder, port=1))
+        config = load_config(self.file, self.env)
+        self.running, self.commanded, self.seen = Running(config), Commanded(), []
+        self.watch = ConfigWatcher(
+            self.file,
+            self.env,
+            current=config,
+            on_change=self.seen.append,
+            on_error=self.seen.append,
+            crashes=Crashes(),
+        )
+        self.editor = ConfigEditor(
+            self.file, self.env, self.running, self.commanded, self.watch, lambda config: config
+        )
+        self.refusal = None
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while (edit := self.commanded.get()) is not None:
+            if not edit.done.set_running_or_notify_cancel():
+                continue
+            try:
+                if self.refusal is not None:
+                    raise self.refusal
+                edit.write()
+            except (CommandError, StateError) as err:
+                edit.done.set_exception(CommandError(str(err)))
+            else:
+                plan, self.running.config = changes(self.running.config, edit.config), edit.config
+                edit.done.set_result(plan)
+
+    def set(self, **arguments):
+        return self.editor.set(check_arguments("set-config", arguments), "anna")
+
+    def close(self):
+        self.commanded.put(None)
+        self.thread.join(WAIT_S)
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    box = Box(tmp_path, monkeypatch)
+    yield box
+    box.close()
+
+
+def test_an_edit_is_in_the_file_and_in_force_and_is_not_handed_on_once_more(box):
+    before = box.file.read_text()
+    answer = box.set(set={"cameras.belt.fps": 5})
+    assert answer == {
+        "outcome": "in_force",
+        "changed": {"cameras.belt.fps": "reopen_camera"},
+        "after_restart": [],
+    }
+    assert box.file.read_text() == before.replace("fps: 3", "fps: 5")
+    box.watch.check_now()
+    assert box.seen == []
+
+
+def test_the_file_keeps_its_mode_and_a_link_to_it_stays_one(box, tmp_path):
+    box.file.chmod(0o640)
+    real = tmp_path / "real.yaml"
+    box.file.rename(real)
+    box.file.symlink_to(real)
+    box.set(set={"device": "other"})
+    assert box.file.is_symlink()
+    assert (real.stat().st_mode & 0o777, "device: other" in real.read_text()) == (0o640, True)
+
+
+@pytest.mark.parametrize("arguments", [
+    {"set": {"cameras.belt.fps": "soon"}}, {"set": {"cameras.belt.fsp": 3}}, {"remove": ["models.parts"]},
+    {"set": {"cameras.gate": {"path": "mqtt", "model": "prats"}}}, {"remove": ["cameras.gate"]},
+    {"text": "device: [\n"},
+    {"set": {"mqtt.password": "{EDGE_MISSING}"}},
+])  # fmt: skip
+def test_a_refused_edit_is_not_written_and_the_refusal_names_key_or_line(box, arguments):
+    before = box.file.read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        box.set(**arguments)
+    assert all(one.where or one.line for one in caught.value.problems)
+    assert box.file.read_bytes() == before
+
+
+def test_what_the_running_system_refuses_is_not_written(box):
+    before, box.refusal = box.file.read_bytes(), CommandError("its bundle is damaged")
+    with pytest.raises(CommandError, match="damaged"):
+        box.set(set={"models.parts.threads": 1})
+    assert box.file.read_bytes() == before
+
+
+def test_an_edit_by_hand_in_between_is_not_lost(box, monkeypatch):
+    def check_while_a_person_edits(*arguments, **options):
+        box.file.write_text(box.file.read_text().replace("fps: 3", "fps: 7"))
+        return parse_config(*arguments, **options)
+
+    monkeypatch.setattr(config_editor, "parse_config", check_while_a_person_edits)
+    with pytest.raises(CommandError):
+        box.set(set={"device": "other"})
+    assert "fps: 7" in box.file.read_text()
+    assert "device: box" in box.file.read_text()
+
+
+def test_a_dry_run_says_what_would_change_and_writes_nothing(box):
+    before = box.file.read_bytes()
+    answer = box.set(set={"cameras.belt.fps": 5, "device": "other"}, dry_run=True)
+    assert answer == {
+        "outcome": "checked",
+        "changed": {"device": "restart", "cameras.belt.fps": "reopen_camera"},
+        "after_restart": ["device"],
+    }
+    assert box.file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("models.parts.bundle", "gone"), ("cameras.belt", {"path": "/nowhere/clip.mp4", "model": "parts"}),
+    ("mqtt.port", 2),
+])  # fmt: skip
+def test_a_dry_run_finds_a_bundle_a_camera_and_a_broker_that_are_not_there(box, key, value):
+    with pytest.raises(CommandError, match=r"line \d+: "):
+        box.set(set={key: value}, dry_run=True)
+
+
+def test_a_secret_is_refused_in_every_way_and_never_repeated(box):
+    for arguments in (
+        {"set": {"mqtt.password": SECRET}},
+        {"set": {"cameras.belt.path": f"rtsp://u:{SECRET}@h/1"}},
+        {"set": {"device": SECRET}},
+        {"set": {"mqtt": {"host": "b", "user": "u", "password": SECRET}}},
+        {"text": f"device: b\nmqtt: {{host: b, user: u, password: {SECRET}}}\n"},
+        {"text": f"device: [{SECRET}\n"},
+    ):
+        with pytest.raises(CommandError) as caught:
+            box.set(**arguments)
+        assert SECRET not in str(caught.value)
+        assert SECRET not in box.file.read_text()
+
+
+def test_the_file_is_shown_without_secrets_and_with_what_is_wrong(box):
+    shown = box.editor.read()
+    assert (shown["in_force"], shown["problem"], shown["text"]) == (True, None, box.file.read_text())
+    box.file.write_text(
+        f"mqtt: {{password: {SECRET}}} # other-secret\ncameras: {{c: {{path: 'rtsp://a:b-c-d@h/1'}}}}\n"
+    )
+    box.running.config_problem = "line 1: device: missing"
+    shown = box.editor.read()
+    assert (shown["in_force"], shown["problem"]) == (False, "line 1: device: missing")
+    assert not any(secret in shown["text"] for secret in (SECRET, "b-c-d"))
+
+
+def test_the_caller_hears_that_it_waits_and_that_another_edit_is_under_way(box):
+    begun, go_on = threading.Event(), threading.Event()
+    write = box.watch.write
+
+    def slow(*arguments):
+        begun.set()
+        go_on.wait(WAIT_S)
+        write(*arguments)
+
+    box.watch.write = slow
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(box.set(set={"device": "a"}, timeout_s=0.5)))
+    caller.start()
+    assert begun.wait(WAIT_S)
+    with pytest.raises(CommandError):
+        box.set(set={"device": "b"})
+    caller.join(WAIT_S)
+    assert answers[0]["outcome"] == "waits"
+    go_on.set()
+
+
+def test_a_folder_that_may_not_be_written_is_named(box, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, os.strerror(13), "x")
+
+    monkeypatch.setattr("calibration.stats.atomic_file.tempfile.mkstemp", refuse)
+    before = box.file.read_bytes()
+    box.refusal = None
+    with pytest.raises(CommandError, match="permissions"):
+        box.set(set={"device": "other"})
+    assert box.file.read_bytes() == before

@@ -1,0 +1,82 @@
+"""Edits of the configuration of a running daemon, by hand and over a real broker, mixed."""
+
+import pytest
+
+from edge_runtime.cli.send import send_command
+from edge_runtime.config import Address
+from edge_runtime.errors import NoAnswer
+from tests.support.daemon_box import Box
+from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+TEXT = """\
+# the box at the belt
+device: box
+state_dir: {state}
+http: {{port: {port}}}
+models:
+  parts: {{bundle: demo:efficientnet-lite0}}
+cameras:
+  belt: {{path: demo:conveyor, model: parts, fps: 2}}   # slow enough
+mqtt: {{host: 127.0.0.1, port: {broker}, commands: true}}
+"""
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path / "broker") as running:
+        yield running
+
+
+@pytest.fixture
+def box(tmp_path, broker):
+    box = Box(tmp_path)
+    box.write(TEXT.format(state=box.state, port=box.port, broker=broker.port))
+    box.start()
+    to = Address.model_validate({"device": "box", "mqtt": {"host": "127.0.0.1", "port": broker.port}})
+    box.send = lambda verb, timeout_s=WAIT_S, **given: send_command(to, verb, given, timeout_s)
+    try:
+        assert until(lambda: (box.status() or {}).get("broker", {}).get("connected")), box.log()
+        yield box
+    finally:
+        box.process.terminate()
+        assert box.wait() == 0
+
+
+def hears(box):
+    try:
+        return box.send("status", timeout_s=2.0)["status"] == "ok"
+    except NoAnswer:  # it has not subscribed yet
+        return False
+
+
+def test_edits_by_hand_and_by_command_follow_each_other(box, broker):
+    before = box.file.read_text()
+    answer = box.send("set-config", set={"cameras.belt.fps": 3})
+    assert answer["data"]["changed"] == {"cameras.belt.fps": "reopen_camera"}
+    assert box.file.read_text() == before.replace("fps: 2", "fps: 3")
+    shown = box.send("get-config")["data"]
+    assert (shown["in_force"], shown["problem"]) == (True, None)
+
+    box.write(box.file.read_text().replace("fps: 3", "fps: soon"))
+    assert until(lambda: not box.send("get-config")["data"]["in_force"])
+    assert until(lambda: box.send("get-config")["data"]["problem"])
+    refused = box.send("set-config", set={"log.level": "loud"})
+    assert refused["status"] == "error"
+    assert "log.level" in refused["error"]
+    mended = box.send("set-config", set={"cameras.belt.fps": 4})
+    assert mended["data"]["outcome"] == "in_force"
+    assert box.send("get-config")["data"]["problem"] is None
+
+    gone = box.send("set-config", set={"models.parts.bundle": "gone"})
+    assert gone["status"] == "error"
+    assert "bundle: demo:efficientnet-lite0" in box.file.read_text()
+    reached = box.send(
+        "set-config", set={"mqtt.keepalive_s": 20}
+    )  # answered over the connection that is left
+    assert reached["data"]["changed"] == {"mqtt.keepalive_s": "reconnect"}
+    assert until(lambda: box.log().count("connected to the broker") >= 2)
+    assert until(lambda: hears(box))
+    assert box.send("set-config", remove=["mqtt.keepalive_s"])["data"]["outcome"] == "in_force"
