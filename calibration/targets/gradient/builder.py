@@ -15,15 +15,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import Aim, NoDerivative
 from calibration.targets.gradient.losses import compare
-from calibration.targets.gradient.names import (
-    GradientGraph,
-    loss_name,
-    raw_name,
-    setting_names,
-    sum_names,
-    target_name,
-    weight_name,
-)
+from calibration.targets.gradient.names import GradientGraph, GradientNames
 from calibration.targets.gradient.program import FloatProgram, TapTensor, read_by
 from calibration.targets.gradient.rules import OF_SEVERAL_OUTPUTS, RULES
 from calibration.targets.gradient.session import FloatModel, SizedProgram, to_model
@@ -59,7 +51,9 @@ class GraphBuilder:
     def __init__(self, sized: SizedProgram, aims: Sequence[Aim]) -> None:
         """For a program of which all can be differentiated, and aims in it."""
         self._sized, self._aims = sized, aims
-        self._writer = Writer(has_infinite_slopes=_has_infinite_slopes(sized.program))
+        free = sized.program.find_free_names("gradient")
+        self._names = GradientNames(free)
+        self._writer = Writer(free, has_infinite_slopes=_has_infinite_slopes(sized.program))
         program, picture = sized.program, sized.program.picture
         size = sized.size(picture.name)
         axis = picture.channel_axis
@@ -95,11 +89,13 @@ class GraphBuilder:
         for node in program.nodes:
             forward += self._with_corrections(node)
         graph = GradientGraph(
-            tuple(tap for tensor, tap in self._taps.items() if tensor in self._sums), tuple(self._aims)
+            tuple(tap for tensor, tap in self._taps.items() if tensor in self._sums),
+            tuple(self._aims),
+            self._names,
         )
         results = [node for tap in graph.taps for node in self._sum_up(tap)]
         for aim, loss in reversed(list(zip(self._aims, losses, strict=True))):
-            results.append(helper.make_node("Identity", [loss], [loss_name(aim)]))
+            results.append(helper.make_node("Identity", [loss], [self._names.loss(aim)]))
         nodes, constants = [*forward, *writer.nodes, *results], {**program.constants, **writer.constants}
         fixed = self._of_small_maps()
         return graph, to_model(nodes, constants, self._inputs(nodes), graph.outputs, program.opset, fixed)
@@ -115,14 +111,14 @@ class GraphBuilder:
     def _sum_up(self, tap: TapTensor) -> Iterator[NodeProto]:
         axes = [axis for axis in range(len(self._sized.size(tap.tensor))) if axis != tap.channel_axis]
         over = self._writer.ints(axes)
-        for summed, name in zip(self._sums[tap.tensor], sum_names(tap), strict=True):
+        for summed, name in zip(self._sums[tap.tensor], self._names.sums(tap), strict=True):
             yield helper.make_node("ReduceSum", [summed, over], [name], keepdims=0)
 
     def _with_corrections(self, node: NodeProto) -> Iterator[NodeProto]:
         """A node of the forward pass, and behind it the corrections of the taps among its outputs."""
         copy = NodeProto()
         copy.CopyFrom(node)
-        copy.output[:] = [raw_name(name) if name in self._taps else name for name in node.output]
+        copy.output[:] = [self._names.raw(name) if name in self._taps else name for name in node.output]
         if second := self._writer.second_outputs.get(node.output[0]):
             copy.output[1:] = [second]
         yield copy
@@ -133,17 +129,17 @@ class GraphBuilder:
     def _correct(self, tensor: str) -> Iterator[NodeProto]:
         """A tap times its scale plus its offset: in one go by BatchNormalization where the channels lie on axis 1."""
         tap = self._taps[tensor]
-        scale, offset = setting_names(tap)
+        scale, offset = self._names.settings(tap)
         if tap.channel_axis == 1:
             moments = [self._writer.constant(np.full(tap.channels, value)) for value in (0, 1)]
-            inputs = [raw_name(tensor), scale, offset, *moments]
+            inputs = [self._names.raw(tensor), scale, offset, *moments]
             yield helper.make_node("BatchNormalization", inputs, [tensor], epsilon=0.0)
             return
-        shape, scaled = self._writer.ints(self._shape_of_settings(tap)), f"{tensor}__scaled"
-        shaped = [f"{tensor}__scale", f"{tensor}__offset"]
+        shape, scaled = self._writer.ints(self._shape_of_settings(tap)), self._writer.name()
+        shaped = [self._writer.name(), self._writer.name()]
         yield helper.make_node("Reshape", [scale, shape], shaped[:1])
         yield helper.make_node("Reshape", [offset, shape], shaped[1:])
-        yield helper.make_node("Mul", [raw_name(tensor), shaped[0]], [scaled])
+        yield helper.make_node("Mul", [self._names.raw(tensor), shaped[0]], [scaled])
         yield helper.make_node("Add", [scaled, shaped[1]], [tensor])
 
     def _shape_of_settings(self, tap: TapTensor) -> list[int]:
@@ -152,7 +148,7 @@ class GraphBuilder:
 
     def _start_at(self, aim: Aim) -> str:
         """Start the way back at an aim; gives the name of its loss."""
-        loss, slope = compare(self._writer, aim, self._sized.size(aim.name))
+        loss, slope = compare(self._writer, self._names, aim, self._sized.size(aim.name))
         self._add_gradient(aim.name, slope)
         return loss
 
@@ -187,7 +183,7 @@ class GraphBuilder:
             return
         writer, tap, gradient = self._writer, self._taps[tensor], self._gradients[tensor]
         self._sums[tensor] = writer.add("Mul", gradient, self._stand_in(tensor)), gradient
-        scale = writer.reshape(setting_names(tap)[0], self._shape_of_settings(tap))
+        scale = writer.reshape(self._names.settings(tap)[0], self._shape_of_settings(tap))
         self._gradients[tensor] = writer.add("Mul", gradient, scale)
 
     def _stand_in(self, tensor: str) -> str:
@@ -198,9 +194,9 @@ class GraphBuilder:
 
     def _inputs(self, nodes: Sequence[NodeProto]) -> list[ValueInfoProto]:
         read = {name for node in nodes for name in node.input}
-        names = [name for tap in self._taps.values() for name in setting_names(tap)]
-        names += [name for aim in self._aims for name in (target_name(aim), weight_name(aim))]
-        names = [raw_name(self._sized.program.picture.name), *names]
+        names = [name for tap in self._taps.values() for name in self._names.settings(tap)]
+        names += [name for aim in self._aims for name in (self._names.target(aim), self._names.weight(aim))]
+        names = [self._names.raw(self._sized.program.picture.name), *names]
         return [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name in read
         ]

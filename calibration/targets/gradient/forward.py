@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from calibration.targets.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 
 FORWARD_OPSET = 20
@@ -18,7 +19,8 @@ FLOAT32 = int(TensorProto.FLOAT)
 class ForwardWriter:
     """Collects nodes and constants; floats are float32, whole numbers int64."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: FreeNames) -> None:
+        self._free = free
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, Array] = {}
         self._made = 0
@@ -43,4 +45,4 @@ class ForwardWriter:
 
     def _new_name(self) -> str:
         self._made += 1
-        return f"forward__{self._made}"
+        return self._free.of(str(self._made))

@@ -10,14 +10,7 @@ from calibration.patch import Affine
 from calibration.stats.heap import trim_heap
 from calibration.targets.base import Aim, Batch, Gradients, Slope
 from calibration.targets.gradient.graph import build
-from calibration.targets.gradient.names import (
-    loss_name,
-    raw_name,
-    setting_names,
-    sum_names,
-    target_name,
-    weight_name,
-)
+from calibration.targets.gradient.names import GradientNames
 from calibration.targets.gradient.program import FloatProgram, TapTensor, merge_clips
 from calibration.targets.gradient.session import (
     FAILURES,
@@ -68,19 +61,19 @@ class OnnxGradients(Gradients):
         weights: Mapping[str, NDArray[np.float32]],
     ) -> tuple[dict[str, float], dict[str, Slope]]:
         """One run of the whole graph."""
-        picture, graph = self._program.picture, self._graph
-        given: dict[str, NDArray[np.float32]] = {raw_name(picture.name): to_own_layout(picture, x)}
+        picture, graph, names = self._program.picture, self._graph, self._graph.names
+        given: dict[str, NDArray[np.float32]] = {names.raw(picture.name): to_own_layout(picture, x)}
         for tap in graph.taps:
-            affine, (scale, offset) = affines[tap.name], setting_names(tap)
+            affine, (scale, offset) = affines[tap.name], names.settings(tap)
             given |= {scale: affine.scale, offset: affine.offset}
         for aim in self.aims:
             given |= {
-                target_name(aim): np.asarray(targets[aim.name], np.float32),
-                weight_name(aim): np.asarray(weights[aim.name], np.float32),
+                names.target(aim): np.asarray(targets[aim.name], np.float32),
+                names.weight(aim): np.asarray(weights[aim.name], np.float32),
             }
         found = dict(zip(graph.outputs, self._call(graph.outputs, given, is_forward=False), strict=True))
-        losses = {aim.name: float(found[loss_name(aim)]) for aim in self.aims}
-        return losses, {tap.name: _slope(found, tap, affines[tap.name]) for tap in graph.taps}
+        losses = {aim.name: float(found[names.loss(aim)]) for aim in self.aims}
+        return losses, {tap.name: _slope(found, names, tap, affines[tap.name]) for tap in graph.taps}
 
     def _call(
         self, names: list[str], given: Mapping[str, NDArray[np.float32]], *, is_forward: bool
@@ -112,7 +105,9 @@ class OnnxGradients(Gradients):
         return ModelError(self._name, found, "a model that can be differentiated", "Recalibrate without it.")
 
 
-def _slope(found: Mapping[str, NDArray[np.float32]], tap: TapTensor, affine: Affine) -> Slope:
+def _slope(
+    found: Mapping[str, NDArray[np.float32]], names: GradientNames, tap: TapTensor, affine: Affine
+) -> Slope:
     """By the scale it is the sum of the gradient times ``(corrected - offset) / scale``."""
-    along, by_offset = (found[name].astype(np.float64) for name in sum_names(tap))
+    along, by_offset = (found[name].astype(np.float64) for name in names.sums(tap))
     return Slope((along - affine.offset * by_offset) / affine.scale, by_offset)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from calibration.targets.base import LEAST_PROBABILITY, Aim
-from calibration.targets.gradient.names import target_name, weight_name
+from calibration.targets.gradient.names import GradientNames
 from calibration.targets.gradient.step import Writer
 
 
-def compare(writer: Writer, aim: Aim, size: Sequence[int]) -> tuple[str, str]:
+def compare(writer: Writer, names: GradientNames, aim: Aim, size: Sequence[int]) -> tuple[str, str]:
     """Names of the loss, and of the gradient by what is compared, a tensor of ``size``: of two axes for classes."""
-    y, target, weight = aim.name, target_name(aim), weight_name(aim)
+    y, target, weight = aim.name, names.target(aim), names.weight(aim)
 
     def total(values: str) -> str:
         return writer.sum_over(values, list(range(len(size))))

@@ -6,12 +6,14 @@ their range: what rounding does is left to the evaluation of a candidate.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto
 
+from calibration.targets.free_names import FreeNames, find_free_names, names_in
 from calibration.targets.picture_input import PictureInput
 
 Array = NDArray[Any]
@@ -64,6 +66,12 @@ class FloatProgram:
         """The same with some of its nodes."""
         return replace(self, nodes=tuple(nodes))
 
+    def find_free_names(self, word: str) -> FreeNames:
+        """Names, beginning with ``word``, that nothing in the program has."""
+        tensors = (tap.tensor for tap in self.taps)
+        others = (self.picture.name, *self.constants, *self.layers, *self.outputs, *tensors)
+        return find_free_names(chain(others, names_in(self.nodes)), word)
+
     def depending(self) -> frozenset[str]:
         """The tensors that depend on the picture, and not on its size alone."""
         found = {self.picture.name}
@@ -113,6 +121,7 @@ def merge_clips(program: FloatProgram) -> FloatProgram:
             readers[name] = readers.get(name, 0) + 1
     kept_names = {*program.outputs, *(tap.tensor for tap in program.taps), *program.layers}
     constants, nodes = dict(program.constants), list[NodeProto]()
+    free = program.find_free_names("clip")
     clips = dict[str, int]()
     """Places of those in ``nodes``, by their output."""
     for node in program.nodes:
@@ -130,7 +139,7 @@ def merge_clips(program: FloatProgram) -> FloatProgram:
         limits = np.clip([low_before, high_before], low, high).astype(np.float32)
         one = NodeProto()
         one.CopyFrom(node)
-        one.input[:] = [before.input[0], f"{node.output[0]}__low", f"{node.output[0]}__high"]
+        one.input[:] = [before.input[0], free.of("low", node.output[0]), free.of("high", node.output[0])]
         constants |= dict(zip(one.input[1:], map(np.asarray, limits), strict=True))
         nodes[place], clips[node.output[0]] = one, place
     return replace(program, nodes=tuple(nodes), constants=constants)

@@ -142,7 +142,7 @@ def find_sizes(program: FloatProgram, x: NDArray[np.float32]) -> SizedProgram:
     Raises:
         One of ``FAILURES``: ONNX Runtime refuses it.
     """
-    depending = program.depending()
+    depending, free = program.depending(), program.find_free_names("size")
     values, shapes, extra = list[str](), dict[str, str](), list[NodeProto]()
     nodes = [node for node in program.nodes if not depending.isdisjoint(node.output)]
     outputs = [name for node in nodes for name in node.output if name]
@@ -151,7 +151,7 @@ def find_sizes(program: FloatProgram, x: NDArray[np.float32]) -> SizedProgram:
         values += [name for name in node.output if name in wanted and name not in depending]
     # ONNX Runtime takes the last of the nodes that nothing reads first: the tensors of the first layers go early.
     for name in outputs:
-        shapes[name] = f"{name}__size"
+        shapes[name] = free.of("of", name)
         extra.insert(0, helper.make_node("Shape", [name], [shapes[name]]))
     fetched = [*values, *shapes.values()]
     every = [*program.nodes, *extra]

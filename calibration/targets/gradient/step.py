@@ -8,6 +8,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from calibration.targets.base import NoDerivative
+from calibration.targets.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 from calibration.targets.gradient.session import SizedProgram
 
@@ -15,9 +16,9 @@ from calibration.targets.gradient.session import SizedProgram
 class Writer:
     """Makes nodes and constants with names of their own."""
 
-    def __init__(self, *, has_infinite_slopes: bool = False) -> None:
+    def __init__(self, free: FreeNames, *, has_infinite_slopes: bool = False) -> None:
         """``has_infinite_slopes``: some gradients may be infinite, or no numbers."""
-        self._has_infinite_slopes = has_infinite_slopes
+        self._free, self._has_infinite_slopes = free, has_infinite_slopes
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, Array] = {}
         self.second_outputs: dict[str, str] = {}
@@ -35,7 +36,7 @@ class Writer:
     def name(self) -> str:
         """One that nothing else has."""
         self._made += 1
-        return f"gradient__{self._made}"
+        return self._free.of(str(self._made))
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         """A constant; gives its name."""

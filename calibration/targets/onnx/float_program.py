@@ -15,6 +15,7 @@ _FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgram:
     """The model of ``graph``, which is not changed."""
     constants = {name: _in_float32(numpy_helper.to_array(tensor)) for name, tensor in graph.constants.items()}
+    free = graph.find_free_names("integers")
     nodes, of_the_picture = list[NodeProto](), {graph.input.name}
     for node in graph.nodes:
         is_fixed = of_the_picture.isdisjoint(tensors_read(node))
@@ -26,9 +27,9 @@ def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgra
             case "DequantizeLinear" if is_fixed and (value := dequantize(node, constants)) is not None:
                 constants[node.output[0]] = value
             case "DequantizeLinear" if not is_fixed:
-                nodes += read_back(graph, node, constants)
+                nodes += read_back(graph, node, constants, free)
             case "QuantizeLinear" if not is_fixed:
-                nodes.append(keep_to_range(graph, node, constants))
+                nodes.append(keep_to_range(graph, node, constants, free))
             case "Cast" if attribute(node, "to", 0) in _FLOATS:
                 nodes.append(helper.make_node("Cast", node.input, node.output, to=TensorProto.FLOAT))
             case "ConstantOfShape":

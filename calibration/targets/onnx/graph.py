@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from onnx import (
 
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS
+from calibration.targets.free_names import FreeNames, find_free_names, names_in
 from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
 
 _OLDEST_OPSET = 13
@@ -73,6 +75,12 @@ class OnnxGraph:
         self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         self.constants[name] = self.model.graph.initializer[-1]
         return name
+
+    def find_free_names(self, word: str) -> FreeNames:
+        """Names, beginning with ``word``, that nothing in the model has."""
+        proto = self.model.graph
+        declared = (value.name for value in (*proto.input, *proto.output, *proto.initializer))
+        return find_free_names(chain(declared, names_in(proto.node)), word)
 
     def uses(self, name: str) -> int:
         """Number of node inputs, also in bodies of control flow, and of graph outputs that read a tensor."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
+from calibration.targets.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 from calibration.targets.onnx.graph import OnnxGraph, attribute, operator
 
@@ -36,19 +37,23 @@ def dequantize(node: NodeProto, constants: Mapping[str, Array]) -> NDArray[np.fl
     return np.asarray((value.astype(np.float64) - zero.reshape(shape)) * scale.reshape(shape), np.float32)
 
 
-def keep_to_range(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) -> NodeProto:
+def keep_to_range(
+    graph: OnnxGraph, node: NodeProto, constants: dict[str, Array], free: FreeNames
+) -> NodeProto:
     """The range of a quantizer's integers as a Clip; the node itself where that is not known."""
     integers, parameters = _limits(graph, node), _parameters(graph, node)
     if integers is None or parameters is None or not _is_read_back(graph, node.output[0]):
         return node
     scale, zero = parameters
-    names = [f"{node.output[0]}__{limit}" for limit in ("least", "most")]
+    names = [free.of(limit, node.output[0]) for limit in ("least", "most")]
     limits = ((n - zero) * scale for n in integers)
     constants |= {name: np.asarray(limit, np.float32) for name, limit in zip(names, limits, strict=True)}
     return helper.make_node("Clip", [node.input[0], *names], [node.output[0]])
 
 
-def read_back(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) -> list[NodeProto]:
+def read_back(
+    graph: OnnxGraph, node: NodeProto, constants: dict[str, Array], free: FreeNames
+) -> list[NodeProto]:
     """A DequantizeLinear of activations; the node itself where it is not known what its integers stand for."""
     parameters, sources = _parameters(graph, node), _sources(graph, node.input[0])
     if parameters is None or sources is None or len(sources) != 1:
@@ -58,7 +63,7 @@ def read_back(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) ->
         return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
     # the integers are v / scale + zero
     factor, offset = own_scale / scale, (zero - own_zero) * own_scale
-    names = [f"{node.output[0]}__{part}" for part in ("factor", "offset", "scaled")]
+    names = [free.of(part, node.output[0]) for part in ("factor", "offset", "scaled")]
     constants |= {names[0]: np.asarray(factor, np.float32), names[1]: np.asarray(offset, np.float32)}
     return [
         helper.make_node("Mul", [node.input[0], names[0]], [names[2]]),

@@ -13,6 +13,7 @@ import openvino as ov
 from openvino.passes import ConstantFolding, Manager
 
 from calibration.targets.base import Batch
+from calibration.targets.free_names import find_free_names
 from calibration.targets.gradient.forward import FORWARD_OPSET, ForwardWriter
 from calibration.targets.gradient.program import FloatProgram, TapTensor, last_layers
 from calibration.targets.gradient.session import to_own_layout
@@ -44,7 +45,7 @@ def to_float_program(graph: IrGraph, taps: Sequence[IrTap], outputs: Sequence[st
     names = name_tensors(graph, taps, outputs)
     layers = _layers(graph, names)
     fixed = _settle_sizes(graph, x)
-    writer = ForwardWriter()
+    writer = ForwardWriter(names.free)
     folded = {tap.layer.get_name(): tap for tap in taps if tap.op != BATCH_NORM}
     inside = {link.node.get_name() for tap in folded.values() for link in tap.links}
     for node in fixed.nodes:
@@ -68,7 +69,8 @@ def to_float_program(graph: IrGraph, taps: Sequence[IrTap], outputs: Sequence[st
 
 def find_heads(graph: IrGraph, taps: Sequence[IrTap], outputs: Sequence[str]) -> tuple[str, ...]:
     """Outputs of the layers behind which no other layer is; as :func:`to_float_program` names them."""
-    names, writer = name_tensors(graph, taps, outputs), ForwardWriter()
+    names = name_tensors(graph, taps, outputs)
+    writer = ForwardWriter(names.free)
     for node in graph.nodes:
         if node.get_output_size() and node.get_type_name() != "Result":
             sources = [names.of(source) for source in node.input_values()]
@@ -94,7 +96,7 @@ def name_tensors(graph: IrGraph, taps: Sequence[IrTap], outputs: Sequence[str]) 
             taken.add(name)
     # The tensors inside of a tap are calculated with its layer, whose name is the tap's.
     found |= {place_of(tap.layer.output(0)): tap.name for tap in taps if tap.op != BATCH_NORM}
-    return TensorNames(found)
+    return TensorNames(found, find_free_names(taken, "forward"))
 
 
 def _layers(graph: IrGraph, names: TensorNames) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.stats.moments import Vector
+from calibration.targets.free_names import FreeNames
 from calibration.targets.gradient.forward import ForwardWriter
 from calibration.targets.openvino.graph import IrGraph, element_type, shape_of, value
 
@@ -37,13 +38,15 @@ class TensorNames:
 
     by_place: dict[tuple[str, int], str]
     """By the node's own name, which is unique, and the number of its output."""
+    free: FreeNames
+    """For all others."""
     constants: dict[tuple[str, int], str] = field(default_factory=dict)
     """Those that a translated operator reads."""
 
     def of(self, output: Any) -> str:
         """Of an output that is no constant; one that OpenVINO has made anew gets a name here."""
         node, index = place_of(output)
-        return self.by_place.setdefault((node, index), f"{node}:{index}")
+        return self.by_place.setdefault((node, index), self.free.of("made", f"{node}:{index}"))
 
 
 def place_of(output: Any) -> tuple[str, int]:

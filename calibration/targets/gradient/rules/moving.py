@@ -150,7 +150,7 @@ def run_alone(step: Step, arrays: Sequence[Array]) -> list[Array]:
     """Run the step's operator by itself on arrays in place of its first inputs."""
     node = NodeProto()
     node.CopyFrom(step.node)
-    names = [f"alone__{i}" for i in range(len(arrays))]
+    names = [step.writer.name() for _ in arrays]
     node.input[: len(names)] = names
     kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE}
     inputs = [
