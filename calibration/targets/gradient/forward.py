@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from calibration.targets.free_names import FreeNames
+from calibration.targets.gradient.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 
 FORWARD_OPSET = 20

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from calibration.targets.base import Aim
-from calibration.targets.free_names import FreeNames
+from calibration.targets.gradient.free_names import FreeNames
 from calibration.targets.gradient.program import TapTensor
 
 

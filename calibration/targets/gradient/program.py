@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto
 
-from calibration.targets.free_names import FreeNames, find_free_names, names_in
+from calibration.targets.gradient.free_names import FreeNames, find_free_names, names_in
 from calibration.targets.picture_input import PictureInput
 
 Array = NDArray[Any]

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from calibration.targets.base import NoDerivative
-from calibration.targets.free_names import FreeNames
+from calibration.targets.gradient.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 from calibration.targets.gradient.session import SizedProgram
 

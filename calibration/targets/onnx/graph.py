@@ -23,7 +23,7 @@ from onnx import (
 
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS
-from calibration.targets.free_names import FreeNames, find_free_names, names_in
+from calibration.targets.gradient.free_names import FreeNames, find_free_names, names_in
 from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
 
 _OLDEST_OPSET = 13

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from calibration.targets.free_names import FreeNames
+from calibration.targets.gradient.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 from calibration.targets.onnx.graph import OnnxGraph, attribute, operator
 

@@ -13,8 +13,8 @@ import openvino as ov
 from openvino.passes import ConstantFolding, Manager
 
 from calibration.targets.base import Batch
-from calibration.targets.free_names import find_free_names
 from calibration.targets.gradient.forward import FORWARD_OPSET, ForwardWriter
+from calibration.targets.gradient.free_names import find_free_names
 from calibration.targets.gradient.program import FloatProgram, TapTensor, last_layers
 from calibration.targets.gradient.session import to_own_layout
 from calibration.targets.openvino.float_arithmetic import ARITHMETIC

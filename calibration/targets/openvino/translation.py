@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.stats.moments import Vector
-from calibration.targets.free_names import FreeNames
 from calibration.targets.gradient.forward import ForwardWriter
+from calibration.targets.gradient.free_names import FreeNames
 from calibration.targets.openvino.graph import IrGraph, element_type, shape_of, value
 
 Array = NDArray[Any]
