@@ -27,9 +27,9 @@ def recalibration_of(box):
 def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path):
     with Mosquitto(tmp_path / "broker") as broker:
 
-        def write(drift_at_s):
+        def write(**demo):
             box.write(
-                cameras=conveyor(fps=30, demo={"drift": "haze", "drift_at_s": drift_at_s}),
+                cameras=conveyor(fps=20, demo=demo),
                 recalibration={
                     "commission": {"frames": 64, "automatic": True},
                     "reference": {"frames": 48},
@@ -37,17 +37,18 @@ def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path
                     "distillation": "off",
                     "autonomy": "propose",
                 },
-                drift={"window_frames": 16, "sample_every_s": 0.05, "cooldown_s": 600},
+                drift={"window_frames": 16, "sample_every_s": 0.03, "cooldown_s": 600},
                 mqtt={"host": broker.host, "port": broker.port, "commands": True},
             )
 
-        write(drift_at_s=18)
+        write()
         box.start()
+        assert until(lambda: recalibration_of(box).get("commissioned"), 2 * WAIT_S), box.log()
+        write(drift="haze", drift_at_s=0)
         assert until(lambda: recalibration_of(box).get("proposal"), 2 * WAIT_S), box.log()
         assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1"
         box.process.kill()
         box.wait()
-        write(drift_at_s=0)
         box.start()
         assert until(lambda: (box.status() or {}).get("first_result_s"))
         assert recalibration_of(box)["proposal"]["patch"] == "p1"

@@ -298,18 +298,24 @@ def test_pictures_over_mqtt_are_answered(box, tmp_path):
 
 
 def test_a_drift_is_noticed_and_recalibrated_and_the_patch_survives_kill_9(box):
-    """The main job at three times the demo's pace; that it *helps* is shown by the demo and the benchmark."""
-    box.write(
-        cameras=conveyor(fps=30, demo={"drift": "haze", "drift_at_s": 18}),
-        recalibration={
-            "commission": {"frames": 64, "automatic": True},
-            "reference": {"frames": 48},
-            "cooldown_s": 5,
-        },
-        drift={"window_frames": 16, "sample_every_s": 0.05, "cooldown_s": 600},
-    )
+    """The main job at twice the demo's pace; that it *helps* is shown by the demo and the benchmark."""
+
+    def write(**demo):
+        box.write(
+            cameras=conveyor(fps=20, demo=demo),
+            recalibration={
+                "commission": {"frames": 64, "automatic": True},
+                "reference": {"frames": 48},
+                "cooldown_s": 5,
+                "distillation": "short",
+            },
+            drift={"window_frames": 16, "sample_every_s": 0.03, "cooldown_s": 600},
+        )
+
+    write()
     box.start()
     assert until(lambda: any(e["event"] == "commissioned" for e in box.events()))
+    write(drift="haze", drift_at_s=0)
     assert until(lambda: any(e["event"] == "drift" for e in box.events()))
     assert until(lambda: any(e["event"] == "recalibration" for e in box.events()))
     [verdict] = [e["data"] for e in box.events() if e["event"] == "recalibration"]

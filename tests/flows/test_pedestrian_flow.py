@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import layout_of
@@ -30,10 +31,15 @@ def edge_runtime(*arguments: object, timeout_s: float = 5 * WAIT_S) -> subproces
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
 
 
-def short_clip(path: Path) -> Path:
+def read_street(count: int = LAST) -> list[NDArray[np.uint8]]:
+    """The first frames of the street."""
     capture = cv2.VideoCapture(str(STREET))
-    frames = [capture.read()[1] for _ in range(LAST)][FIRST:]
+    frames = [capture.read()[1] for _ in range(count)]
     capture.release()
+    return frames
+
+
+def write_clip(path: Path, frames: list[NDArray[np.uint8]]) -> Path:
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 25, (width, height))
     for frame in frames:
@@ -43,7 +49,10 @@ def short_clip(path: Path) -> Path:
 
 
 def test_a_detector_is_built_by_its_old_command_and_finds_people_in_the_daemon(tmp_path: Path) -> None:
-    built = edge_runtime("bundle", "build", "street-pedestrians", "--out", tmp_path, "--json")
+    street = write_clip(tmp_path / "some.mp4", read_street(240)[::4])
+    built = edge_runtime(
+        "bundle", "build", "street-pedestrians", "--out", tmp_path, "--pictures", street, "--json"
+    )
     assert built.returncode == 0, built.stderr
     report = orjson.loads(built.stdout)
     bundle = load_bundle(Path(report["path"]))
@@ -52,11 +61,12 @@ def test_a_detector_is_built_by_its_old_command_and_finds_people_in_the_daemon(t
     assert bundle.manifest.provenance.measured[0].agreement >= 0.9
     assert_answers_are_known_to_recalibration(bundle)
 
+    clip = write_clip(tmp_path / "street.mp4", read_street()[FIRST:])
     config = {
         "device": "box",
         "state_dir": str(tmp_path / "state"),
         "models": {"people": {"bundle": str(bundle.path.parent)}},
-        "cameras": {"street": {"path": str(short_clip(tmp_path / "street.mp4")), "model": "people"}},
+        "cameras": {"street": {"path": str(clip), "model": "people"}},
         "http": {"enabled": False},
     }
     (tmp_path / "box.yaml").write_text(yaml.safe_dump(config))
@@ -73,9 +83,7 @@ def test_a_detector_is_built_by_its_old_command_and_finds_people_in_the_daemon(t
 
 def assert_answers_are_known_to_recalibration(bundle: Bundle) -> None:
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "test"))
-    capture = cv2.VideoCapture(str(STREET))
-    frames = [capture.read()[1] for _ in range(LAST)][FIRST::5]
-    capture.release()
+    frames = read_street()[FIRST::5]
     small = [cv2.resize(frame, (300, 300), interpolation=cv2.INTER_AREA)[..., ::-1] for frame in frames]
     outputs = engine.infer(np.stack(small).astype(np.float32).transpose(0, 3, 1, 2).copy())
     from calibration.outputs.read import read_answers

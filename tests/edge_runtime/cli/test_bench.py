@@ -17,6 +17,7 @@ from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from tests.support.bundle_models import small_model
+from tests.support.bundle_store import SMALL
 from tests.support.engine_models import pixels
 from tests.support.fake_engine import FakeEngine
 from tests.support.paths import DEMO
@@ -57,9 +58,9 @@ def test_a_daemon_that_does_not_start_is_an_error_with_its_last_words(tmp_path):
 
 def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
     report = bench(
-        BenchOrder(BUNDLE, seconds=1.0, rounds=1, fps=10.0, size=(320, 240)), progress=lambda line: None
+        BenchOrder(SMALL, seconds=1.0, rounds=1, fps=10.0, size=(320, 240)), progress=lambda line: None
     )
-    assert report["bundle"] == "efficientnet-lite0/1"
+    assert report["bundle"] == "photos/1"
     assert set(report["rounds"][0]) == {
         "bare", "loop", "bare all", "loop all", "daemon", "bare paced", "daemon paced",
     }  # fmt: skip
@@ -148,7 +149,7 @@ def test_what_cannot_be_meant_is_refused(ordered, arguments, words):
 
 def test_another_runtime_is_measured_on_both_sides(tmp_path):
     order = BenchOrder(
-        BUNDLE, seconds=1.0, rounds=1, fps=10.0, size=(320, 240), threads="latency",
+        SMALL, seconds=0.5, rounds=1, fps=10.0, size=(320, 240), threads="latency",
         engine=EngineConfig(runtime="openvino", pin_threads=True),
     )  # fmt: skip
     report = bench(order, progress=lambda line: None)
