@@ -17,6 +17,7 @@ from edge_runtime.cli.bundle import bundle_group
 from edge_runtime.cli.calibrate import calibrate
 from edge_runtime.cli.check import check, schema
 from edge_runtime.cli.command_log import command_log
+from edge_runtime.cli.config import config_group
 from edge_runtime.cli.demo.commands import demo
 from edge_runtime.cli.infer import infer
 from edge_runtime.cli.keys import keys_group
@@ -61,7 +62,7 @@ def cli(env_file: str | None) -> None:
 
 for subcommand in (
     run, demo, check, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group, rollout_group,
-    tune_command, bench_command, command_log, asyncapi,
+    tune_command, bench_command, command_log, config_group, asyncapi,
 ):  # fmt: skip
     cli.add_command(subcommand)
 

@@ -33,6 +33,8 @@ VERBS = {
     "reject-patch": "never use the patch that waits or is in the shadow",
     "get-config": "the configuration file, without secrets, and whether it is in force",
     "set-config": "change keys of the configuration file",
+    "config-history": "which configurations were in force, since when, and who made them so",
+    "undo-config": "put the configuration back that was in force before",
 }
 MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
@@ -57,8 +59,9 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 )
 @click.option("--remove", multiple=True, metavar="KEY", help="set-config: a key to take out.")
 @click.option(
-    "--dry-run", is_flag=True, default=None, help="set-config: check and try it, and change nothing."
+    "--dry-run", is_flag=True, default=None, help="set-config, undo-config: try it, and change nothing."
 )
+@click.option("--number", type=click.IntRange(min=1), help="undo-config: which one of the history.")
 @click.option(
     "--expires-s",
     type=SECONDS,
@@ -79,7 +82,7 @@ def send(
     arguments = {name: value for name, value in given.items() if value not in (None, ())}
     if "values" in arguments:
         arguments["set"] = dict(map(_read_value, arguments.pop("values")))
-    if verb == "set-config":
+    if verb in ("set-config", "undo-config"):
         arguments["timeout_s"] = timeout_s
     address = load_address(config_path, os.environ)
     answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s, key=key)

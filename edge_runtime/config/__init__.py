@@ -3,6 +3,7 @@
 from edge_runtime.config.bundles import BundlesConfig, VersionPolicy
 from edge_runtime.config.changes import Changes, Effect, changes, merge_in_force
 from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
+from edge_runtime.config.history import ConfigHistory
 from edge_runtime.config.last_good import find_last_good, keep_last_good
 from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
 from edge_runtime.config.rollout import RolloutConfig, RolloutMetric
@@ -27,6 +28,7 @@ __all__ = [
     "Changes",
     "CommissionConfig",
     "Config",
+    "ConfigHistory",
     "DemoConfig",
     "DriftConfig",
     "Effect",

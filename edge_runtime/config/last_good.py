@@ -29,14 +29,19 @@ def keep_last_good(config: Config, path: Path) -> None:
         StateError: there is a password in it, or the disk refuses; no earlier copy is left in the first case.
     """
     copy = _copy_of(path, config.state_dir)
-    passwords = secrets_of(config, {})
-    written = {form.encode() for one in passwords for form in (one, quote(one), quote(one, safe=""))}
-    if any(form in config.text for form in written):
+    if holds_password(config):
         with suppress(OSError):
             copy.unlink(missing_ok=True)
         raise StateError("it holds a password; write {EDGE_NAME} for it, or use password_file")
     if config.text and _read(copy) != config.text:
         write_atomically(copy, config.text)
+
+
+def holds_password(config: Config) -> bool:
+    """Whether a password stands in the text that it was read from."""
+    passwords = secrets_of(config, {})
+    written = {form.encode() for one in passwords for form in (one, quote(one), quote(one, safe=""))}
+    return any(form in config.text for form in written)
 
 
 def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
@@ -46,7 +51,7 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
     the one that the file names, as far as that can be read, else the service's (``STATE_DIRECTORY``, systemd.exec(5)),
     else the default.
     """
-    for state_dir in _state_dirs(path, env):
+    for state_dir in find_state_dirs(path, env):
         text = _read(_copy_of(path, state_dir))
         if text is None:
             continue
@@ -60,7 +65,8 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
     return None
 
 
-def _state_dirs(path: Path, env: Mapping[str, str]) -> list[Path]:
+def find_state_dirs(path: Path, env: Mapping[str, str]) -> list[Path]:
+    """Where a daemon with this file may keep its state, the likeliest first; at least one, also for a broken file."""
     try:
         named = load_state_dir(path, env)
     except ConfigError:
@@ -72,8 +78,12 @@ def _state_dirs(path: Path, env: Mapping[str, str]) -> list[Path]:
 
 def _copy_of(path: Path, state_dir: Path) -> Path:
     """One for each file: several may name the same state directory, one after the other."""
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    return state_dir / "last-good" / f"{name}.yaml"
+    return state_dir / "last-good" / f"{name_of_file(path)}.yaml"
+
+
+def name_of_file(path: Path) -> str:
+    """What stands for a configuration file in a state directory."""
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> bytes | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config.shape import Config
 
-STATE_FOLDERS = ("bundles", "cache", "last-good", "models", "streams")
+STATE_FOLDERS = ("bundles", "cache", "config-history", "last-good", "models", "streams")
 STATE_FILES = re.compile(r"lock|commands\.used|outbox.*\.db.*")
 ROTATED = ("", ".1", ".2")
 """What the sink puts behind the configured name."""

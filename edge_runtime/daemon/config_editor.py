@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config import Changes, Config, changes, parse_config
+from edge_runtime.config import Changes, Config, ConfigHistory, changes, parse_config
 from edge_runtime.config.edit import edit_keys
 from edge_runtime.config.secret_values import ADVICE, hide_secrets
 from edge_runtime.config.strict_yaml import MAX_BYTES
@@ -21,7 +21,7 @@ from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.open_bundle import load_model_bundle, name_model_in_errors
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
-from edge_runtime.messaging.commands.request import EditArguments, SetConfigArguments
+from edge_runtime.messaging.commands.request import EditArguments, SetConfigArguments, UndoConfigArguments
 from edge_runtime.system.camera_path import look_at_path
 from edge_runtime.system.redaction import PROCESS
 
@@ -41,10 +41,11 @@ class ConfigEditor:
         commanded: Commanded,
         watch: ConfigWatcher,
         adjust: Callable[[Config], Config],
+        history: ConfigHistory,
     ) -> None:
         """``adjust`` is applied to every configuration of the file, as to edits that a person makes."""
         self._path, self._env, self._running = path, env, running
-        self._commanded, self._watch, self._adjust = commanded, watch, adjust
+        self._commanded, self._watch, self._adjust, self._history = commanded, watch, adjust, history
         self._one_at_a_time = threading.Lock()
 
     def read(self) -> dict[str, Any]:
@@ -74,9 +75,26 @@ class ConfigEditor:
         source = f"{self._path} (as it would be)"
         whole = None if given.text is None else given.text.encode()
         text = whole or edit_keys(before, source, given.values, given.remove)
-        return self.bring_into_force(before, text, source, given, by)
+        return self._bring_into_force(before, text, source, given, by)
 
-    def bring_into_force(
+    def list_history(self) -> dict[str, Any]:
+        """What was in force, oldest first."""
+        return {"entries": [entry.as_row() for entry in self._history.entries()]}
+
+    def undo(self, given: UndoConfigArguments, by: str | None) -> dict[str, Any]:
+        """Put an earlier text back: the one that was in force before, or the one with a number. An edit like any other.
+
+        Raises:
+            CommandError, ConfigError, StateError: nothing was done, and why.
+        """
+        before = self._read()
+        kept, number = self._history, given.number
+        entry = kept.find_before(before) if number is None else kept.get(number)
+        source = f"{self._path} (as of {entry.number})"
+        answer = self._bring_into_force(before, (entry.text or "").encode(), source, given, by)
+        return {"number": entry.number, **answer}
+
+    def _bring_into_force(
         self, before: bytes, text: bytes, source: str, given: EditArguments, by: str | None
     ) -> dict[str, Any]:
         """Check a text that is to follow ``before``, and have it applied, or only tried."""

@@ -12,8 +12,8 @@ from edge_runtime.deployment.versions import Skipped
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.messaging.connection import BrokerConnection
 
-BY_FILE, BY_START = "file", "start"
-"""Who made a configuration be in force, where it was no command: an edit of the file, the start."""
+BY_FILE = "file"
+"""Who made a configuration be in force, where it was an edit of the file."""
 
 Edits = queue.SimpleQueue[Config | EdgeRuntimeError]
 """Valid configurations, and what is wrong with those that are none."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import structlog
 
 from edge_runtime.config import Changes
+from edge_runtime.config.history import BY_START
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
-from edge_runtime.daemon.edit_under_way import BY_START
 from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_runtime.config import Config
+from edge_runtime.config.history import Entry
 from edge_runtime.daemon.health import EngineFacts
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.deployment.rollout_policy.stages import Command
@@ -26,6 +27,8 @@ class Running:
     models: dict[str, ModelRuntime] = field(default_factory=dict)
     config_problem: str | None = None
     """Why the last edit was refused; None after a good one."""
+    config_entry: Entry | None = None
+    """Who made the configuration be in force, and when; None as long as that is not known."""
     distrusted: dict[str, str] = field(default_factory=dict)
     """By model, why the next start does not open what answers now, since an edit of ``trust``; replaced as a whole."""
     is_stopping: bool = False

@@ -35,6 +35,16 @@ class BrokerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigStatus:
+    """How the configuration came into force."""
+
+    number: int
+    """In its history."""
+    at: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStatus:
     """Everything, in the names and the order of ``/status``."""
 
@@ -48,6 +58,8 @@ class DaemonStatus:
     delivery: dict[str, ChannelStatus]
     broker: BrokerStatus | None
     """None when no broker is configured."""
+    config: ConfigStatus | None
+    """None where the state directory cannot be written."""
     config_problem: str | None
     worker_failures: int
     """Unexpected exceptions of all threads."""
@@ -109,6 +121,7 @@ class StatusReporter:
     def status(self) -> DaemonStatus:
         """Everything."""
         running, models, crashes = self._running, dict(self._running.models), self._crashes
+        entry = running.config_entry
         first = [runtime.pipeline.metrics.first_result_at_s for runtime in models.values()]
         known = [at_s for at_s in first if at_s is not None]
         status = DaemonStatus(
@@ -120,6 +133,7 @@ class StatusReporter:
             cameras=self._cameras.status(running.config.cameras),
             delivery={channel.name: channel.status() for channel in self._delivery.channels},
             broker=self._broker(),
+            config=None if entry is None else ConfigStatus(entry.number, entry.at, entry.by),
             config_problem=running.config_problem,
             worker_failures=crashes.total,
             failures_by_thread=crashes.by_thread(),

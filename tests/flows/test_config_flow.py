@@ -70,6 +70,12 @@ def test_edits_by_hand_and_by_command_follow_each_other(box, broker):
     assert mended["data"]["outcome"] == "in_force"
     assert box.send("get-config")["data"]["problem"] is None
 
+    assert box.send("undo-config")["data"]["changed"] == {"cameras.belt.fps": "reopen_camera"}
+    assert box.file.read_text() == before.replace("fps: 2", "fps: 3")
+    assert box.status()["config"]["by"] == "unsigned"
+    rows = box.send("config-history")["data"]["entries"]
+    assert [row["by"] for row in rows] == ["start", "unsigned", "unsigned", "unsigned"]
+
     gone = box.send("set-config", set={"models.parts.bundle": "gone"})
     assert gone["status"] == "error"
     assert "bundle: demo:efficientnet-lite0" in box.file.read_text()

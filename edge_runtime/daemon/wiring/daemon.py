@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from edge_runtime.config import CameraConfig, Changes, Config, keep_last_good, secrets_of
+from edge_runtime.config import CameraConfig, Changes, Config, ConfigHistory, keep_last_good, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
@@ -91,7 +91,8 @@ def build_daemon(
             crashes=crashes,
             is_refused=refused is not None,
         )
-        editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust)
+        history = ConfigHistory(config_path, config.state_dir)
+        editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust, history)
         handlers = make_command_handlers(running, reporter, partial(restart_by_command, notify, stop), editor)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
@@ -121,7 +122,7 @@ def build_daemon(
             ),
             configure_log=configure_log_as_set,
             emit=emit,
-            keep_config=partial(_keep_config, config_path),
+            keep_config=partial(_keep_config, config_path, running, history),
             trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
         )
@@ -174,11 +175,18 @@ def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resour
     return Cameras(open_one, streams, crashes)
 
 
-def _keep_config(path: Path, config: Config, _by: str, _changed: Changes) -> None:
+def _keep_config(
+    path: Path, running: Running, history: ConfigHistory, config: Config, by: str, changed: Changes
+) -> None:
     try:
         keep_last_good(config, path)
     except StateError as err:  # the daemon serves without it
         log.warning("the configuration in force cannot be kept for the next start", reason=str(err))
+    try:
+        running.config_entry = history.note(config, by, changed)
+    except StateError as err:
+        running.config_entry = None
+        log.warning("the configuration in force cannot be kept in its history", reason=str(err))
 
 
 def configure_log_as_set(config: Config) -> None:

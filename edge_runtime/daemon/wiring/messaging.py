@@ -23,7 +23,7 @@ from edge_runtime.messaging.commands.protocol import (
     UsedTransactions,
     VerbHandler,
 )
-from edge_runtime.messaging.commands.request import LogsArguments, SetConfigArguments
+from edge_runtime.messaging.commands.request import LogsArguments, SetConfigArguments, UndoConfigArguments
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -155,6 +155,8 @@ def make_command_handlers(
     handlers["rollout"] = partial(_steer_rollout, running)
     handlers["get-config"] = lambda _: editor.read()
     handlers["set-config"] = partial(_set_config, editor)
+    handlers["config-history"] = lambda _: editor.list_history()
+    handlers["undo-config"] = partial(_undo_config, editor)
     handlers["bless"] = handlers["approve"]  # the old name, for one release
     handlers["logs"] = _read_log
     handlers["restart"] = lambda _: restart()
@@ -183,6 +185,11 @@ def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:
 def _set_config(editor: ConfigEditor, request: Request) -> dict[str, Any]:
     assert isinstance(request.arguments, SetConfigArguments)
     return editor.set(request.arguments, request.by)
+
+
+def _undo_config(editor: ConfigEditor, request: Request) -> dict[str, Any]:
+    assert isinstance(request.arguments, UndoConfigArguments)
+    return editor.undo(request.arguments, request.by)
 
 
 def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any]:

@@ -133,6 +133,13 @@ class EditArguments(Arguments):
     """How long the answer may wait until the edit is in force."""
 
 
+class UndoConfigArguments(EditArguments):
+    """``undo-config``: put an earlier configuration back."""
+
+    number: Annotated[int, Field(ge=1)] | None = None
+    """In the history; None is the one that was in force before."""
+
+
 class SetConfigArguments(EditArguments):
     """``set-config``: edit the configuration file; comments stay."""
 
@@ -180,9 +187,11 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "restart": Arguments,
     "get-config": Arguments,
     "set-config": SetConfigArguments,
+    "config-history": Arguments,
+    "undo-config": UndoConfigArguments,
 }
 
-READS = frozenset({"status", "baselines", "logs", "get-config"})
+READS = frozenset({"status", "baselines", "logs", "get-config", "config-history"})
 """Verbs that change nothing: they may be carried out again, and share an answer."""
 QUICK = frozenset({"status", "logs"})
 """Verbs that wait for no recalibration loop."""

@@ -31,6 +31,8 @@ _NEEDED: Mapping[str, Role] = {
     "logs": Role.VIEWER,
     "restart": Role.OWNER,
     "get-config": Role.VIEWER,
+    "config-history": Role.VIEWER,
+    "undo-config": Role.OWNER,
     "remove": Role.OWNER,  # a baseline that is removed does not come back
     "set-config": Role.OWNER,
 }

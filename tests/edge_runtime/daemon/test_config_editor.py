@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from edge_runtime.config import changes, load_config, parse_config
+from edge_runtime.config import ConfigHistory, changes, load_config, parse_config
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon import config_editor
 from edge_runtime.daemon.config_editor import ConfigEditor
@@ -39,6 +39,7 @@ class Box:
         self.file.write_text(TEXT.format(folder=folder, port=1))
         config = load_config(self.file, self.env)
         self.running, self.commanded, self.seen = Running(config), Commanded(), []
+        self.history = ConfigHistory(self.file, config.state_dir)
         self.watch = ConfigWatcher(
             self.file,
             self.env,
@@ -48,9 +49,10 @@ class Box:
             crashes=Crashes(),
         )
         self.editor = ConfigEditor(
-            self.file, self.env, self.running, self.commanded, self.watch, lambda config: config
+            self.file, self.env, self.running, self.commanded, self.watch, lambda config: config, self.history
         )
         self.refusal = None
+        self.history.note(config, "start", {})
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
@@ -66,10 +68,14 @@ class Box:
                 edit.done.set_exception(CommandError(str(err)))
             else:
                 plan, self.running.config = changes(self.running.config, edit.config), edit.config
+                self.history.note(edit.config, edit.by, plan)
                 edit.done.set_result(plan)
 
     def set(self, **arguments):
         return self.editor.set(check_arguments("set-config", arguments), "anna")
+
+    def undo(self, **arguments):
+        return self.editor.undo(check_arguments("undo-config", arguments), "olga")
 
     def close(self):
         self.commanded.put(None)
@@ -217,3 +223,37 @@ def test_a_folder_that_may_not_be_written_is_named(box, monkeypatch):
     with pytest.raises(CommandError, match="permissions"):
         box.set(set={"device": "other"})
     assert box.file.read_bytes() == before
+
+
+def test_an_undo_puts_the_text_of_before_back_and_can_be_undone(box):
+    first = box.file.read_text()
+    box.set(set={"cameras.belt.fps": 5})
+    second = box.file.read_text()
+    assert box.undo()["number"] == 1
+    assert box.file.read_text() == first
+    assert box.undo()["number"] == 2
+    assert box.file.read_text() == second
+    rows = box.editor.list_history()["entries"]
+    assert [(row["number"], row["by"]) for row in rows] == [
+        (1, "start"),
+        (2, "anna"),
+        (3, "olga"),
+        (4, "olga"),
+    ]
+    assert rows[1]["changed"] == {"cameras.belt.fps": "reopen_camera"}
+
+
+def test_an_undo_of_a_broken_file_puts_back_what_is_in_force(box):
+    box.set(set={"cameras.belt.fps": 5})
+    good = box.file.read_text()
+    box.file.write_text("device: [")
+    assert box.undo(dry_run=True)["outcome"] == "checked"
+    assert box.undo()["changed"] == {}
+    assert box.file.read_text() == good
+
+
+def test_an_undo_needs_a_text_that_was_kept(box):
+    with pytest.raises(CommandError):
+        box.undo()
+    with pytest.raises(CommandError):
+        box.undo(number=7)

@@ -31,7 +31,7 @@ cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}
 
 # As served since 16cd0a8; ``failures_by_thread`` and ``broker.commands`` are new.
 KEYS = {
-    "": "device uptime_s first_result_s health models cameras delivery broker config_problem worker_failures "
+    "": "device uptime_s first_result_s health models cameras delivery broker config config_problem worker_failures "
     "failures_by_thread",
     "health": "live ready reasons",
     "models.parts": "bundle generation runs_on notes threads batches mean_batch infer_ms total_ms dropped_oldest "

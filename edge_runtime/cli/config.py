@@ -1,0 +1,93 @@
+"""``edge-runtime config``: which configurations were in force on this box, and the way back to one."""
+
+import difflib
+import os
+from pathlib import Path
+
+import click
+
+from edge_runtime.cli.options import CONFIG, JSON, print_indented
+from edge_runtime.errors import CommandError, StateError
+
+NUMBER = click.IntRange(min=1)
+
+
+@click.group("config")
+def config_group() -> None:
+    """The history of the configuration file CONFIG on this box, kept by its daemon."""
+
+
+@config_group.command()
+@CONFIG
+@JSON
+def history(config: Path, as_json: bool) -> None:
+    """List the configurations that were in force, the newest last: number, time, who, and the keys that changed."""
+    from edge_runtime.config import ConfigHistory
+
+    entries = ConfigHistory.find(config, os.environ).entries()
+    if as_json:
+        print_indented({"entries": [entry.as_row() for entry in entries]})
+        return
+    for entry in entries:
+        note = "" if entry.text is not None else "  (text not kept: it holds a password)"
+        click.echo(f"{entry.number}  {entry.at}  {entry.by}  {', '.join(entry.changed)}{note}")
+
+
+@config_group.command()
+@CONFIG
+@click.argument("number", type=NUMBER, required=False)
+@click.argument("other", type=NUMBER, required=False)
+def diff(config: Path, number: int | None, other: int | None) -> None:
+    """Show what differs between NUMBER (left out: what is in force) and the file, or between NUMBER and OTHER."""
+    from edge_runtime.config import ConfigHistory
+    from edge_runtime.config.secret_values import hide_secrets
+    from edge_runtime.system.redaction import PROCESS
+
+    kept = ConfigHistory.find(config, os.environ)
+    newest = next((one.number for one in reversed(kept.entries()) if one.text is not None), None)
+    if number is None and newest is None:
+        raise CommandError(f"no configuration of {config} was in force on this box")
+    one = kept.get(number or newest or 0)
+    texts = {f"number {one.number}": one.text or ""}
+    if other is None:
+        texts[str(config)] = _read(config).decode("utf-8", "replace")
+    else:
+        texts[f"number {other}"] = kept.get(other).text or ""
+    (before, after), names = (hide_secrets(text).splitlines() for text in texts.values()), list(texts)
+    for line in difflib.unified_diff(before, after, names[0], names[-1], lineterm=""):
+        click.echo(PROCESS.text(line))
+
+
+@config_group.command()
+@CONFIG
+@click.argument("number", type=NUMBER, required=False)
+def undo(config: Path, number: int | None) -> None:
+    """Put configuration NUMBER back into the file; left out: the one that was in force before what it holds now.
+
+    A running daemon notices it like any edit, and keeps what is in force when its bundles cannot be opened.
+    """
+    from edge_runtime.config import ConfigHistory, parse_config
+    from edge_runtime.system.atomic_file import write_atomically
+
+    kept, target, now = ConfigHistory.find(config, os.environ), config.resolve(), _read(config)
+    entry = kept.find_before(now) if number is None else kept.get(number)
+    text = (entry.text or "").encode()
+    parse_config(text, f"{config} (as of {entry.number})", os.environ, base=target.parent, own_file=target)
+    if _read(config) != now:
+        raise CommandError(f"{config} was changed by another edit meanwhile; nothing was done")
+    write_atomically(target, text)
+    click.echo(f"{config}: configuration {entry.number} of {entry.at} (by {entry.by}) is back")
+
+
+def _read(path: Path) -> bytes:
+    from calibration.stats.regular_file import read_regular
+    from edge_runtime.config.strict_yaml import MAX_BYTES
+
+    try:
+        return read_regular(path, MAX_BYTES + 1)
+    except FileNotFoundError:
+        return b""
+    except OSError as err:
+        raise StateError(
+            f"cannot read {path}: {err.strerror}; expected a file that this user may read"
+        ) from err
