@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
+from edge_runtime.bundles.travel.bounded_http import PlainHttp, TooLong, make_bounded_adapter
 from edge_runtime.bundles.travel.credentials import Credentials
 from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, MAX_MANIFEST_BYTES
 from edge_runtime.bundles.travel.reference import Reference
@@ -21,18 +22,18 @@ from edge_runtime.system.redaction import PROCESS
 if TYPE_CHECKING:
     from requests import Response
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
 _ADDRESSES = {"docker.io": "registry-1.docker.io"}
 """A registry whose name is not its address."""
-_CHUNK_BYTES = 256 * 1024
+_CHUNK_BYTES = 64 * 1024
+"""Of a chunk that breaks off nothing is kept."""
 _MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 4096
-_MAX_UNASKED_BYTES = 1024 * 1024
-"""Of an answer that is not a document or a blob: to a login, with a token, of an error, on the way to another address.
-"""
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _PARTIAL_CONTENT = 200, 201, 202, 204, 206
 _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _SERVER_ERRORS = 500
+_REDIRECTS = range(300, 400)
+_CHECK_HOST = "check that the reference names a registry, and its token service"
+_CHECK_STORAGE = "check the addresses of the registry's token service and of its storage"
 _WAIT = frozenset({408, 425, _TOO_MANY})
 
 
@@ -73,8 +74,8 @@ class OrasRegistry:
         session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
         session.auth = lambda request: request  # else requests looks into ~/.netrc
         session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
-        session.mount("https://", _bounded_adapter(is_allowed=True))
-        session.mount("http://", _bounded_adapter(is_allowed=is_plain))
+        session.mount("https://", make_bounded_adapter(is_allowed=True))
+        session.mount("http://", make_bounded_adapter(is_allowed=is_plain))
 
     def __enter__(self) -> Self:
         return self
@@ -233,6 +234,8 @@ class OrasRegistry:
         reason = f"it answers {code} {answer.reason}{_words_of(answer)}"
         if code >= _SERVER_ERRORS or code in _WAIT:
             raise RegistryLost(self._shown, reason)
+        if code in _REDIRECTS:
+            reason = f"it leads on without an address ({reason}); expected the content; {_CHECK_STORAGE}"
         if code in (_UNAUTHORISED, _FORBIDDEN):
             reason = f"not allowed ({reason}); log in: docker login, or podman login"
         raise self._refuse(reason)
@@ -250,10 +253,10 @@ class OrasRegistry:
             yield
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as err:
             raise self._refuse("its certificate is not trusted, or it speaks no TLS") from err
-        except _PlainHttp as err:
+        except PlainHttp as err:
             raise self._refuse("it leads to an address without TLS; allow that with --plain-http") from err
-        except _TooLong as err:
-            raise self._refuse(f"an answer of more than {_MAX_UNASKED_BYTES} bytes") from err
+        except TooLong as err:
+            raise self._refuse(f"{err}, where a few words are expected; {_CHECK_HOST}") from err
         except (
             requests.exceptions.ConnectionError,
             requests.exceptions.Timeout,
@@ -261,60 +264,16 @@ class OrasRegistry:
             urllib3.exceptions.HTTPError,
         ) as err:
             raise RegistryLost(self._shown, f"no connection ({_root_of(err)})") from err
-        except (requests.exceptions.RequestException, ValueError, AttributeError, KeyError, TypeError) as err:
+        except requests.exceptions.TooManyRedirects as err:
+            found = f"it leads on to another address more than {_MAX_REDIRECTS} times"
+            raise self._refuse(f"{found}; expected the content; {_CHECK_STORAGE}") from err
+        except (requests.exceptions.JSONDecodeError, AttributeError, KeyError, TypeError) as err:
             # oras reads what a registry says about tokens without looking twice
-            raise self._refuse(f"it wants to be asked in a way that failed ({type(err).__name__})") from err
-
-
-class _PlainHttp(Exception):
-    """A request would go without TLS to another machine."""
-
-
-class _TooLong(Exception):
-    """An answer that is read whole has too many bytes."""
-
-
-class _Bounded:
-    """What an answer is read from. Who asks for parts counts them; what ``requests`` reads whole is counted here."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, amount: int, decode_content: bool | None = None) -> Iterator[bytes]:
-        read = 0
-        for chunk in self._raw.stream(amount, decode_content=decode_content):
-            read += len(chunk)
-            if read > _MAX_UNASKED_BYTES:
-                raise _TooLong
-            yield chunk
-
-    def read(self, amount: int | None = None, decode_content: bool | None = None) -> bytes:
-        most = _MAX_UNASKED_BYTES + 1 if amount is None else amount
-        data: bytes = self._raw.read(most, decode_content=decode_content)
-        if amount is None and len(data) == most:
-            raise _TooLong
-        return data
-
-
-def _bounded_adapter(*, is_allowed: bool) -> Any:
-    """Connections that end when nothing comes, and answers with an end; or none are ever made."""
-    from requests.adapters import HTTPAdapter
-
-    adapter: Any = HTTPAdapter()
-    send = adapter.send
-
-    def send_bounded(*arguments: Any, **options: Any) -> Any:
-        if not is_allowed:
-            raise _PlainHttp
-        answer = send(*arguments, **{**options, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)})
-        answer.raw = _Bounded(answer.raw)
-        return answer
-
-    adapter.send = send_bounded
-    return adapter
+            expected = "WWW-Authenticate: Bearer with a realm, and a token in JSON from there"
+            raise self._refuse(f"its login cannot be understood; expected {expected}; {_CHECK_HOST}") from err
+        except (requests.exceptions.RequestException, ValueError) as err:
+            found = f"it leads to an address that cannot be asked ({type(err).__name__})"
+            raise self._refuse(f"{found}; expected https://HOST/...; {_CHECK_STORAGE}") from err
 
 
 def _words_of(answer: "Response") -> str:
@@ -325,7 +284,7 @@ def _words_of(answer: "Response") -> str:
         text = answer.raw.read(_MAX_ERROR_BYTES, decode_content=False) if answer.raw else b""
         if not text:
             text = answer.content[:_MAX_ERROR_BYTES]
-    except (requests.exceptions.RequestException, OSError, RuntimeError, _TooLong):
+    except (requests.exceptions.RequestException, OSError, RuntimeError, TooLong):
         return ""
     shown = "".join(char if char.isprintable() else " " for char in text.decode(errors="replace"))
     return f": {shown[:200]}" if shown.strip() else ""

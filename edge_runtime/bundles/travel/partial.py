@@ -93,7 +93,7 @@ class Partial:
             StateError: the disk refuses.
         """
         whole, part = self.path_of(layer), self._part_of(layer)
-        try:
+        with _write_part(part):
             if whole.exists() and not part.exists():
                 whole.rename(part)  # hashed again: bytes on a disk are not trusted for having had a name
             _make_own(part)
@@ -116,8 +116,6 @@ class Partial:
                         "Push the bundle again.",
                     )
             part.rename(whole)
-        except OSError as err:
-            raise StateError(f"cannot write {part}: {err.strerror}; check space and permissions") from err
 
     def _complete(
         self,
@@ -144,13 +142,15 @@ class Partial:
                             counts.downloaded += len(chunk)
                             if file.tell() > furthest:  # not for bytes that were here before
                                 furthest = file.tell()
-                                patience.note_progress()
+                                patience.note_bytes(len(chunk))
                             on_bytes(len(chunk))
                 except RegistryLost as lost:
                     patience.wait(lost)
                 else:
                     if file.tell() < layer.size:
                         patience.wait(RegistryLost(layer.path, "the connection ended early"))
+            if furthest == layer.size:
+                patience.note_progress()
             file.flush()
             os.fsync(file.fileno())
         return digest.hexdigest() == layer.sha256
@@ -207,6 +207,19 @@ def open_partial(folder: Path) -> Iterator[Partial]:
                 lock.unlink()
                 folder.rmdir()
         os.close(handle)
+
+
+@contextmanager
+def _write_part(part: Path) -> Iterator[None]:
+    """Errors of the disk as ours; an empty part, from which no pull could go on, is not left."""
+    try:
+        yield
+    except OSError as err:
+        raise StateError(f"cannot write {part}: {err.strerror}; check space and permissions") from err
+    finally:
+        if _size(part) == 0:
+            with suppress(OSError):
+                part.unlink()
 
 
 def _make_own(part: Path) -> None:

@@ -9,6 +9,11 @@ from typing import Protocol, TypeVar
 from edge_runtime.errors import RegistryLost
 
 PATIENCE_S = 60.0
+LONGEST_S = 86_400.0
+"""Of a push or a pull with all it waits for; what arrived is kept, and the next one goes on."""
+LEAST_PROGRESS_BYTES = 64 * 1024
+"""So much, or the end of a blob, makes patient again: a registry that gives a byte a try would else be asked for ever.
+"""
 _Answer = TypeVar("_Answer")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 10.0
 
@@ -67,22 +72,42 @@ class Patience:
     limit_s: float = PATIENCE_S
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    _began_s: float = field(init=False)
     _since_s: float | None = field(default=None, init=False)
     _next_wait_s: float = field(default=_FIRST_WAIT_S, init=False)
+    _bytes: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._began_s = self.clock()
 
     def note_progress(self) -> None:
-        """Something arrived."""
-        self._since_s, self._next_wait_s = None, _FIRST_WAIT_S
+        """A whole answer, or a whole part that was sent, arrived."""
+        self._since_s, self._next_wait_s, self._bytes = None, _FIRST_WAIT_S, 0
+
+    def note_bytes(self, count: int) -> None:
+        """Some bytes of a blob arrived.
+
+        Raises:
+            RegistryLost: all has taken longer than :data:`LONGEST_S`.
+        """
+        self._bytes += count
+        if self._bytes >= LEAST_PROGRESS_BYTES:
+            self.note_progress()
+        if self._is_over():
+            raise RegistryLost("registry", f"not done after {LONGEST_S / 3600:g} h")
+
+    def _is_over(self) -> bool:
+        return self.clock() - self._began_s >= LONGEST_S
 
     def wait(self, lost: RegistryLost) -> None:
         """Wait a little before the next try.
 
         Raises:
-            RegistryLost: the one given, once nothing has arrived for ``limit_s``.
+            RegistryLost: the one given, once too little has arrived for ``limit_s``, or after :data:`LONGEST_S`.
         """
         now_s = self.clock()
         self._since_s = now_s if self._since_s is None else self._since_s
-        if now_s - self._since_s >= self.limit_s:
+        if now_s - self._since_s >= self.limit_s or self._is_over():
             raise lost
         self.sleep(min(self._next_wait_s, max(0.0, self._since_s + self.limit_s - now_s)))
         self._next_wait_s = min(2 * self._next_wait_s, _LONGEST_WAIT_S)

@@ -9,11 +9,13 @@ from contextlib import ExitStack
 import pytest
 import trustme
 
+from edge_runtime.bundles.travel import bounded_http
 from edge_runtime.bundles.travel.credentials import Credentials
 from edge_runtime.bundles.travel.oras_registry import OrasRegistry
 from edge_runtime.bundles.travel.reference import Reference, parse_reference
 from edge_runtime.errors import ExtraMissing, RegistryLost, RegistryRefused
 from tests.support.scripted_http import Answer, ScriptedServer
+from tests.support.trickle_http import TrickleServer
 
 pytestmark = pytest.mark.integration
 
@@ -326,6 +328,48 @@ def test_an_answer_that_nobody_needs_is_read_within_bounds(client, place):
         registry = client(server.host)
         with pytest.raises(RegistryRefused, match="bytes"):
             registry.start_upload() if place == "upload" else registry.get_manifest("4")
+
+
+@pytest.mark.parametrize("name", ["WWW-Authenticate", "Location", "Set-Cookie"])
+@pytest.mark.parametrize("status", [307, 401])
+def test_a_long_header_is_refused_before_it_is_searched(client, name, status):
+    headers = {"WWW-Authenticate": "Bearer"} | {name: "Bearer " + "a" * 60_000}
+    for place in ("login", "manifest"):
+
+        def answer(asked, place=place):
+            return Answer() if place == "manifest" and asked.path == "/v2/" else Answer(status, headers)
+
+        with ScriptedServer(answer) as server, pytest.raises(RegistryRefused, match="60007"):
+            client(server.host).get_manifest("4")
+
+
+@pytest.mark.parametrize("to", ["ftp://127.0.0.1/x", "file:///etc/passwd", "javascript:1", "http://[::1", ""])
+def test_a_blob_at_an_address_that_cannot_be_is_refused_with_the_cause(client, to):
+    with (
+        serve(Answer(307, {"Location": to})) as server,
+        pytest.raises(RegistryRefused, match="address") as caught,
+    ):
+        read(client(server.host), 0)
+    assert server.host in str(caught.value)
+    assert "expected" in caught.value.reason
+
+
+def test_addresses_that_lead_on_for_ever_are_refused_with_the_cause(client):
+    with (
+        serve(lambda asked: Answer(307, {"Location": asked.path})) as server,
+        pytest.raises(RegistryRefused, match="more than 5"),
+    ):
+        read(client(server.host), 0)
+    assert len(server.asked) < 10
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"]
+)
+def test_a_registry_that_gives_a_byte_at_a_time_is_lost(client, monkeypatch, head):
+    monkeypatch.setattr(bounded_http, "READ_TIMEOUT_S", 0.3)
+    with TrickleServer(head) as server, pytest.raises(RegistryLost, match="1024"):
+        client(server.host).get_manifest("4")
 
 
 def test_a_short_answer_that_unpacks_to_gigabytes_is_read_within_bounds(client):

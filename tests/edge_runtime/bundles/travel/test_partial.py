@@ -6,7 +6,7 @@ import pytest
 
 from edge_runtime.bundles.travel.model_pack import Layer
 from edge_runtime.bundles.travel.partial import KEPT_DAYS, Counts, open_partial
-from edge_runtime.bundles.travel.registry import Patience
+from edge_runtime.bundles.travel.registry import LONGEST_S, Patience
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused, StateError
 from tests.support.fake_registry import FakeRegistry
 
@@ -127,6 +127,41 @@ def test_fewer_bytes_than_promised_end_after_the_patience(folder):
     with pytest.raises(RegistryLost):
         fetch(folder, registry, layer, clock.patience(30))
     assert clock.now_s == pytest.approx(30)
+
+
+def test_a_registry_that_gives_a_byte_a_try_is_given_up(folder):
+    registry, clock = FakeRegistry(chunk=1), Clock()
+    registry.cut_after = [1] * 10_000
+    with pytest.raises(RegistryLost):
+        fetch(folder, registry, layer_of(registry), clock.patience(30))
+    assert clock.now_s == pytest.approx(30)
+    assert len(registry.asked) < 100
+
+
+def test_a_pull_ends_after_its_longest_time_however_fast_bytes_come(folder):
+    registry, clock = FakeRegistry(chunk=1), Clock()
+    serve = registry._serve
+
+    def serve_slowly(data):
+        for chunk in serve(data):
+            clock.now_s += LONGEST_S / 100
+            yield chunk
+
+    registry._serve = serve_slowly
+    layer = layer_of(registry)
+    with pytest.raises(RegistryLost):
+        fetch(folder, registry, layer, clock.patience(10**6))
+    assert registry.served == 100
+    assert (folder / f"{layer.sha256}.part").stat().st_size == 100
+
+
+def test_a_refusal_before_the_first_byte_leaves_nothing(folder):
+    registry = FakeRegistry()
+    layer = layer_of(registry)
+    registry.blobs.clear()
+    with pytest.raises(RegistryRefused):
+        fetch(folder, registry, layer)
+    assert not folder.exists()
 
 
 def test_one_waits_longer_each_time_and_anew_after_progress():

@@ -243,7 +243,7 @@ def test_a_disk_that_is_full_in_the_middle_keeps_what_arrived(registry, out):
         process.start()
         process.join(WAIT_S)
         assert process.exitcode == 74
-        assert sorted(path.name for path in out.iterdir()) == [PARTIAL_FOLDER]
+        assert [path.name for path in out.iterdir()] == ([PARTIAL_FOLDER] if room else [])
     pulled, _ = run(registry, out)
     assert pulled.counts.kept > 0
 
