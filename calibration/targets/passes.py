@@ -73,8 +73,14 @@ def cut_and_fill(x: Batch, size: int) -> Iterator[Batch]:
 
 
 def run_all(answers: Answers, x: Batch, size: int, *, is_fixed: bool) -> dict[str, NDArray[Any]]:
-    """The outputs for all of ``x`` by name, those that every batch gives; ``is_fixed`` fills the last batch up."""
-    parts = [answers(batch) for batch in (cut_and_fill if is_fixed else cut_batches)(x, size)]
+    """The outputs for all of ``x`` by name, those that every batch gives with one row for each of its frames.
+
+    ``is_fixed`` fills the last batch up.
+    """
+    parts = list[Mapping[str, NDArray[Any]]]()
+    for batch in (cut_and_fill if is_fixed else cut_batches)(x, size):
+        found = answers(batch)
+        parts.append({name: y for name, y in found.items() if y.shape[:1] == (len(batch),)})
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in names}
 
