@@ -86,7 +86,10 @@ def _extreme(step: Step) -> str:
     free = [name for name in step.node.input if not step.is_constant(name)]
     share = step.by_output
     if len(free) > 1:
-        share = writer.add("Div", share, writer.add("Sum", *(_is_it(step, name) for name in free)))
+        count = writer.add("Sum", *(_is_it(step, name) for name in free))
+        share = writer.add(
+            "Div", share, writer.add("Max", count, writer.constant(1))
+        )  # 0 where a constant is it
     return step.fit(writer.where(writer.add("Equal", step.x, step.y), share))
 
 

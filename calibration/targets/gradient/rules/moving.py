@@ -146,19 +146,20 @@ def put_back(step: Step, places: str) -> str:
     return writer.reshape(writer.add("ScatterElements", zeros, places, flat, axis=0, reduction="add"), size)
 
 
-def run_alone(step: Step, arrays: Sequence[Array]) -> list[Array]:
-    """Run the step's operator by itself on arrays in place of its first inputs."""
+def run_alone(step: Step, arrays: Sequence[Array | None]) -> list[Array]:
+    """Run the step's operator by itself on arrays in place of its first inputs; None stands for one left out."""
     node = NodeProto()
     node.CopyFrom(step.node)
-    names = [step.writer.name() for _ in arrays]
+    given = {step.writer.name(): array for array in arrays if array is not None}
+    left = iter(given)
+    names = ["" if array is None else next(left) for array in arrays]
     node.input[: len(names)] = names
-    kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE}
     inputs = [
-        helper.make_tensor_value_info(name, kinds[array.dtype], array.shape)
-        for name, array in zip(names, arrays, strict=True)
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in given.items()
     ]
     constants: Mapping[str, Array] = {
         name: value for name, value in step.sized.program.constants.items() if name in node.input
     }
     model = to_model([node], constants, inputs, [node.output[0]], step.sized.program.opset)
-    return FloatSession(model, 1).run([node.output[0]], dict(zip(names, arrays, strict=True)))
+    return FloatSession(model, 1).run([node.output[0]], given)

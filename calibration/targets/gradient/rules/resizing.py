@@ -1,14 +1,21 @@
 """Resize: one matrix per axis, found by resizing unit vectors; the way back is their transposes."""
 
-from math import prod
+from dataclasses import replace
 
 import numpy as np
+from onnx import NodeProto
 
 from calibration.targets.base import NoDerivative
 from calibration.targets.gradient.program import Array
 from calibration.targets.gradient.rules.moving import run_alone
 from calibration.targets.gradient.rules.registry import rule
 from calibration.targets.gradient.step import Step
+
+_LARGEST_MATRIX = 1 << 24
+"""Numbers in the matrix of an axis: 64 MiB."""
+
+_UNITS = 256
+"""Unit vectors at a time: 4 MiB for an axis of 4096 places."""
 
 
 @rule("Resize", data=(0,))
@@ -20,7 +27,7 @@ def _resize(step: Step) -> str:
     for axis in range(rank):
         if axis in kept:
             continue
-        matrix = writer.constant(_matrix_of(step, axis, kept))  # (out, in)
+        matrix = writer.constant(_matrix_of(step, axis))  # (out, in)
         last = [i for i in range(rank) if i != axis] + [axis]
         turned = writer.transpose(found, last)
         found = writer.transpose(writer.add("MatMul", turned, matrix), np.argsort(last).tolist())
@@ -40,20 +47,46 @@ def _kept_axes(step: Step) -> list[int]:
     return others + [axis for axis in along if size[axis] == out[axis]]
 
 
-def _matrix_of(step: Step, axis: int, kept: list[int]) -> Array:
-    """(out, in) of one axis: what is constant along the other resized axes is resized along this one alone.
+def _matrix_of(step: Step, axis: int) -> Array:
+    """(out, in) of one axis: unit vectors are resized along this one alone, some at a time."""
+    length, wanted = step.size(step.x)[axis], step.size(step.y)[axis]
+    if length * wanted > _LARGEST_MATRIX:
+        raise NoDerivative(f"Resize from {length} to {wanted} places")
+    scale = _scale_of(step, axis)
+    alone = replace(step, node=_without(step.node, "axes", "keep_aspect_ratio_policy"))
+    parts = list[Array]()
+    for first in range(0, length, _UNITS):
+        units = np.eye(min(_UNITS, length - first), length, first, np.float32)[None, None]
+        if scale is None:
+            sizes = np.array([1, 1, units.shape[2], wanted], np.int64)
+            [y] = run_alone(alone, [units, None, None, sizes])
+        else:
+            [y] = run_alone(alone, [units, None, np.array([1, 1, 1, scale], np.float32), None])
+        parts.append(y[0, 0])
+    found = np.concatenate(parts).T
+    if found.shape != (wanted, length):  # one that keeps the proportions rounds sizes in another way
+        raise NoDerivative("Resize that keeps the proportions")
+    return np.ascontiguousarray(found)
 
-    Many unit vectors at once, one at each place of the axes that are kept.
-    """
-    size, out = step.size(step.x), step.size(step.y)
-    changed = [i for i in range(len(size)) if i not in (*kept, axis)]
-    order = [*kept, *changed, axis]
-    places, length = prod(size[i] for i in kept), size[axis]
-    columns = list[Array]()
-    for first in range(0, length, places):
-        units = np.zeros((places, prod(size[i] for i in changed), length), np.float32)
-        units[np.arange(places), :, (np.arange(places) + first) % length] = 1
-        turned = units.reshape([size[i] for i in order])
-        [y] = run_alone(step, [np.ascontiguousarray(turned.transpose(np.argsort(order)))])
-        columns += list(y.transpose(order).reshape(places, -1, out[axis])[:, 0])
-    return np.stack(columns[:length], axis=1)
+
+def _scale_of(step: Step, axis: int) -> float | None:
+    """Of one axis; None where it is that of the sizes."""
+    size = step.size(step.x)
+    scales, axes = step.value(2), step.attribute("axes", None)
+    along = [a % len(size) for a in (range(len(size)) if axes is None else axes)]
+    if scales is not None and scales.size:
+        return float(scales[along.index(axis)])
+    policy = step.text("keep_aspect_ratio_policy", "stretch")
+    if policy == "stretch":
+        return None
+    ratios = [n / size[a] for n, a in zip(step.require_constant(3).tolist(), along, strict=True)]
+    return min(ratios) if policy == "not_larger" else max(ratios)
+
+
+def _without(node: NodeProto, *attributes: str) -> NodeProto:
+    """A copy that lacks some attributes."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    copy.attribute.extend(item for item in node.attribute if item.name not in attributes)
+    return copy

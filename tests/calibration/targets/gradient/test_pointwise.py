@@ -94,7 +94,18 @@ def after_abs(op: str, twin: Twin) -> Problem:
     return Problem((3, 4), build, lambda x: twin(x.abs() + 0.2))
 
 
+def largest_of_two_and_a_number() -> Problem:
+    """Where the number is the largest, none of the two takes a part."""
+
+    def build(net: Net, x: str) -> str:
+        half = net.add("Mul", [x, net.weight("half", np.float32(-0.5))], "less")
+        return net.add("Max", [x, half, net.weight("limit", np.float32(0.4))], "y")
+
+    return Problem((3, 4), build, lambda x: torch.maximum(x, -0.5 * x).clamp(min=0.4))
+
+
 ARITHMETIC = {
+    "Max of two and a number": largest_of_two_and_a_number(),
     "Add": one("Add", (3, 4), torch.add, normal(3, 4)),
     "Add, both": two("Add", torch.add, (3, 4), (1, 4)),
     "Add, fewer axes": one("Add", (4,), torch.add, normal(3, 1, 4)),

@@ -192,6 +192,7 @@ RESIZES = {
     ),
     "linear, one axis": resized((2, 6, 8), (6, 3), "linear", "half_pixel", mode="bilinear"),
     "linear 1d": resized((2, 5), (8,), "linear", "half_pixel", mode="linear"),
+    "linear 1d, long": resized((1, 600), (70,), "linear", "half_pixel", mode="linear"),
     "linear 3d": resized((2, 2, 3, 2), (4, 5, 3), "linear", "half_pixel", mode="trilinear"),
     "cubic up": resized((2, 4, 4), (8, 7), "cubic", "half_pixel", mode="bicubic"),
     "cubic up, align_corners": resized(

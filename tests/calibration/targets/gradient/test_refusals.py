@@ -138,6 +138,12 @@ def highest(net: Net, x: str) -> str:
     return "values"
 
 
+def very_long_axis(net: Net, x: str) -> str:
+    """A matrix of 64 x 300000 would be needed."""
+    flat = net.add("Reshape", [x, net.weight("row", np.array([0, 3, 1, 64]))], "flat")
+    return net.add("Resize", [flat, "", "", net.weight("long", np.array([2, 3, 1, 300_000]))], "resized")
+
+
 def whole_numbers(net: Net, x: str) -> str:
     cut = net.add("Cast", [x], "cut", to=TensorProto.INT32)
     return net.add("Cast", [cut], "number", to=TensorProto.FLOAT)
@@ -161,6 +167,7 @@ ENDINGS: dict[str, tuple[Ending, str]] = {
         ),
         "Resize",
     ),
+    "a very long axis": (very_long_axis, "Resize"),
     "integers as numbers": (integers_as_numbers, "QuantizeLinear"),
     "one scale a channel": (one_scale_a_channel, "QuantizeLinear"),
     "weights from the picture": (weights_from_the_picture, "Conv"),
