@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.stats.heap import trim_heap
-from calibration.targets.base import Aim, Batch, Gradients, Slope
+from calibration.targets.base import Aim, Batch, Gradients, NoDerivative, Slope
 from calibration.targets.gradient.graph import build
 from calibration.targets.gradient.names import GradientNames
 from calibration.targets.gradient.program import FloatProgram, TapTensor, merge_clips
@@ -22,6 +21,10 @@ from calibration.targets.gradient.session import (
 )
 
 
+_TOO_LARGE = "Failed to allocate memory"
+"""In what ONNX Runtime's arena says; it has no class of errors for that."""
+
+
 class OnnxGradients(Gradients):
     """The derivatives of one program for batches of one size."""
 
@@ -29,15 +32,15 @@ class OnnxGradients(Gradients):
         """Build both passes for batches like ``x``.
 
         Raises:
-            NoDerivative: none of the aims can be reached.
-            ModelError: ONNX Runtime refuses the forward pass.
+            NoDerivative: none of the aims can be reached, or ONNX Runtime refuses the model as float arithmetic.
+            MemoryError: it does not fit.
         """
         self._name, self._threads, self._program, self.batch = name, threads, merge_clips(program), len(x)
         self._built_for = aims, x
         try:
             self._graph, model, self.problems = build(self._program, aims, x)
         except FAILURES as err:
-            raise self._refused(err) from err
+            raise _refused(err) from err
         self._both_passes: FloatModel | None = model
         """Until it is opened: it holds weights that the session copies (Lite0: 10 MiB)."""
         trim_heap()  # a third of what building took
@@ -84,7 +87,7 @@ class OnnxGradients(Gradients):
             assert self._session is not None
             return self._session.run(names, given)
         except FAILURES as err:
-            raise self._refused(err) from err
+            raise _refused(err) from err
 
     def _open(self, names: list[str], *, is_forward: bool) -> None:
         """In the place of the session that is open."""
@@ -100,9 +103,12 @@ class OnnxGradients(Gradients):
         del model
         trim_heap()  # a third of what opening it took
 
-    def _refused(self, err: Exception) -> ModelError:
-        found = f"ONNX Runtime failed on its derivatives ({err})"
-        return ModelError(self._name, found, "a model that can be differentiated", "Recalibrate without it.")
+
+def _refused(err: Exception) -> NoDerivative | MemoryError:
+    """The cause is kept for a debugger: its text speaks of a graph that nobody has seen."""
+    if _TOO_LARGE in str(err):
+        return MemoryError(f"the derivatives of a model: {type(err).__name__}")
+    return NoDerivative(f"a part that ONNX Runtime does not run in float32: {type(err).__name__}")
 
 
 def _slope(

@@ -79,7 +79,7 @@ def _scale_of(step: Step, axis: int) -> float | None:
     policy = step.text("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         return None
-    ratios = [n / size[a] for n, a in zip(step.require_constant(3).tolist(), along, strict=True)]
+    ratios = [float(n / size[a]) for n, a in zip(step.require_constant(3).tolist(), along, strict=True)]
     return min(ratios) if policy == "not_larger" else max(ratios)
 
 

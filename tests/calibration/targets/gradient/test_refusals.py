@@ -200,6 +200,17 @@ def test_nothing_that_can_be_reached_is_an_error_with_the_operator():
         open_onnx(model).differentiate([Aim(output)], X)
 
 
+def test_what_onnx_runtime_refuses_in_float_has_no_derivative():
+    """It pads no convolution with gaps by itself, where its layout of the channels is in blocks."""
+    net = Net(2)
+    weight = net.normal("w", 8, 8, 3, 3)
+    x = net.add("Relu", [net.conv("input", "conv1", 3, 8)], "relu1")
+    x = net.add("Conv", [x, weight], "conv2", auto_pad="SAME_LOWER", dilations=[2, 2])
+    model = file_of(net, [net.conv(x, "conv3", 8, 2)], ("N", 3, 8, 8))
+    with pytest.raises(NoDerivative, match="ONNX Runtime"):
+        open_onnx(model).differentiate([Aim("conv3")], X)
+
+
 def test_an_operator_of_another_domain_is_named():
     net = Net(2)
     x = net.conv("input", "conv1", 3, 4)
