@@ -20,7 +20,6 @@ from calibration.targets.gradient.session import (
     to_own_layout,
 )
 
-
 _TOO_LARGE = "Failed to allocate memory"
 """In what ONNX Runtime's arena says; it has no class of errors for that."""
 
