@@ -26,7 +26,7 @@ class CommandsConfig(Section):
     keys: dict[Name, CommandKeyConfig] = Field(default_factory=dict, max_length=MAX_KEYS)
     """Callers by name. With one of them here, commands are signed (JWS, Ed25519)."""
     unsigned: RoleName | Literal["none"] | None = None
-    """What may be commanded without a signature; null: nothing with keys, everything without."""
+    """What may be commanded without a signature; null: nothing with keys, as an operator without."""
     groups: Annotated[tuple[Name, ...], Field(max_length=MAX_GROUPS)] = Field(
         default=(), examples=[["line-3"]]
     )
@@ -36,7 +36,7 @@ class CommandsConfig(Section):
     def unsigned_role(self) -> RoleName | None:
         """The role of a caller without a signature; None refuses it."""
         if self.unsigned is None:
-            return None if self.keys else "owner"
+            return None if self.keys else "operator"
         return None if self.unsigned == "none" else self.unsigned
 
     @model_validator(mode="after")

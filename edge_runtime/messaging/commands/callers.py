@@ -96,7 +96,7 @@ class Callers:
     groups: frozenset[str] = frozenset()
     signers: Mapping[str, Caller] = field(default_factory=dict)
     """By the id of their keys."""
-    unsigned: Role | None = Role.OWNER
+    unsigned: Role | None = Role.OPERATOR
     """What a caller without a signature may do; None: nothing."""
 
     def read(self, verb: str, payload: bytes, now_wall_s: float) -> Request:
@@ -127,7 +127,9 @@ class Callers:
         if signer is None:
             raise CommandError(f"{verb}: signed by a key that this device does not know (commands.keys)")
         if signer.role < find_least_role(verb):  # to verify a signature takes 100 times as long
-            raise _wrong_role(verb, signer.name, signer.role, find_least_role(verb))
+            raise CommandError(
+                f"{verb}: this key may not command it; expected the role {find_least_role(verb)}"
+            )
         claims = _read_claims(verb, signer.key.open(token))
         self._require_now(verb, claims, now_wall_s)
         given = claims.arguments.keys() & set(CLAIMS)
@@ -162,11 +164,7 @@ class Callers:
     def _require_role(verb: str, arguments: Arguments, role: Role, who: str) -> None:
         needed = find_needed_role(verb, arguments)
         if role < needed:
-            raise _wrong_role(verb, who, role, needed)
-
-
-def _wrong_role(verb: str, who: str, role: Role, needed: Role) -> CommandError:
-    return CommandError(f"{verb}: {who} has the role {role}; expected {needed}")
+            raise CommandError(f"{verb}: {who} has the role {role}; expected {needed}")
 
 
 def _read_claims(verb: str, content: bytes) -> "_Claims":

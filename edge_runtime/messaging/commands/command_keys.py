@@ -14,6 +14,7 @@ import orjson
 
 from calibration.stats.regular_file import read_regular
 from edge_runtime.errors import CommandError, ExtraMissing, KeyUnusable
+from edge_runtime.messaging.commands.token import has_critical_header
 
 if TYPE_CHECKING:
     from joserfc.jwk import OKPKey
@@ -43,9 +44,11 @@ class CommandKey:
         from joserfc import jws
         from joserfc.errors import JoseError
 
+        if has_critical_header(token):  # joserfc reads lists of everything there
+            raise CommandError("the header has 'crit'; no extension is understood here")
         try:
             return bytes(jws.deserialize_compact(token, self._key, algorithms=_ALGORITHMS).payload)
-        except (JoseError, ValueError) as err:
+        except (JoseError, ValueError, TypeError) as err:
             raise CommandError(
                 "the signature is not right: it was made by another key, or the request was changed"
             ) from err

@@ -6,7 +6,7 @@ Rules, in this order:
     1. A retained request is ignored and counted: it would be obeyed again at every connection.
     2. Commands are off unless the configuration turns them on.
     3. What is malformed, unknown, invalid, expired or meant for another device is refused and changes nothing.
-    4. A *read* (``READS``) changes nothing. Each verb has its own budget; beyond it the answer is that of the newest
+    4. A *read* (``is_read``) changes nothing. Each verb has its own budget; beyond it the answer is that of the newest
        equal read, so that a flood of one read keeps no caller from an answer.
     5. A *change* acts at most once: a transaction that was used is answered with the same bytes, or with a refusal
        where the answer is not kept any more; with other content it is refused. It is noted on disk before it acts and
@@ -28,9 +28,9 @@ from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.callers import Callers, Request
 from edge_runtime.messaging.commands.request import (
     ARGUMENTS,
-    READS,
     Arguments,
     Transaction,
+    is_read,
     read_transaction,
 )
 from edge_runtime.messaging.encoding import encode_object
@@ -143,6 +143,7 @@ class CommandHandler:
         """
         self._handlers, self._policy, self._used, self._note = handlers, policy, used, note
         self._budgets = {verb: TokenBucket(policy.rate_per_s, policy.burst) for verb in ARGUMENTS}
+        self._read_budgets = {verb: TokenBucket(policy.rate_per_s, policy.burst) for verb in ARGUMENTS}
         self._bad = TokenBucket(policy.rate_per_s, policy.burst)
         self._shared = TokenBucket(policy.shared_per_s, max(1, round(policy.shared_per_s)))
         self._reads: dict[str, _Read] = {}
@@ -165,7 +166,7 @@ class CommandHandler:
             request = self._policy.callers.read(verb, payload, now_wall_s)
         except CommandError as err:
             return self._refuse(str(err), payload, now_s)
-        if verb in READS:
+        if is_read(verb, request.arguments):
             return self._read(verb, request, payload, now_s, now_wall_s)
         return self._change_once(verb, request, payload, now_s, now_wall_s)
 
@@ -185,7 +186,7 @@ class CommandHandler:
     ) -> bytes | None:
         arguments = request.arguments
         asked = arguments.model_copy(update={"transaction": None, "expires_at": None, "device": None})
-        if self._budgets[verb].take(now_s):
+        if self._read_budgets[verb].take(now_s):
             answer, data = self._execute(verb, request, now_wall_s)
             if data is not None:
                 self._reads[verb] = _Read(asked, data, now_s)
@@ -248,7 +249,7 @@ class CommandHandler:
             outcome = str(err)
             return _encode_error(outcome, arguments.transaction), None
         finally:
-            if verb not in READS:
+            if not is_read(verb, arguments):
                 given = arguments.as_noted()
                 transaction = arguments.transaction
                 self._note(Entry(now_wall_s, request.by, verb, given, transaction, outcome[:MOST_OUTCOME]))

@@ -193,8 +193,15 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
 
 READS = frozenset({"status", "baselines", "logs", "get-config", "config-history"})
 """Verbs that change nothing: they may be carried out again, and share an answer."""
+_ASKING = frozenset({"status", "history"})
+"""Actions of ``rollout`` that change nothing."""
 QUICK = frozenset({"status", "logs"})
 """Verbs that wait for no recalibration loop."""
+
+
+def is_read(verb: str, arguments: Arguments) -> bool:
+    """Whether a request changes nothing."""
+    return verb in READS or (isinstance(arguments, RolloutArguments) and arguments.action in _ASKING)
 
 
 def check_arguments(verb: str, content: Mapping[str, Any]) -> Arguments:

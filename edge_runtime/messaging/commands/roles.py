@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import IntEnum
 
-from edge_runtime.messaging.commands.request import Arguments, RolloutArguments
+from edge_runtime.messaging.commands.request import READS, Arguments, is_read
 
 
 class Role(IntEnum):
@@ -12,7 +12,7 @@ class Role(IntEnum):
     VIEWER = 1
     """Ask."""
     OPERATOR = 2
-    """Change what can be taken back: recalibrate, roll back, approve, promote."""
+    """Change what the models answer: recalibrate, roll back, approve, promote."""
     OWNER = 3
     """Everything."""
 
@@ -26,27 +26,18 @@ class Role(IntEnum):
 
 
 _NEEDED: Mapping[str, Role] = {
-    "status": Role.VIEWER,
-    "baselines": Role.VIEWER,
-    "logs": Role.VIEWER,
     "restart": Role.OWNER,
-    "get-config": Role.VIEWER,
-    "config-history": Role.VIEWER,
     "undo-config": Role.OWNER,
-    "remove": Role.OWNER,  # a baseline that is removed does not come back
     "set-config": Role.OWNER,
 }
-_ASKING = frozenset({"status", "history"})
-"""Actions of ``rollout`` that change nothing."""
 
 
 def find_least_role(verb: str) -> Role:
     """The least role for any request with this verb."""
-    return Role.VIEWER if verb == "rollout" else _NEEDED.get(verb, Role.OPERATOR)
+    may_ask = verb in READS or verb == "rollout"
+    return Role.VIEWER if may_ask else _NEEDED.get(verb, Role.OPERATOR)
 
 
 def find_needed_role(verb: str, arguments: Arguments) -> Role:
     """The least role for this request."""
-    if isinstance(arguments, RolloutArguments) and arguments.action in _ASKING:
-        return Role.VIEWER
-    return _NEEDED.get(verb, Role.OPERATOR)
+    return Role.VIEWER if is_read(verb, arguments) else _NEEDED.get(verb, Role.OPERATOR)

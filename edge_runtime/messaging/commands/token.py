@@ -21,6 +21,11 @@ def read_key_id(token: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def has_critical_header(token: bytes) -> bool:
+    """Whether the header names extensions that must be understood (``crit``, RFC 7515 section 4.1.11): none is here."""
+    return "crit" in _read(token, 0)
+
+
 def read_token_id(token: bytes) -> str | None:
     """The ``jti`` of the content, so that its caller recognises a refusal; None where there is none."""
     found = _read(token, 1).get("jti")

@@ -5,10 +5,11 @@ commands.used   slots of 64 bytes: a magic, then SLOTS times
                 sequence u64 | transaction 24 bytes | request 24 bytes | crc32 u32 | expires u32
 ```
 Transaction and request are the first bytes of a SHA-256. Slot ``sequence % SLOTS`` is written over, so that the newest
-``SLOTS`` are known, whatever the clock says. A signed request holds until it expires (POSIX time, 0 for others): one
-that has not is never written over, or a copy of it could be obeyed again; then new ones are refused. The file has its
-full size from the first command on: a full disk does not stop later ones. A damaged slot costs what it holds, and is
-counted. The answers are in memory only.
+are known, whatever the clock says. A signed request holds until it expires (POSIX time, 0 for others): one that has not
+is stepped over, or a copy of it could be obeyed again; where all hold, new ones are refused. The latest expiry of all
+that were written over is kept (the last 8 bytes of the magic): what expires no later may be a copy by a clock that was
+set back, and is refused. The file has its full size from the first command on: a full disk does not stop later ones. A
+damaged slot costs what it holds, and is counted. The answers are in memory only.
 """
 
 import contextlib
@@ -42,6 +43,8 @@ _MAGIC = b"edge-runtime used transactions 1\n".ljust(64, b"\0")
 _SLOT = struct.Struct("<Q24s24sII")
 _LAST_SEQUENCE = 2**62
 _LAST_SECOND = 2**32 - 1
+_FLOOR_AT = 56
+"""In the magic: until when those hold that were written over, u32, and its crc32."""
 FILE_BYTES = _SLOT.size * (SLOTS + 1)
 # Without O_NONBLOCK a pipe of this name would wait for its other end.
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -78,11 +81,15 @@ class UsedFile:
         self._path = path
         self._lock = threading.Lock()
         self._handle: int | None = None
-        self._requests: OrderedDict[bytes, bytes] = OrderedDict()
+        self._requests: dict[bytes, bytes] = {}
         self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self._next = 0
+        self._places: dict[int, bytes] = {}
+        """The transaction in each slot."""
         self._expires: dict[int, int] = {}
-        """By the sequence of those that hold until a moment."""
+        """By slot, of those that hold until a moment, POSIX seconds."""
+        self._forgotten_until_s = 0
+        """The latest such moment of all that were written over."""
         self._undone: set[_Slot] = set()
         """Slots that may be in the file although the disk refused them: nothing was done for these."""
         self._damaged = 0
@@ -116,15 +123,14 @@ class UsedFile:
         key, expires_s = _digest(transaction), ceil(min(expires_wall_s or 0.0, _LAST_SECOND))
         with self._lock:
             handle = self._open(is_new_wanted=True)
-            oldest = self._expires.get(self._next - SLOTS, 0)
-            if oldest > now_wall_s:
-                raise StateError(
-                    f"{SLOTS} commands that have not expired are remembered already; the oldest expires at "
-                    f"{format_rfc3339(oldest)}; send commands that hold for a shorter time"
-                )
+            self._require_new(expires_s)
+            self._step_over_held(now_wall_s)
+            lost_s = self._expires.get(self._next % SLOTS, 0)
             slot = _Slot(self._next, key, request, expires_s)
             at = _SLOT.size * (1 + self._next % SLOTS)
             try:
+                if lost_s > self._forgotten_until_s:
+                    os.pwrite(handle, _pack_floor(lost_s), _FLOOR_AT)
                 os.pwrite(handle, slot.pack(), at)
                 os.fdatasync(handle)
             except OSError as err:
@@ -133,14 +139,42 @@ class UsedFile:
                     os.pwrite(handle, bytes(_SLOT.size), at)
                 self._close()
                 raise self._error(err) from err
-            self._expires.pop(self._next - SLOTS, None)
-            if expires_s:
-                self._expires[self._next] = expires_s
+            self._forgotten_until_s = max(self._forgotten_until_s, lost_s)
+            self._take(slot)
             self._next += 1
             self._undone.clear()  # they had this slot
-            self._requests[key] = request
-            while len(self._requests) > SLOTS:
-                self._requests.popitem(last=False)
+
+    def _require_new(self, expires_s: int) -> None:
+        """Refuse what may be a copy of one that was written over: by a clock that was set back it holds again."""
+        if 0 < expires_s <= self._forgotten_until_s:
+            raise StateError(
+                f"commands that expire before {format_rfc3339(self._forgotten_until_s)} are not remembered any more; "
+                "send one that expires later, and look at the device's clock"
+            )
+
+    def _step_over_held(self, now_wall_s: float) -> None:
+        """Go on to the next slot whose command has expired."""
+        for ahead in range(SLOTS):
+            if self._expires.get((self._next + ahead) % SLOTS, 0) <= now_wall_s:
+                self._next += ahead
+                return
+        first_s = min(self._expires.values())
+        raise StateError(
+            f"{SLOTS} commands that have not expired are remembered already; there is room from "
+            f"{format_rfc3339(first_s)} on; send commands that hold for a shorter time"
+        )
+
+    def _take(self, slot: "_Slot") -> None:
+        """Know what is in a slot now, and no more what was."""
+        place = slot.sequence % SLOTS
+        before = self._places.get(place)
+        if before is not None:
+            self._requests.pop(before, None)
+        self._places[place] = slot.transaction
+        self._requests[slot.transaction] = slot.request
+        self._expires.pop(place, None)
+        if slot.expires_s:
+            self._expires[place] = slot.expires_s
 
     def finish(self, transaction: Transaction, answer: bytes) -> None:
         """Keep the answer in memory, as long as there is room."""
@@ -199,7 +233,7 @@ class UsedFile:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
         data = os.pread(handle, FILE_BYTES, 0)
-        damaged = int(status.st_size != FILE_BYTES or data[: _SLOT.size] != _MAGIC)
+        damaged = int(status.st_size != FILE_BYTES or data[:_FLOOR_AT] != _MAGIC[:_FLOOR_AT])
         found = []
         for at in range(_SLOT.size, len(data), _SLOT.size):
             slot = data[at : at + _SLOT.size]
@@ -209,9 +243,9 @@ class UsedFile:
                 found += [read] if read is not None else []
         for one in sorted(set(found) - self._undone):
             self._next = max(self._next, one.sequence + 1)
-            self._requests.setdefault(one.transaction, one.request)
-            if one.expires_s:
-                self._expires[one.sequence] = one.expires_s
+            if one.transaction not in self._requests:
+                self._take(one)
+        self._forgotten_until_s = max(self._forgotten_until_s, _unpack_floor(data[_FLOOR_AT : _SLOT.size]))
         if damaged > self._damaged:
             text = "used transactions damaged: some may not be recognised"
             log.error(text, path=str(self._path), slots=damaged)
@@ -227,7 +261,19 @@ def _complete(handle: int) -> None:
     """Give a damaged file its size and its magic."""
     if os.fstat(handle).st_size != FILE_BYTES:
         os.ftruncate(handle, FILE_BYTES)
-    os.pwrite(handle, _MAGIC, 0)
+    os.pwrite(handle, _MAGIC[:_FLOOR_AT], 0)
+
+
+def _pack_floor(expires_s: int) -> bytes:
+    """With its checksum."""
+    number = expires_s.to_bytes(4, "little")
+    return number + zlib.crc32(number).to_bytes(4, "little")
+
+
+def _unpack_floor(data: bytes) -> int:
+    """0 where there is none, or it is damaged."""
+    expires_s = int.from_bytes(data[:4], "little")
+    return expires_s if data == _pack_floor(expires_s) else 0
 
 
 def _digest(transaction: Transaction) -> bytes:

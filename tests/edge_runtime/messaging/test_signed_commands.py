@@ -50,13 +50,16 @@ class Box:
     """A handler with a real file of used commands; notes what it obeyed."""
 
     def __init__(self, callers, folder):
-        self.done, self._callers, self._folder = [], callers, folder
+        self.done, self.noted, self._callers, self._folder = [], [], callers, folder
         self.start()
 
     def start(self):
-        handlers = dict.fromkeys(("status", "rollback", "remove", "rollout", "expire"), self._obey)
+        handlers = dict.fromkeys(("status", "rollback", "remove", "rollout", "expire", "restart"), self._obey)
         self.handler = CommandHandler(
-            handlers, CommandPolicy(True, self._callers), UsedFile(self._folder / "commands.used")
+            handlers,
+            CommandPolicy(True, self._callers),
+            UsedFile(self._folder / "commands.used"),
+            self.noted.append,
         )
 
     def _obey(self, request):
@@ -110,8 +113,9 @@ def test_stock_libraries_sign_with_either_name_of_the_algorithm(box, keys, name)
         ("vera", "rollback", {}, False),
         ("otto", "rollback", {}, True),
         ("otto", "rollout", {"action": "promote"}, True),
-        ("otto", "remove", {"name": "night"}, False),
-        ("olga", "remove", {"name": "night"}, True),
+        ("otto", "remove", {"name": "night"}, True),
+        ("otto", "restart", {}, False),
+        ("olga", "restart", {}, True),
     ],
 )
 def test_a_role_opens_its_verbs_only(box, keys, who, verb, arguments, is_obeyed):
@@ -219,6 +223,68 @@ def test_unsigned_callers_do_what_the_configuration_says(signers, tmp_path):
 
 def test_a_refusal_is_recognised_by_its_id(box, keys):
     assert box.ask(token(keys["mallory"], jti="mine"))["transaction"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "crit", [None, 1, 1.5, True, [], [None], [["a"]], [{}], {}, "b64", ["b64"], ["exp"], ["b64", 3]]
+)
+def test_no_critical_extension_is_understood(box, keys, crit):
+    header = {"alg": "EdDSA", "kid": keys["otto"].thumbprint(), "crit": crit, "b64": False, "exp": 1}
+    assert box.ask(forged(header))["status"] == "error"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+names = st.sampled_from(["alg", "crit", "b64", "typ", "cty", "jwk", "jku", "x5c", "x5u", "zip", "enc", "p2c"])
+
+
+@given(st.dictionaries(names, json_values), json_values)
+def test_no_header_raises_anything_but_a_refusal(signers, keys, header, content):
+    callers = Callers(device="belt-3", signers=signers, unsigned=None)
+    for one in (header, {"alg": "EdDSA", **header}):
+        with pytest.raises(CommandError):
+            callers.read("rollback", forged({**one, "kid": keys["otto"].thumbprint()}, content), NOW_WALL_S)
+
+
+def test_what_only_asks_is_neither_remembered_nor_noted(signers, keys, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_runtime.messaging.commands.used_file.SLOTS", 2)
+    box = Box(Callers(device="belt-3", signers=signers, unsigned=Role.VIEWER), tmp_path)
+    long = token(keys["vera"], verb="rollout", jti="long", exp=NOW_WALL_S + LONGEST_S - 1)
+    assert box.ask(long, "rollout")["status"] == "ok"
+    for number in range(5):
+        asked = json.dumps({"transaction": f"n{number}", "action": "status"}).encode()
+        assert box.ask(asked, "rollout")["status"] == "ok"
+    assert box.ask(token(keys["olga"]))["status"] == "ok"
+    assert [entry.verb for entry in box.noted] == ["rollback"]
+
+
+def test_one_long_command_keeps_no_later_one_out(box, keys, monkeypatch):
+    monkeypatch.setattr("edge_runtime.messaging.commands.used_file.SLOTS", 3)
+    long = token(keys["otto"], jti="long", exp=NOW_WALL_S + 3600)
+    assert box.ask(long)["status"] == "ok"
+    for number in range(7):
+        now_wall_s = NOW_WALL_S + 100 * number
+        later = token(keys["otto"], jti=f"n{number}", exp=now_wall_s + 60)
+        assert box.ask(later, now_wall_s=now_wall_s)["status"] == "ok"
+        if number == 4:
+            box.start()
+    assert box.ask(long, now_wall_s=NOW_WALL_S + 700)["status"] == "error"
+    assert len(box.done) == 8
+
+
+def test_a_copy_of_one_that_was_written_over_is_refused_by_a_clock_that_was_set_back(box, keys, monkeypatch):
+    monkeypatch.setattr("edge_runtime.messaging.commands.used_file.SLOTS", 2)
+    first = token(keys["otto"], jti="first")
+    assert box.ask(first)["status"] == "ok"
+    for number in range(2):
+        now_wall_s = NOW_WALL_S + 100 + number
+        assert box.ask(token(keys["otto"], jti=f"n{number}", exp=now_wall_s + 60), now_wall_s=now_wall_s)
+    box.start()
+    assert box.ask(first)["status"] == "error"
+    assert len(box.done) == 3
 
 
 def test_more_commands_than_can_be_remembered_are_refused_until_one_expires(box, keys, monkeypatch):
