@@ -137,6 +137,8 @@ class Facts:
     """By model, why it is not watched, or its drift not corrected."""
     distrusted: Mapping[str, str] = field(default_factory=dict)
     """By model, why the next start does not open the version that answers."""
+    untried: Mapping[str, str] = field(default_factory=dict)
+    """By model, why its version answers without a trial."""
     thread_failures: Mapping[str, int] = field(default_factory=dict)
     """For each thread that fails now, how often in a row."""
     delivery: tuple[Finding, ...] = ()
@@ -253,6 +255,8 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"calibration {model}", Weight.NOTE, reason)
     for model, reason in facts.distrusted.items():
         yield Finding(f"trust {model}", Weight.NOTE, reason)
+    for model, reason in facts.untried.items():
+        yield Finding(f"version {model}", Weight.NOTE, reason)
     # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.
     for thread, in_a_row in facts.thread_failures.items():
         if in_a_row >= ERRORS_IN_A_ROW:

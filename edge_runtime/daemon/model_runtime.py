@@ -1,5 +1,6 @@
 """One model at work: its bundle, engine slot, pipeline, inference workers and recalibration controller."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -94,6 +95,10 @@ class ModelRuntime:
     rollout: VersionRollout | None = None
     """Tries newer versions; None where none is configured."""
     answers: AnswerFigures = field(default_factory=AnswerFigures)
+    untried: str | None = None
+    """Why its version answers without a trial, where a rollout should have tried it; None: it was tried."""
+    note_answering: Callable[[], None] = lambda: None
+    """Notes on the disk that its version answers."""
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
@@ -141,6 +146,7 @@ class ModelRuntime:
             worker.thread.start()
 
     def _start_controller(self) -> None:
+        self.note_answering()  # not earlier: what is opened for an edit may never answer
         if self.controller is not None:
             self.controller.start()
         if self.rollout is not None:

@@ -113,6 +113,11 @@ class StatusReporter:
             config_problem=running.config_problem,
             calibration=running.calibration_concerns(),
             distrusted=running.distrusted,
+            untried={
+                name: runtime.untried
+                for name, runtime in list(running.models.items())
+                if runtime.untried is not None
+            },
             thread_failures=self._crashes.in_a_row(),
             delivery=self._watch.findings,
         )

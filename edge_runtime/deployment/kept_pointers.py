@@ -28,13 +28,8 @@ class KeptPointers:
         known, version = self._load(), self._version
         previous = known.previous if known.active in (None, version) else known.active
         candidate = known.candidate if known.candidate not in (version, previous) else None
-        noted = replace(
-            known,
-            active=version,
-            previous=None if previous == version else previous,
-            candidate=candidate,
-            starts=clear_starts(known.starts, version),
-        )
+        starts = clear_starts(known.starts, version)
+        noted = replace(known, candidate=candidate, starts=starts).activate(version, previous)
         if not self._keep(noted):
             self.now = noted
 
@@ -56,9 +51,8 @@ class KeptPointers:
     def promote(self, version: int) -> bool:
         """It is active, and the one that answered until now the one to go back to."""
         starts = clear_starts(self.now.starts, version)
-        return self._keep(
-            replace(self.now, active=version, previous=self._version, candidate=None, starts=starts)
-        )
+        noted = replace(self.now, candidate=None, starts=starts)
+        return self._keep(noted.activate(version, self._version))
 
     def demote(self) -> None:
         """In memory: what was promoted is not active after all; the refusal that follows writes it."""

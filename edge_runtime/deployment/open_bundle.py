@@ -89,6 +89,8 @@ class OpenedModel:
     """Newer versions that could not be used; None when this is the one that was asked for."""
     held_back: str | None = None
     """Why a newer version is not used that a rollout, which is off now, did not finish or refused; None: none is."""
+    untried: str | None = None
+    """Why a version answers that no rollout tried; None: it was tried, or there is nothing to compare with."""
 
 
 @contextmanager
@@ -123,17 +125,10 @@ def open_bundle(
     """
     with name_model_in_errors(config, name):
         root, wanted = config.bundle_root(name), config.models[name].version
-        model_state = ModelState(model_folder(config.state_dir, name))
-        last_run = model_state.read_last_version()
-        starts = StartRecord(
-            model_state.versions_path,
-            is_kept=has_rollout(config, name),
-            may_write=may_write,
-            last_run=last_run,
-        )
+        starts = _read_starts(config, name, may_write=may_write)
         seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
         without_engine, trust = dict[ModelFormat, EngineError](), find_trust(config, name)
-        for path in list_candidates(root, wanted, last_run, first=starts.first, never=starts.never):
+        for path in list_candidates(root, wanted, starts.order):
             try:
                 bundle = load_bundle(path, trust)
                 check_requirements(bundle.manifest, path)
@@ -149,8 +144,11 @@ def open_bundle(
             except (BundleError, EngineError) as err:
                 refused.append(err)
                 continue
-            if wanted == "latest":
-                opened = _note_held_back(opened, starts.explain(bundle.manifest.version, read_versions(root)))
+            if wanted == "latest" and path != root:
+                used = bundle.manifest.version
+                opened = _note_choice(
+                    opened, starts.explain(used, read_versions(root)), starts.find_untried(used)
+                )
             return _note_skipped(opened, Skipped(root, refused[0].reason_text, seen)) if refused else opened
         raise next(iter(without_engine.values()), refused[0])
 
@@ -174,17 +172,24 @@ def has_rollout(config: Config, name: str) -> bool:
     return model.rollout is not None and model.version == "latest"
 
 
-def _note_held_back(opened: OpenedModel, reason: str | None) -> OpenedModel:
-    return (
-        opened
-        if reason is None
-        else replace(opened, notes=(f"version: {reason}", *opened.notes), held_back=reason)
+def _read_starts(config: Config, name: str, *, may_write: bool) -> StartRecord:
+    model_state = ModelState(model_folder(config.state_dir, name))
+    return StartRecord(
+        model_state.versions_path,
+        is_kept=has_rollout(config, name),
+        may_write=may_write,
+        last_run=model_state.read_last_version(),
     )
+
+
+def _note_choice(opened: OpenedModel, held_back: str | None, untried: str | None) -> OpenedModel:
+    notes = tuple(f"version: {reason}" for reason in (held_back, untried) if reason is not None)
+    return replace(opened, notes=(*notes, *opened.notes), held_back=held_back, untried=untried)
 
 
 def _note_skipped(opened: OpenedModel, skipped: Skipped) -> OpenedModel:
     used = opened.bundle.manifest.version
-    note = f"version: the newest cannot be used, {used} is used until that changes: {skipped.reason}"
+    note = f"version: {used} is used until one that comes before it can be: {skipped.reason}"
     return replace(opened, notes=(note, *opened.notes), skipped=skipped)
 
 
@@ -211,14 +216,13 @@ def _open_version(
 
 
 def load_model_bundle(config: Config, name: str) -> Bundle:
-    """The verified bundle of a model; with ``version: latest`` the best one that is whole.
+    """The verified bundle of a model; with ``version: latest`` the best one that is whole, as at a start.
 
     Raises:
         BundleError: there is none, or it is not as its manifest says.
     """
-    last_run = ModelState(model_folder(config.state_dir, name)).read_last_version()
-    trust = find_trust(config, name)
-    first, *others = list_candidates(config.bundle_root(name), config.models[name].version, last_run)
+    trust, starts = find_trust(config, name), _read_starts(config, name, may_write=False)
+    first, *others = list_candidates(config.bundle_root(name), config.models[name].version, starts.order)
     try:
         return load_bundle(first, trust)
     except BundleError:

@@ -1,7 +1,7 @@
 """Which versions to start with, by the pointers of a rollout, and the note of a start that is under way.
 
 A version that took the process with it twice before it answered is passed over (``rollout_policy.crash_loop``). Where
-the rollout was turned off since, what it did not finish or refused is not started with by itself either.
+the rollout was turned off since, what it did not finish is passed over too. What was refused is never started with.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,7 +13,6 @@ import structlog
 
 from edge_runtime.deployment.rollout_policy.crash_loop import (
     MOST_ENDS,
-    choose_start,
     clear_starts,
     count_start,
 )
@@ -37,41 +36,36 @@ class StartRecord:
         """
         self._path, self._is_kept, self._may_write = path, is_kept, is_kept and may_write
         self._pointers, self._last_run = VersionPointers(), last_run
+        self._are_damaged = False
         try:
             self._pointers = self._load()
         except StateError as err:
-            log.error("the newest version answers", reason=str(err))
+            self._are_damaged = True
+            log.error("the version that ran last answers", reason=str(err))
 
-    @property
-    def first(self) -> Sequence[int]:
-        """The version to start with, as far as that is known: the active one, else the one before."""
-        if not self._is_kept:
-            return (
-                () if self._unfinished is None or self._pointers.active is None else (self._pointers.active,)
+    def order(self, installed: Collection[int]) -> list[int]:
+        """Those of the installed versions that may be opened, best first; a refused one is never among them.
+
+        With a rollout: those that answered before, the latest first; then older ones; then what was never tried; then
+        what ended the process too often. Without one: the newest, the one that ran last, older ones; what was on its
+        way when the rollout was turned off comes last.
+        """
+        if self._is_kept and self._answered:
+            first, last = self._answered, self._crashed
+            rest = sorted(
+                installed, key=lambda one: (one > self._answered[0], one != self._pointers.candidate, -one)
             )
-        known = [one for one in (self._pointers.active, self._pointers.previous) if one is not None]
-        choice = choose_start(known, self._pointers.starts)
-        for version in choice.passed_over:
+        else:
+            first, last = self._stays, self._crashed if self._is_kept else self._unfinished
+            rest = sorted(set(installed) - last - self._refused, reverse=True)
+            if self._last_run is not None:
+                rest.insert(1, self._last_run)
+        for version in last.intersection(first):
             log.error("version passed over: it ended the process before it was ready", version=version)
-        return () if choice.chosen is None else (choice.chosen,)
-
-    @property
-    def never(self) -> frozenset[int]:
-        """Versions that are not started with by themselves: refused, or on their way."""
-        known = self._pointers
-        if not self._is_kept:
-            left_out = {*known.refused, self._unfinished} - {self._last_run}
-            return frozenset(one for one in left_out if one is not None)
-        crashed = {version for version, count in known.starts.items() if count >= MOST_ENDS}
-        candidate = {known.candidate} - {None} if known.active is not None else set[int | None]()
-        return frozenset({*known.refused, *crashed, *(one for one in candidate if one is not None)})
-
-    @property
-    def _unfinished(self) -> int | None:
-        """The version that was on its way when the rollout was turned off; None when that is settled since."""
-        known = self._pointers
-        is_of_now = known.active is not None and self._last_run in (None, known.active)
-        return known.candidate if not self._is_kept and is_of_now else None
+        wanted = dict.fromkeys(
+            [*(one for one in (*first, *rest) if one not in last), *sorted(last, reverse=True)]
+        )
+        return [one for one in wanted if one in installed and one not in self._refused]
 
     def explain(self, used: int, installed: Collection[int]) -> str | None:
         """Why a newer version than the one that is ``used`` is left out, since the rollout is off; None: none is."""
@@ -79,14 +73,53 @@ class StartRecord:
         if self._is_kept or not newer:
             return None
         how = "write the number of a version, or turn rollout on again"
-        if self._unfinished in newer:
-            return (
-                f"version {self._unfinished} was on its way when rollout was turned off; {used} stays: {how}"
-            )
-        refused = self._pointers.refused
-        if newer[-1] in refused and newer[-1] in self.never:
-            return f"version {newer[-1]} was refused by its rollout ({refused[newer[-1]]}); {used} answers: {how}"
+        unfinished = self._pointers.candidate
+        if unfinished in newer and unfinished in self._unfinished:
+            return f"version {unfinished} was on its way when rollout was turned off; {used} stays: {how}"
+        if newer[-1] in self._refused:
+            reason = self._pointers.refused[newer[-1]]
+            return f"version {newer[-1]} was refused by its rollout ({reason}); {used} answers: {how}"
         return None
+
+    def find_untried(self, used: int) -> str | None:
+        """Why a version answers that no rollout tried while others had answered before; None: it is none of these."""
+        if not self._is_kept or not self._answered or used in self._answered:
+            return None
+        before = ", ".join(map(str, self._answered))
+        return f"version {used} answers without a trial: none that answered before ({before}) can be used"
+
+    @property
+    def _answered(self) -> Sequence[int]:
+        """The active one, the one before, earlier ones."""
+        known = self._pointers
+        found = (known.active, known.previous, *known.earlier, self._last_run)
+        return tuple(dict.fromkeys(one for one in found if one is not None))
+
+    @property
+    def _stays(self) -> Sequence[int]:
+        """Without a rollout: the version that does not give way to a newer one."""
+        if self._are_damaged and self._last_run is not None:
+            return (self._last_run,)
+        active = self._pointers.active
+        return (active,) if self._unfinished and active is not None else ()
+
+    @property
+    def _refused(self) -> frozenset[int]:
+        """Without a rollout one that answers all the same was chosen by a person."""
+        return frozenset(self._pointers.refused) - (frozenset() if self._is_kept else {self._last_run})
+
+    @property
+    def _crashed(self) -> frozenset[int]:
+        return frozenset(one for one, count in self._pointers.starts.items() if count >= MOST_ENDS)
+
+    @property
+    def _unfinished(self) -> frozenset[int]:
+        """The version that was on its way when the rollout was turned off; none when that is settled since."""
+        known = self._pointers
+        is_of_now = known.active is not None and self._last_run in (None, known.active)
+        if known.candidate is None or not is_of_now or self._is_kept:
+            return frozenset()
+        return frozenset({known.candidate})
 
     @contextmanager
     def count(self, version: int) -> Iterator[None]:

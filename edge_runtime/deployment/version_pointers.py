@@ -2,8 +2,8 @@
 
 ```
 <state_dir>/models/<model>/versions.json
-    {"active": 4, "previous": 3, "candidate": 5 | null, "refused": {"2": "reason"}, "starts": {"5": 1},
-     "boot": "3f0c..."}
+    {"active": 4, "previous": 3, "earlier": [1], "candidate": 5 | null, "refused": {"2": "reason"},
+     "starts": {"5": 1}, "boot": "3f0c..."}
 ```
 Only the value and its file live here; who moves a pointer, and when, is decided elsewhere.
 """
@@ -24,6 +24,7 @@ from edge_runtime.system.atomic_file import write_atomically
 VERSIONS_FILE = "versions.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LARGEST_BYTES = 2**20
+MOST_EARLIER = 8
 WRITING = threading.RLock()
 """Held by whoever reads the file to write it again: a rollout and the opening of an edit meet there."""
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
@@ -37,6 +38,8 @@ class VersionPointers:
     """The one that answers."""
     previous: Version | None = None
     """The one to go back to."""
+    earlier: tuple[Version, ...] = ()
+    """Others that were active, the latest first, ``MOST_EARLIER`` at most: what a start falls back on."""
     candidate: Version | None = None
     """The one on its way to become active."""
     refused: Mapping[Version, str] = field(default_factory=dict)
@@ -54,6 +57,13 @@ class VersionPointers:
     def in_use(self) -> frozenset[int]:
         """The versions that a pointer names: none of them may be removed."""
         return frozenset({self.active, self.previous, self.candidate} - {None})  # type: ignore[arg-type]
+
+    def activate(self, version: int, previous: int | None) -> Self:
+        """With another one active; those that were so before are remembered."""
+        before = (self.active, self.previous, *self.earlier)
+        known = dict.fromkeys(one for one in before if one is not None and one not in (version, previous))
+        kept = previous if previous != version else None
+        return replace(self, active=version, previous=kept, earlier=tuple(known)[:MOST_EARLIER])
 
     @classmethod
     def load(cls, path: Path) -> "VersionPointers":

@@ -46,22 +46,23 @@ def find_bundle(root: Path, version: str | int) -> Path:
     return list_candidates(root, version)[0]
 
 
-def list_candidates(
-    root: Path,
-    version: str | int,
-    last_run: int | None = None,
-    *,
-    first: Sequence[int] = (),
-    never: Collection[int] = (),
-) -> list[Path]:
-    """The folders to try, best first: one, unless ``latest`` leaves a choice.
+def newest_first(installed: Collection[int]) -> list[int]:
+    """The order where nothing is known about the versions."""
+    return sorted(installed, reverse=True)
 
-    Then the newest comes first, the one that ran last (``last_run``) second, and the others by age. Versions that a
-    rollout put ``first`` come before all of them, and those that are ``never`` to be used are left out while there are
-    others.
+
+def list_candidates(
+    root: Path, version: str | int, order: Callable[[Collection[int]], Sequence[int]] = newest_first
+) -> list[Path]:
+    """The folders to try, best first: one, unless ``latest`` leaves a choice, and ``MOST_TRIED`` at most.
+
+    Args:
+        root: Folder of the versions, or of one.
+        version: A number, or ``latest``.
+        order: Gives those of the installed versions that may be opened with ``latest``, best first.
 
     Raises:
-        BundleError: there is none, or the disk does not let us look.
+        BundleError: there is none, none may be opened, or the disk does not let us look.
     """
     try:
         if (root / MANIFEST_FILE).is_file():
@@ -73,15 +74,16 @@ def list_candidates(
     except OSError as err:
         found_instead = f"cannot be read: {err.strerror}"
         raise BundleError(root, found_instead, "a bundle folder", "Check the path.") from err
+    have = ", ".join(str(number) for number in sorted(found)) or "none"
     if not found or (version != "latest" and version not in found):
-        have = ", ".join(str(number) for number in sorted(found)) or "none"
         raise BundleError(root, f"versions there: {have}", f"version {version}", "Install that version.")
     if version != "latest":
         return [found[int(version)]]
-    newest, *older = sorted(found.keys() - set(never) or found, reverse=True)
-    older.sort(key=lambda number: (number != last_run, -number))
-    chosen = dict.fromkeys(number for number in (*first, newest, *older) if number in found)
-    return [found[number] for number in list(chosen)[:MOST_TRIED]]
+    chosen = order(found)
+    if not chosen:
+        fix = "Install another version, or write the number of one into 'version'."
+        raise BundleError(root, f"only versions that were refused: {have}", "one that was not refused", fix)
+    return [found[number] for number in chosen[:MOST_TRIED]]
 
 
 def list_versions(root: Path) -> dict[int, Path]:

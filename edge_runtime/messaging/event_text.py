@@ -37,7 +37,10 @@ def describe(fact: Fact) -> list[str]:
         case events.ConfigRefused():
             return ["configuration edit refused, the last good one stays", *fact.problems]
         case events.VersionSkipped():
-            return [f"the newest version of the bundle is not used, {fact.bundle} answers", fact.problem]
+            return [
+                f"another version of the bundle answers than the one that should: {fact.bundle}",
+                fact.problem,
+            ]
         case events.StateDamaged():
             return [f"a file of the state cannot be used: {fact.lost}", f"{fact.file}: {fact.problem}"]
         case events.VersionMended():

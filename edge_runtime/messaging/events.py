@@ -126,13 +126,13 @@ class ConfigRefused:
 
 @dataclass(frozen=True, slots=True)
 class VersionSkipped:
-    """The newest version of a bundle is not used, and another one answers."""
+    """Another version of a bundle answers than the one that should."""
 
     kind: ClassVar = "bundle"
     bundle: str
     """Name and version of the one that answers."""
     problem: str
-    """Why the newest one is not used."""
+    """Why, and of what was passed over why it is not used."""
 
 
 @dataclass(frozen=True, slots=True)

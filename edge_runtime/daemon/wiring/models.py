@@ -104,12 +104,22 @@ def open_model(
             )
             pipeline.observer = controller
         on_error.pop_all()
-        model_state.note_last_version(bundle.manifest.version)
-        skipped = opened.held_back if opened.skipped is None else opened.skipped.reason
-        if skipped is not None:
-            delivery.add_event(Event(time.time(), VersionSkipped(bundle.id, skipped), name))
+        skipped = None if opened.skipped is None else opened.skipped.reason
+        if reasons := [one for one in (opened.untried, skipped, opened.held_back) if one is not None]:
+            delivery.add_event(Event(time.time(), VersionSkipped(bundle.id, "; ".join(reasons)), name))
         return ModelRuntime(
-            name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions, answers
+            name,
+            bundle,
+            plan,
+            pipeline,
+            workers,
+            controller,
+            opened.notes,
+            opened.skipped,
+            versions,
+            answers,
+            opened.untried,
+            lambda: model_state.note_last_version(bundle.manifest.version),
         )
 
 

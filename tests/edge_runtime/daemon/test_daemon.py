@@ -56,7 +56,7 @@ class Diary(list):
 
 
 class Runtime:
-    version, hangs = 1, False
+    version, hangs, untried = 1, False, None
 
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None

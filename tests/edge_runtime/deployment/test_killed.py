@@ -62,7 +62,7 @@ class Box:
         """As a daemon starts: the version that answers, and its rollout."""
         path = self.state / "versions.json"
         record = StartRecord(path, is_kept=True, may_write=True)
-        choice = list_candidates(self.root, "latest", first=record.first, never=record.never)
+        choice = list_candidates(self.root, "latest", record.order)
         version = int(choice[0].name)
         self.started_with(version)
         bench = RolloutBench(self.state, **QUICK)

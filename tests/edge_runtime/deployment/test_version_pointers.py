@@ -90,3 +90,13 @@ def test_a_disk_that_refuses_leaves_the_old_pointers(path, monkeypatch):
 def test_one_version_is_not_active_and_something_else(wrong):
     with pytest.raises(ValueError):
         replace(FULL, **wrong)
+
+
+def test_versions_that_were_active_are_remembered():
+    known = VersionPointers()
+    for version in range(1, 13):
+        known = known.activate(version, known.active)
+    assert (known.active, known.previous, known.earlier) == (12, 11, (10, 9, 8, 7, 6, 5, 4, 3))
+    back = known.activate(11, 12)
+    assert (back.active, back.previous, back.earlier[:2]) == (11, 12, (10, 9))
+    assert back.activate(11, 12) == back

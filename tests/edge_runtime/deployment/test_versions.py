@@ -14,6 +14,7 @@ from edge_runtime.config.trust import TrustConfig
 from edge_runtime.deployment import open_bundle as opening
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
+from edge_runtime.deployment.start_record import StartRecord
 from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.deployment.versions import (
     MOST_TRIED,
@@ -50,8 +51,10 @@ def box(whole, tmp_path):
     return folder
 
 
-def config_of(folder, version="latest", **engine):
+def config_of(folder, version="latest", rollout=None, **engine):
     model = {"bundle": str(folder / "bundles" / "small"), "version": version, "engine": engine}
+    if rollout is not None:
+        model["rollout"] = rollout
     cameras = {"c": {"path": "demo:conveyor", "model": "m"}}
     return Config.model_validate(
         {"device": "box", "state_dir": str(folder / "state"), "models": {"m": model}, "cameras": cameras}
@@ -169,10 +172,11 @@ def test_a_still_newer_version_counts_as_mended_and_an_older_one_does_not(box, w
 def test_the_one_that_ran_last_comes_before_the_others(tmp_path, there, last_run, expected):
     for number in there:
         (tmp_path / str(number)).mkdir()
-    found = [int(path.name) for path in list_candidates(tmp_path, "latest", last_run)]
+    order = StartRecord(tmp_path / "none", is_kept=False, may_write=False, last_run=last_run).order
+    found = [int(path.name) for path in list_candidates(tmp_path, "latest", order)]
     assert found == expected
     assert len(found) <= MOST_TRIED
-    assert [int(path.name) for path in list_candidates(tmp_path, there[0], last_run)] == [there[0]]
+    assert [int(path.name) for path in list_candidates(tmp_path, there[0], order)] == [there[0]]
 
 
 def test_when_none_can_be_used_the_newest_is_the_one_that_is_named(box):
@@ -322,3 +326,36 @@ def test_a_rollout_that_is_turned_off_on_its_way_leaves_the_active_version_and_s
     assert opened.held_back in opened.notes[0]
     chosen = open_bundle(config_of(box, version=2), "m")
     assert (chosen.bundle.id, chosen.held_back) == ("small/2", None)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_untried_version_is_not_the_first_to_answer_when_the_active_one_is_damaged(box, is_gone):
+    build(box / "bundles", small_model(), version=3)
+    model_state = ModelState.open(box / "state", "m")
+    VersionPointers(active=2, previous=1).save(model_state.versions_path)
+    shutil.rmtree(version(box, 2)) if is_gone else cut(version(box, 2))
+    opened = open_latest(box, rollout={})
+    assert (opened.bundle.id, opened.untried) == ("small/1", None)
+    assert load_model_bundle(config_of(box, rollout={}), "m").id == "small/1"
+
+
+def test_an_untried_version_answers_when_nothing_else_can_and_it_is_said(box):
+    model_state = ModelState.open(box / "state", "m")
+    VersionPointers(active=1, candidate=2).save(model_state.versions_path)
+    cut(version(box, 1))
+    opened = open_latest(box, rollout={})
+    assert opened.bundle.id == "small/2"
+    assert opened.untried in opened.notes[1]
+
+
+@pytest.mark.parametrize("rollout", [None, {}])
+def test_a_refused_version_never_answers_by_itself(box, rollout):
+    model_state = ModelState.open(box / "state", "m")
+    VersionPointers(active=1, refused={2: "too slow"}).save(model_state.versions_path)
+    for damage in (cut, shutil.rmtree):
+        damage(version(box, 1))
+        with pytest.raises(BundleError):
+            open_latest(box, rollout=rollout)
+    chosen = open_bundle(config_of(box, version=2), "m")
+    chosen.engine.close()
+    assert chosen.bundle.id == "small/2"
