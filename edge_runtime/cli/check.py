@@ -121,8 +121,8 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
 
 def _look_at_rollout(config: "Config", name: str, found: Checked) -> None:
     """How long a newer version takes, by the frame rates of the configuration; known before the first one comes."""
-    from edge_runtime.deployment.open_bundle import has_rollout
     from edge_runtime.deployment.rollout_policy.plan import times_of
+    from edge_runtime.deployment.start_record import has_rollout
 
     plan = config.models[name].rollout
     if plan is None:

@@ -3,9 +3,10 @@
 Every model passes these checks, in this order, before it sees a frame:
 
 1. ``versions.list_candidates`` chooses the folder of the version; with ``latest`` there may be several.
-2. ``bundles.verify.load_bundle`` checks the signature, if the configuration trusts keys, then the manifest and the
-   SHA-256 of every file within a limit of size, and ``calibration.targets.safe_form`` looks through the model: its
-   format, no other files, bounds. Nothing of it has run.
+2. ``versions.load_from`` checks that the manifest fits the folders it lies in, and ``bundles.verify.load_bundle`` the
+   signature, if the configuration trusts keys, then the manifest and the SHA-256 of every file within a limit of size,
+   and ``calibration.targets.safe_form`` looks through the model: its format, no other files, bounds. Nothing of it has
+   run.
 3. ``bundles.sandbox_check.check_in_sandbox`` opens the model and answers the golden pictures in a child process without
    rights: any format can loop for ever or ask for all memory. What passed before is looked up in the state directory.
 4. ``bundles.engine.open_bundle_engine`` hands the bytes that were verified to the engine, which opens their safe form
@@ -34,15 +35,15 @@ from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.bundles.requirements import check_requirements
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import list_compared_pictures, self_test
-from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.bundle_trust import find_trust
-from edge_runtime.deployment.model_state import ModelState, model_folder
-from edge_runtime.deployment.start_record import StartRecord
+from edge_runtime.deployment.start_record import read_starts
 from edge_runtime.deployment.versions import (
     Skipped,
     find_bundle,
     list_candidates,
+    load_from,
     read_versions,
     take_fingerprint,
 )
@@ -125,12 +126,12 @@ def open_bundle(
     """
     with name_model_in_errors(config, name):
         root, wanted = config.bundle_root(name), config.models[name].version
-        starts = _read_starts(config, name, may_write=may_write)
+        starts = read_starts(config, name, may_write=may_write)
         seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
         without_engine, trust = dict[ModelFormat, EngineError](), find_trust(config, name)
         for path in list_candidates(root, wanted, starts.order):
             try:
-                bundle = load_bundle(path, trust)
+                bundle = load_from(root, path, trust)
                 check_requirements(bundle.manifest, path)
                 model_format = bundle.manifest.format
                 if model_format in without_engine:  # this version would be no better off
@@ -160,26 +161,11 @@ def open_newer(config: Config, name: str, version: int, should_stop: Callable[[]
         BundleError, EngineError: it cannot be used.
         OpeningStopped: ``should_stop`` said so.
     """
-    path = find_bundle(config.bundle_root(name), version)
-    bundle = load_bundle(path, find_trust(config, name))
+    root = config.bundle_root(name)
+    path = find_bundle(root, version)
+    bundle = load_from(root, path, find_trust(config, name))
     check_requirements(bundle.manifest, path)
     return _open_version(config, name, bundle, should_stop, may_write=True)
-
-
-def has_rollout(config: Config, name: str) -> bool:
-    """Whether newer versions of a model are tried before they answer."""
-    model = config.models[name]
-    return model.rollout is not None and model.version == "latest"
-
-
-def _read_starts(config: Config, name: str, *, may_write: bool) -> StartRecord:
-    model_state = ModelState(model_folder(config.state_dir, name))
-    return StartRecord(
-        model_state.versions_path,
-        is_kept=has_rollout(config, name),
-        may_write=may_write,
-        last_run=model_state.read_last_version(),
-    )
 
 
 def _note_choice(opened: OpenedModel, held_back: str | None, untried: str | None) -> OpenedModel:
@@ -221,14 +207,15 @@ def load_model_bundle(config: Config, name: str) -> Bundle:
     Raises:
         BundleError: there is none, or it is not as its manifest says.
     """
-    trust, starts = find_trust(config, name), _read_starts(config, name, may_write=False)
-    first, *others = list_candidates(config.bundle_root(name), config.models[name].version, starts.order)
+    trust, starts = find_trust(config, name), read_starts(config, name, may_write=False)
+    root = config.bundle_root(name)
+    first, *others = list_candidates(root, config.models[name].version, starts.order)
     try:
-        return load_bundle(first, trust)
+        return load_from(root, first, trust)
     except BundleError:
         for path in others:
             with suppress(BundleError):
-                return load_bundle(path, trust)
+                return load_from(root, path, trust)
         raise
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import structlog
 
+from edge_runtime.config import Config
+from edge_runtime.deployment.model_state import ModelState, model_folder
 from edge_runtime.deployment.rollout_policy.crash_loop import (
     MOST_ENDS,
     clear_starts,
@@ -20,6 +22,12 @@ from edge_runtime.deployment.version_pointers import WRITING, VersionPointers, r
 from edge_runtime.errors import StateError
 
 log = structlog.get_logger()
+
+
+def has_rollout(config: Config, name: str) -> bool:
+    """Whether newer versions of a model are tried before they answer."""
+    model = config.models[name]
+    return model.rollout is not None and model.version == "latest"
 
 
 class StartRecord:
@@ -143,3 +151,14 @@ class StartRecord:
 
     def _load(self) -> VersionPointers:
         return VersionPointers.load(self._path).forget_other_boots(read_boot_id())
+
+
+def read_starts(config: Config, name: str, *, may_write: bool) -> StartRecord:
+    """The record of a model, as its configuration says."""
+    model_state = ModelState(model_folder(config.state_dir, name))
+    return StartRecord(
+        model_state.versions_path,
+        is_kept=has_rollout(config, name),
+        may_write=may_write,
+        last_run=model_state.read_last_version(),
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.signing.trust import Trust
-from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError, EdgeRuntimeError
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -96,6 +96,28 @@ def list_versions(root: Path) -> dict[int, Path]:
     return {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
 
 
+def load_version(path: Path, trust: Trust | None = None) -> Bundle:
+    """Open and verify the folder of a version in the folder of its bundle, ``<name>/<version>``.
+
+    Raises:
+        BundleError: as ``load_bundle``; or its manifest has another name or number than its folders say, by which
+            versions are chosen, trusted and refused.
+    """
+    bundle = load_bundle(path, trust)
+    expected = f"{path.parent.name}/{path.name}"
+    if bundle.id != expected:
+        fix = f"Move it to {bundle.id}, or install it with 'edge-runtime bundle install'."
+        raise BundleError(
+            path / MANIFEST_FILE, f"name and version {bundle.id}", f"{expected} as its folders", fix
+        )
+    return bundle
+
+
+def load_from(root: Path, path: Path, trust: Trust | None = None) -> Bundle:
+    """``load_version`` of one below ``root``, which may be the folder of one version itself, however it is called."""
+    return load_bundle(path, trust) if path == root else load_version(path, trust)
+
+
 def read_versions(root: Path) -> frozenset[int]:
     """The numbers of the versions that are there; none where the disk does not let us look."""
     try:
@@ -157,7 +179,7 @@ def is_mended(skipped: Skipped, used: int, trust: Trust | None = None) -> bool:
 
 def _is_whole(path: Path, trust: Trust | None) -> bool:
     try:
-        load_bundle(path, trust)
+        load_version(path, trust)
     except BundleError:
         return False
     return True
@@ -203,7 +225,7 @@ class NewerVersions:
             if before is not None and before[0] == state:
                 continue
             try:
-                load_bundle(found[number], self._trust)
+                load_version(found[number], self._trust)
             except BundleError as err:
                 self._unusable[number] = state, err.reason_text
             else:

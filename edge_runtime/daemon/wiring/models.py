@@ -25,11 +25,11 @@ from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.open_bundle import (
     OpenedModel,
-    has_rollout,
     name_model_in_errors,
     open_bundle,
 )
 from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.deployment.start_record import has_rollout
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.signing.trust import Trust
-from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.bundles.verify import Bundle
 from edge_runtime.deployment.store.in_use import InUse
 from edge_runtime.deployment.store.keep import Held
-from edge_runtime.deployment.versions import list_versions
+from edge_runtime.deployment.versions import list_versions, load_version
 from edge_runtime.errors import BundleError, StateError
 from edge_runtime.system.model_formats import ModelFormat
 
@@ -95,6 +95,6 @@ def _look(held: Held, path: Path, in_use: InUse, trust: Trust | None) -> Install
 
 def _load(path: Path, trust: Trust | None) -> tuple[Bundle | None, str | None]:
     try:
-        return load_bundle(path, trust), None
+        return load_version(path, trust), None
     except BundleError as err:
         return None, str(err)

@@ -15,6 +15,8 @@ from edge_runtime.deployment import open_bundle as opening
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
 from edge_runtime.deployment.start_record import StartRecord
+from edge_runtime.deployment.store.in_use import InUse
+from edge_runtime.deployment.store.installed import list_installed
 from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.deployment.versions import (
     MOST_TRIED,
@@ -359,3 +361,33 @@ def test_a_refused_version_never_answers_by_itself(box, rollout):
     chosen = open_bundle(config_of(box, version=2), "m")
     chosen.engine.close()
     assert chosen.bundle.id == "small/2"
+
+
+@pytest.mark.parametrize("said", [{"version": 77}, {"name": "other"}])
+def test_a_version_whose_manifest_does_not_fit_its_folder_is_opened_nowhere(box, said):
+    edit(version(box, 2), lambda data: data.update(said))
+    opened = open_latest(box)
+    assert opened.bundle.id == "small/1"
+    assert "small/2" in opened.skipped.reason
+    with pytest.raises(BundleError):
+        open_bundle(config_of(box, version=2), "m")
+    with pytest.raises(BundleError):
+        opening.open_newer(config_of(box), "m", 2, lambda: False)
+    newer = NewerVersions(box / "bundles" / "small")
+    assert newer.find_newest(1, ()) is None
+    assert "small/2" in newer.problem
+    shutil.rmtree(version(box, 1))
+    with pytest.raises(BundleError):
+        load_model_bundle(config_of(box), "m")
+    listed = list_installed(box / "bundles", InUse())
+    assert [(one.held.version, one.is_whole) for one in listed] == [(2, False)]
+    assert "small/2" in listed[0].problem
+
+
+def test_the_folder_of_one_version_may_have_any_name(box):
+    version(box, 1).rename(box / "model")
+    config = config_of(box)
+    model = config.models["m"].model_copy(update={"bundle": str(box / "model")})
+    opened = open_bundle(config.model_copy(update={"models": {"m": model}}), "m")
+    opened.engine.close()
+    assert opened.bundle.id == "small/1"
