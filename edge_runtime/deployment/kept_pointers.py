@@ -15,9 +15,9 @@ log = structlog.get_logger()
 class KeptPointers:
     """Each step says whether the disk took it; one that it refused has changed nothing, but where that is said."""
 
-    def __init__(self, path: Path, model: str, version: int) -> None:
-        """Nothing is read yet; ``version`` is the one that answers."""
-        self._path, self._model, self._version = path, model, version
+    def __init__(self, path: Path, model: str, bundle: str, version: int) -> None:
+        """Nothing is read yet; ``version`` of the ``bundle`` of this name is the one that answers."""
+        self._path, self._model, self._bundle, self._version = path, model, bundle, version
         self.now = VersionPointers()
         """As they are on the disk, or should be."""
         self.problem: str | None = None
@@ -79,7 +79,7 @@ class KeptPointers:
         except StateError as err:
             log.error("pointers to versions damaged: begun anew", model=self._model, reason=str(err))
             known = VersionPointers()
-        return known.forget_other_boots(read_boot_id())
+        return known.of(self._bundle).forget_other_boots(read_boot_id())
 
     def _keep(self, pointers: VersionPointers) -> bool:
         if pointers == self.now and self.problem is None and self._path.exists():

@@ -19,6 +19,7 @@ from edge_runtime.deployment.rollout_policy.crash_loop import (
     count_start,
 )
 from edge_runtime.deployment.version_pointers import WRITING, VersionPointers, read_boot_id
+from edge_runtime.deployment.versions import name_bundle
 from edge_runtime.errors import StateError
 
 log = structlog.get_logger()
@@ -33,20 +34,27 @@ def has_rollout(config: Config, name: str) -> bool:
 class StartRecord:
     """The pointers of one model while it is opened; without a rollout nothing is written."""
 
-    def __init__(self, path: Path, *, is_kept: bool, may_write: bool, last_run: int | None = None) -> None:
+    def __init__(
+        self, path: Path, bundle: str, *, is_kept: bool, may_write: bool, last_run: int | None = None
+    ) -> None:
         """Reads them.
 
         Args:
             path: Of the pointers; may be missing.
+            bundle: Its name; those of another one, which the model used before, do not count.
             is_kept: Whether the model has a rollout.
             may_write: Whether starts may be noted.
             last_run: The version that ran last; another one than the active one was chosen by a person.
         """
-        self._path, self._is_kept, self._may_write = path, is_kept, is_kept and may_write
+        self._path, self._bundle, self._is_kept = path, bundle, is_kept
+        self._may_write = is_kept and may_write
         self._pointers, self._last_run = VersionPointers(), last_run
         self._are_damaged = False
         try:
-            self._pointers = self._load()
+            known = VersionPointers.load(self._path)
+            if known.bundle not in (None, bundle):
+                self._last_run = None  # of that other one
+            self._pointers = self._of_now(known)
         except StateError as err:
             self._are_damaged = True
             log.error("the version that ran last answers", reason=str(err))
@@ -144,13 +152,13 @@ class StartRecord:
             return
         try:
             with WRITING:
-                now = self._load()
+                now = self._of_now(VersionPointers.load(self._path))
                 replace(now, starts=change(now.starts)).save(self._path)
         except StateError as err:  # a full disk must not keep a box from answering
             log.warning("a start is not noted", reason=str(err))
 
-    def _load(self) -> VersionPointers:
-        return VersionPointers.load(self._path).forget_other_boots(read_boot_id())
+    def _of_now(self, known: VersionPointers) -> VersionPointers:
+        return known.of(self._bundle).forget_other_boots(read_boot_id())
 
 
 def read_starts(config: Config, name: str, *, may_write: bool) -> StartRecord:
@@ -158,6 +166,7 @@ def read_starts(config: Config, name: str, *, may_write: bool) -> StartRecord:
     model_state = ModelState(model_folder(config.state_dir, name))
     return StartRecord(
         model_state.versions_path,
+        name_bundle(config.bundle_root(name)),
         is_kept=has_rollout(config, name),
         may_write=may_write,
         last_run=model_state.read_last_version(),

@@ -2,8 +2,8 @@
 
 ```
 <state_dir>/models/<model>/versions.json
-    {"active": 4, "previous": 3, "earlier": [1], "candidate": 5 | null, "refused": {"2": "reason"},
-     "starts": {"5": 1}, "boot": "3f0c..."}
+    {"bundle": "parts", "active": 4, "previous": 3, "earlier": [1], "candidate": 5 | null, "refused": {"2": "reason"},
+     "starts": {"5": 1}, "boot": "3f0c...", "others": {"screws": {"bundle": "screws", "active": 1, ...}}}
 ```
 Only the value and its file live here; who moves a pointer, and when, is decided elsewhere.
 """
@@ -24,7 +24,7 @@ from edge_runtime.system.atomic_file import write_atomically
 VERSIONS_FILE = "versions.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LARGEST_BYTES = 2**20
-MOST_EARLIER = 8
+MOST_EARLIER, MOST_OTHERS = 8, 8
 WRITING = threading.RLock()
 """Held by whoever reads the file to write it again: a rollout and the opening of an edit meet there."""
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
@@ -49,6 +49,11 @@ class VersionPointers:
     boot: str | None = field(default=None, compare=False)
     """The boot of the box that the starts were counted in, as the kernel names it; None: not known."""
 
+    bundle: str | None = field(default=None, compare=False)
+    """Name of the bundle whose versions these are; None: written by an earlier release, of whichever bundle is used."""
+    others: Mapping[str, "VersionPointers"] = field(default_factory=dict)
+    """By name, those of bundles that the model used before, the latest last, ``MOST_OTHERS`` at most."""
+
     def __post_init__(self) -> None:
         if self.active is not None and self.active in (self.previous, self.candidate):
             raise ValueError(f"version {self.active} is active, and previous or candidate at the same time")
@@ -57,6 +62,16 @@ class VersionPointers:
     def in_use(self) -> frozenset[int]:
         """The versions that a pointer names: none of them may be removed."""
         return frozenset({self.active, self.previous, self.candidate} - {None})  # type: ignore[arg-type]
+
+    def of(self, bundle: str) -> "VersionPointers":
+        """Those of this bundle: the number of another one's version says nothing about its own."""
+        if self.bundle in (None, bundle):
+            return replace(self, bundle=bundle)
+        kept = {name: one for name, one in self.others.items() if name != self.bundle}
+        kept[self.bundle] = replace(self, others={}, starts={})
+        found = kept.pop(bundle, VersionPointers())
+        latest = dict(list(kept.items())[-MOST_OTHERS:])
+        return replace(found, bundle=bundle, boot=self.boot, others=latest)
 
     def activate(self, version: int, previous: int | None) -> Self:
         """With another one active; those that were so before are remembered."""

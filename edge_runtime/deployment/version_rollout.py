@@ -62,7 +62,7 @@ class VersionRollout:
         self._keeps_pictures = keeps_pictures
         self._lock = threading.RLock()
         """Guards what follows. Held for a step, never while a version is opened."""
-        self._pointers = KeptPointers(folder / VERSIONS_FILE, model, version)
+        self._pointers = KeptPointers(folder / VERSIONS_FILE, model, bundle.rpartition("/")[0], version)
         self._steps = TrialSteps(
             model,
             plan,

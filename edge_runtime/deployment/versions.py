@@ -118,6 +118,11 @@ def load_from(root: Path, path: Path, trust: Trust | None = None) -> Bundle:
     return load_bundle(path, trust) if path == root else load_version(path, trust)
 
 
+def name_bundle(root: Path) -> str:
+    """The name of the bundle whose versions, or whose one version, lie there."""
+    return (root.parent if (root / MANIFEST_FILE).is_file() else root).name
+
+
 def read_versions(root: Path) -> frozenset[int]:
     """The numbers of the versions that are there; none where the disk does not let us look."""
     try:

@@ -39,16 +39,17 @@ def find_in_use(config: Config) -> InUse:
         if (root / MANIFEST_FILE).is_file():  # the configuration names one version
             roles.setdefault(os.path.realpath(root), []).append(f"active of {name}")
             continue
-        for role, version in _list_roles(ModelState(model_folder(config.state_dir, name)), model.version):
+        state = ModelState(model_folder(config.state_dir, name))
+        for role, version in _list_roles(state, root.name, model.version):
             words = roles.setdefault(os.path.realpath(root / str(version)), [])
             if not any(known.endswith(f" of {name}") for known in words):
                 words.append(f"{role} of {name}")
     return InUse({path: tuple(words) for path, words in roles.items()})
 
 
-def _list_roles(state: ModelState, configured: str | int) -> list[tuple[str, int]]:
+def _list_roles(state: ModelState, bundle: str, configured: str | int) -> list[tuple[str, int]]:
     """Role and version, the strongest role first; a version may come several times."""
-    pointers, last_run = VersionPointers.load(state.versions_path), state.read_last_version()
+    pointers, last_run = VersionPointers.load(state.versions_path).of(bundle), state.read_last_version()
     noted = _read_noted(state)
     found = [
         ("active", pointers.active or last_run or noted),

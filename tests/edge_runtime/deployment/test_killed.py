@@ -55,13 +55,13 @@ class Box:
         bench.rollout.stop(1.0)
 
     def started_with(self, version):
-        with StartRecord(self.state / "versions.json", is_kept=True, may_write=True).count(version):
+        with StartRecord(self.state / "versions.json", "parts", is_kept=True, may_write=True).count(version):
             pass
 
     def start(self):
         """As a daemon starts: the version that answers, and its rollout."""
         path = self.state / "versions.json"
-        record = StartRecord(path, is_kept=True, may_write=True)
+        record = StartRecord(path, "parts", is_kept=True, may_write=True)
         choice = list_candidates(self.root, "latest", record.order)
         version = int(choice[0].name)
         self.started_with(version)
@@ -81,7 +81,7 @@ def promote(bench):
 def hand_over(bench):
     """As the main thread does: the version that passed is opened, then takes over."""
     promote(bench)
-    with StartRecord(bench.folder / "versions.json", is_kept=True, may_write=True).count(2):
+    with StartRecord(bench.folder / "versions.json", "parts", is_kept=True, may_write=True).count(2):
         pass
     bench.rollout.stop(1.0)
     bench.rollout = bench.make(2)

@@ -15,7 +15,7 @@ def path(tmp_path):
 
 
 def record(path):
-    return StartRecord(path, is_kept=True, may_write=True)
+    return StartRecord(path, "parts", is_kept=True, may_write=True)
 
 
 def test_an_opening_that_fails_does_not_bring_back_what_a_rollout_decided_meanwhile(path):
@@ -54,7 +54,7 @@ def test_starts_before_a_power_cut_do_not_count(path, monkeypatch):
 
 
 def turned_off(path, last_run=1):
-    return StartRecord(path, is_kept=False, may_write=True, last_run=last_run)
+    return StartRecord(path, "parts", is_kept=False, may_write=True, last_run=last_run)
 
 
 def test_a_rollout_that_was_turned_off_on_its_way_leaves_the_active_version(path):
@@ -107,7 +107,7 @@ def test_with_a_rollout_what_answered_before_comes_first_and_the_untried_last(
     path, pointers, last_run, expected
 ):
     pointers.save(path)
-    starts = StartRecord(path, is_kept=True, may_write=True, last_run=last_run)
+    starts = StartRecord(path, "parts", is_kept=True, may_write=True, last_run=last_run)
     assert starts.order({1, 2, 3, 4, 5, 6}) == expected
 
 
@@ -123,5 +123,16 @@ def test_a_version_that_answers_untried_is_named(path):
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_with_damaged_pointers_the_version_that_ran_last_comes_first(path, is_kept):
     path.write_bytes(b"{")
-    starts = StartRecord(path, is_kept=is_kept, may_write=True, last_run=2)
+    starts = StartRecord(path, "parts", is_kept=is_kept, may_write=True, last_run=2)
     assert starts.order({1, 2, 3})[0] == 2
+
+
+def test_refusals_and_pointers_are_those_of_one_bundle(path):
+    VersionPointers(bundle="screws", active=1, refused={2: "too slow"}).save(path)
+    for is_kept in (False, True):
+        starts = StartRecord(path, "parts", is_kept=is_kept, may_write=True, last_run=1)
+        assert starts.order({1, 2}) == [2, 1]
+    with starts.count(2):
+        pass
+    back = StartRecord(path, "screws", is_kept=True, may_write=True, last_run=2)
+    assert back.order({1, 2, 3}) == [1, 3]

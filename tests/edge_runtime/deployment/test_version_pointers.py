@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from edge_runtime.deployment import version_pointers
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.errors import StateError
@@ -100,3 +101,18 @@ def test_versions_that_were_active_are_remembered():
     back = known.activate(11, 12)
     assert (back.active, back.previous, back.earlier[:2]) == (11, 12, (10, 9))
     assert back.activate(11, 12) == back
+
+
+def test_each_bundle_has_its_own_and_an_old_file_is_of_the_one_that_is_used(path):
+    path.write_bytes(orjson.dumps({"active": 1, "refused": {"2": "slow"}}))
+    parts = VersionPointers.load(path).of("parts")
+    assert (parts.bundle, parts.active) == ("parts", 1)
+    screws = parts.of("screws")
+    assert (screws.active, screws.refused, list(screws.others)) == (None, {}, ["parts"])
+    replace(screws, active=7).save(path)
+    back = VersionPointers.load(path).of("parts")
+    assert (back.active, back.refused, back.others["screws"].active) == (1, {2: "slow"}, 7)
+    many = back
+    for number in range(20):
+        many = many.of(f"bundle-{number}")
+    assert len(many.others) == version_pointers.MOST_OTHERS

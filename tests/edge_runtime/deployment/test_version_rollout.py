@@ -519,3 +519,11 @@ def test_no_picture_stays_where_that_is_forbidden_later(bench):
     page.write_text("<p>a</p><!-- pictures begin --><img><!-- pictures end -->")
     bench.rollout.reconfigure(bench.plan, keeps_pictures=False)
     assert "img" not in page.read_text()
+
+
+def test_a_version_that_another_bundle_had_refused_is_tried(bench):
+    refused = VersionPointers(bundle="screws", active=1, refused={2: "it was bad"})
+    refused.save(bench.folder / "versions.json")
+    bench.begin()
+    assert (bench.stage, bench.rollout.status().candidate) == ("shadow", 2)
+    assert bench.pointers.of("screws").refused == {2: "it was bad"}

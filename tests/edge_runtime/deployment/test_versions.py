@@ -174,7 +174,7 @@ def test_a_still_newer_version_counts_as_mended_and_an_older_one_does_not(box, w
 def test_the_one_that_ran_last_comes_before_the_others(tmp_path, there, last_run, expected):
     for number in there:
         (tmp_path / str(number)).mkdir()
-    order = StartRecord(tmp_path / "none", is_kept=False, may_write=False, last_run=last_run).order
+    order = StartRecord(tmp_path / "none", "m", is_kept=False, may_write=False, last_run=last_run).order
     found = [int(path.name) for path in list_candidates(tmp_path, "latest", order)]
     assert found == expected
     assert len(found) <= MOST_TRIED
