@@ -101,6 +101,8 @@ def _describe(data: Mapping[str, Any]) -> list[str]:
         lines.append("no newer version is on its way")
     else:
         lines += _describe_candidate(data)
+        if waiting := data.get("waiting"):  # a box of an earlier release gives none
+            lines.append(f"waiting behind it: {', '.join(map(str, waiting))}")
     lines += [f"version {number} is refused: {why}" for number, why in data["refused"].items()]
     return [*lines, *([f"problem: {data['problem']}"] if data["problem"] else [])]
 

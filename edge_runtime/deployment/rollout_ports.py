@@ -14,6 +14,8 @@ class RolloutPorts:
 
     find_newest: Callable[[int, frozenset[int]], int | None]
     """The newest installed version above this one that is none of those; None when there is none. May raise OSError."""
+    find_newer: Callable[[int], frozenset[int]]
+    """The installed versions above this one. May raise OSError."""
     find_problem: Callable[[], str | None] = lambda: None
     """Why a newer version was passed over by the last look, such as one that is half copied; None: none was."""
     open_candidate: Callable[[int, Callable[[], bool]], Candidate]

@@ -29,5 +29,7 @@ class RolloutStatus:
     """Of the candidate with the active version, with their intervals, since the stage began."""
     refused: dict[str, str]
     """By version, why it is not tried."""
+    waiting: tuple[int, ...]
+    """Newer versions that are not looked at before the one on its way has come to its end."""
     problem: str | None
     """Why no version can go on."""

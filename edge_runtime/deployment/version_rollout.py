@@ -74,6 +74,7 @@ class VersionRollout:
             crashes=crashes,
         )
         self._looking_problem: str | None = None
+        self._newer: frozenset[int] = frozenset()
         self._looked_at_s, self._has_begun, self._is_over = float("-inf"), False, False
         self._thread = SupervisedThread(f"rollout-{model}", self._loop, crashes, is_vital=False)
 
@@ -189,6 +190,7 @@ class VersionRollout:
                 figures={} if both is None else {"candidate": both.candidate, "active": both.active},
                 comparisons=self._steps.compare(both),
                 refused={str(version): why for version, why in sorted(self._pointers.now.refused.items())},
+                waiting=() if trial is None else tuple(sorted(self._newer - {trial.version})),
                 problem=self._pointers.problem or self._looking_problem,
             )
 
@@ -230,21 +232,23 @@ class VersionRollout:
             self._thread.succeeded()
 
     def _look(self) -> int | None:
-        """A version to begin with, now and then."""
+        """A version to begin with, now and then; beside one on its way those that wait behind it are noted alone."""
         with self._lock:
             now_s = self._ports.clock()
-            if self._is_over or self._trial is not None or now_s - self._looked_at_s < LOOK_EVERY_S:
+            if self._is_over or now_s - self._looked_at_s < LOOK_EVERY_S:
                 return None
             self._looked_at_s = now_s
-            refused = frozenset(self._pointers.now.refused)
-        found, problem = None, None
+            refused, is_free = frozenset(self._pointers.now.refused), self._trial is None
+        found, problem, newer = None, None, frozenset[int]()
         try:
-            found = self._ports.find_newest(self._version, refused)
-            problem = self._ports.find_problem()
+            newer = self._ports.find_newer(self._version) - refused
+            if is_free:
+                found = self._ports.find_newest(self._version, refused)
+                problem = self._ports.find_problem()
         except OSError as err:
             problem = f"the installed versions cannot be read: {err.strerror}"
         with self._lock:
-            self._looking_problem = problem
+            self._looking_problem, self._newer = problem, newer
         return found
 
     def _open(self, version: int) -> None:

@@ -238,6 +238,14 @@ class NewerVersions:
                 return number
         return None
 
+    def find_newer(self, used: int) -> frozenset[int]:
+        """The numbers above ``used``; nothing of them is read.
+
+        Raises:
+            OSError: the disk does not let us look.
+        """
+        return frozenset(number for number in list_versions(self._root) if number > used)
+
     def _follow_trust(self) -> bool:
         """Whether the trust is known: nothing is opened without it."""
         try:

@@ -29,6 +29,8 @@ class RolloutBench:
         self.opening_fails, self.handed_over, self.facts, self.memory_mib = None, 0, [], 100.0
         self.plan = RolloutConfig.model_validate({**PLAN, **plan})
         self.seq, self.crashes = 0, Crashes()
+        self.postprocessor = Postprocessor(Manifest, labels)
+        """Of newer versions."""
         self.rollout = self.make()
 
     def make(self, version=1):
@@ -36,6 +38,7 @@ class RolloutBench:
             find_newest=lambda used, refused: max(
                 (one for one in self.installed if one > used and one not in refused), default=None
             ),
+            find_newer=lambda used: frozenset(one for one in self.installed if one > used),
             open_candidate=self.open_candidate,
             hand_over=self.hand_over,
             emit=self.facts.append,
@@ -60,7 +63,7 @@ class RolloutBench:
             raise self.opening_fails
         engine = self.engines.setdefault(version, FakeEngine())
         slot = EngineSlot(Generation(f"parts/{version}"), engine)
-        arm = Arm(Preprocessor(SPEC), slot, Postprocessor(Manifest, self.labels))
+        arm = Arm(Preprocessor(SPEC), slot, self.postprocessor)
         return Candidate(f"parts/{version}", f"hash of {version}", arm, is_prepared_alike=True)
 
     def begin(self, version=2, engine=None):

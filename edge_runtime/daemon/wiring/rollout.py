@@ -77,6 +77,7 @@ def make_rollout(
         folder=model_state.folder,
         ports=RolloutPorts(
             find_newest=newer.find_newest,
+            find_newer=newer.find_newer,
             find_problem=lambda: newer.problem,
             open_candidate=open_candidate,
             hand_over=lambda: hand_over(name),

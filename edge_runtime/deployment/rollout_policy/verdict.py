@@ -5,6 +5,8 @@
 - A pass needs every metric that decides to pass, all frames, and the time of the stage. An early end is no pass.
 - What cannot be measured (too few frames, no number) never passes: it waits while there is time, then it is
   inconclusive, and a person decides.
+- Answers that cannot be compared with those of the active version are inconclusive once the frames of the shadow are
+  there.
 - A metric in ``dry_run`` is measured and shown, and does not decide. Where none decides nothing passes.
 
 After Argo Rollouts (three verdicts, dry run) and Flagger.
@@ -138,7 +140,10 @@ def judge(
     """
     length = limits.length
     is_complete = candidate.frames >= length.frames
-    undecided = VerdictKind.RUNNING if waited_s < length.longest_s else VerdictKind.INCONCLUSIVE
+    has_time = waited_s < length.longest_s and not (
+        is_complete and _are_of_other_kinds(stage, candidate, limits)
+    )
+    undecided = VerdictKind.RUNNING if has_time else VerdictKind.INCONCLUSIVE
     found = list(_findings(stage, candidate, active, limits, memory_growth_mib, is_complete=is_complete))
     findings = tuple(
         replace(
@@ -167,6 +172,12 @@ def judge(
         text = f"good so far; {waited_s:.0f} of {length.least_s:.0f} s"
         return RolloutVerdict(VerdictKind.RUNNING, findings, text)
     return RolloutVerdict(VerdictKind.PASS, findings, f"all metrics pass after {candidate.frames} frames")
+
+
+def _are_of_other_kinds(stage: Stage, candidate: ArmSummary, limits: Limits) -> bool:
+    """Whether no answer could be compared with the active version's: more frames would not change that."""
+    is_compared = stage is Stage.SHADOW and "agreement" not in limits.dry_run
+    return is_compared and candidate.answers > 0 and not candidate.agreements
 
 
 def _findings(
@@ -249,7 +260,7 @@ def _judge_latency(
 def _judge_agreement(candidate: ArmSummary, limits: Limits, *, is_complete: bool) -> Finding:
     value, limit, compared = _number(candidate.agreement), limits.agreement, candidate.agreements
     if value is None or not math.isfinite(candidate.agreement_squares):
-        text = "no frame where the answers of both arms can be compared"
+        text = "the answers of both arms cannot be compared: they differ in kind, or in names or shapes of outputs"
         return _finding("agreement", None, limit, VerdictKind.INCONCLUSIVE, text)
     interval = mean_interval(value * compared, candidate.agreement_squares, compared)
     kind, needed = VerdictKind.INCONCLUSIVE, None

@@ -1,6 +1,7 @@
 """The rollout of versions, with a real pipeline around scripted engines: stages, what is on the disk, what is freed."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from edge_runtime.deployment.trial_run import TrialRun
 from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.deployment.version_rollout import LOOK_EVERY_S
 from edge_runtime.errors import BundleError, CommandError, EngineError, StateError
-from edge_runtime.inference.postprocess.postprocessor import Answer
+from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
+from edge_runtime.inference.specs import RawSpec
 from tests.support.fake_engine import FakeEngine, channel_means
 from tests.support.paths import ROOT
-from tests.support.pipeline_bench import NEVER, make_frame
+from tests.support.pipeline_bench import NEVER, SPEC, make_frame
 from tests.support.rollout_bench import RolloutBench
 from tests.support.waiting import WAIT_S, until
 
@@ -527,3 +529,17 @@ def test_a_version_that_another_bundle_had_refused_is_tried(bench):
     bench.begin()
     assert (bench.stage, bench.rollout.status().candidate) == ("shadow", 2)
     assert bench.pointers.of("screws").refused == {2: "it was bad"}
+
+
+def test_answers_that_cannot_be_compared_wait_for_a_person_at_once_and_what_waits_behind_is_named(bench):
+    bench.postprocessor = Postprocessor(SimpleNamespace(preprocess=SPEC, postprocess=RawSpec()), ())
+    bench.begin()
+    bench.installed |= {3, 4}
+    bench.play(20)
+    bench.tick(later_s=LOOK_EVERY_S + 1)
+    status = bench.rollout.status()
+    assert (status.stage, status.candidate, status.waiting) == ("shadow", 2, (3, 4))
+    assert status.paused is not None
+    assert {one.name: one.value for one in status.findings}["agreement"] is None
+    bench.rollout.command(Command.ABORT)
+    assert bench.rollout.status().waiting == ()
