@@ -123,7 +123,7 @@ def test_people_steer_it_over_the_broker(box, root, tmp_path):
         configure(
             box,
             root,
-            {**QUICK, "promote": "ask"},
+            {**QUICK, "promote": "ask", "watch_s": 600.0},  # longer than a command takes on any machine
             mqtt={"host": broker.host, "port": broker.port, "commands": True},
         )
         started(box)

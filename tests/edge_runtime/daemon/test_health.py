@@ -126,6 +126,11 @@ def test_a_version_that_the_next_start_does_not_open_is_a_note() -> None:
     assert verdict.reasons == ("trust parts: parts/1 is unsigned",)
 
 
+def test_a_version_that_answers_untried_is_a_note():
+    verdict = assess(untried={"parts": "version 3 answers without a trial"})
+    assert (verdict.ready, verdict.reasons) == (True, ("version parts: version 3 answers without a trial",))
+
+
 def test_a_model_that_is_not_watched_or_not_corrected_is_a_note() -> None:
     verdict = assess(calibration={"parts": "no baseline"})
     assert verdict.ready
