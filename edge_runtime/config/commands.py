@@ -8,6 +8,7 @@ from edge_runtime.config.section import Section
 from edge_runtime.config.values import FilePath, Name
 
 RoleName = Literal["viewer", "operator", "owner"]
+_RIGHTS = ("none", "viewer", "operator", "owner")
 MAX_KEYS, MAX_GROUPS = 64, 16
 
 
@@ -43,3 +44,25 @@ class CommandsConfig(Section):
     def _check_anyone(self) -> Self:
         self.require(self.unsigned != "none" or bool(self.keys), "keys", "a key, since unsigned is none")
         return self
+
+
+def restrict(in_force: CommandsConfig, wanted: CommandsConfig) -> CommandsConfig:
+    """What is in force without the rights that ``wanted`` takes away; none that it gives.
+
+    For a file that is refused for something else: a revoked key must not wait for its correction.
+    """
+    both = in_force.keys.keys() & wanted.keys.keys()
+    kept = {
+        name: one.model_copy(update={"role": _lesser(one.role, wanted.keys[name].role)})
+        for name, one in in_force.keys.items()
+        if name in both and one.file == wanted.keys[name].file
+    }
+    groups = tuple(group for group in in_force.groups if group in wanted.groups)
+    if kept == in_force.keys and groups == in_force.groups and in_force.unsigned_role == wanted.unsigned_role:
+        return in_force
+    unsigned = _lesser(in_force.unsigned_role or "none", wanted.unsigned_role or "none")
+    return in_force.model_copy(update={"keys": kept, "groups": groups, "unsigned": unsigned})
+
+
+def _lesser(one: str, other: str) -> str:
+    return min(one, other, key=_RIGHTS.index)

@@ -7,11 +7,12 @@ copy lies in the state directory, readable for the daemon's user only.
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.load import load_security_sections, load_state_dir, parse_config, secrets_of
+from edge_runtime.config.load import load_state_dir, parse_config, restrict_by_refused, secrets_of
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError, StateError
@@ -47,9 +48,9 @@ def holds_password(config: Config) -> bool:
 def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
     """The configuration that was in force last; None when there is none, or it cannot be used any more.
 
-    Its sections ``trust`` and ``commands`` are those of the file, as far as they can be read. The state directory is
-    the one that the file names, as far as that can be read, else the service's (``STATE_DIRECTORY``, systemd.exec(5)),
-    else the default.
+    What the file says of ``trust``, and takes away in ``commands``, counts as far as that can be read. The state
+    directory is the one that the file names, as far as that can be read, else the service's (``STATE_DIRECTORY``,
+    systemd.exec(5)), else the default.
     """
     for state_dir in find_state_dirs(path, env):
         text = _read(_copy_of(path, state_dir))
@@ -57,11 +58,11 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
             continue
         try:
             own_file, source = path.resolve(), f"{path} (as it was in force last)"
-            config = parse_config(text, source, env, base=own_file.parent, own_file=own_file)
+            # A key that was revoked in the file must not come back here.
+            adjust = partial(restrict_by_refused, path, env)
+            return parse_config(text, source, env, base=own_file.parent, own_file=own_file, adjust=adjust)
         except ConfigError:
             continue
-        # A key that was revoked in the file must not come back here.
-        return config.model_copy(update=load_security_sections(path, env))
     return None
 
 

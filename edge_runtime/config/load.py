@@ -5,7 +5,7 @@ with ``EDGE_``, or from a file; they are never written into messages.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.commands import CommandsConfig
+from edge_runtime.config.commands import CommandsConfig, restrict
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
@@ -87,19 +87,20 @@ class _CommandsOnly(BaseModel):
     commands: CommandsConfig | None = None
 
 
-def load_security_sections(path: Path, env: Mapping[str, str]) -> dict[str, TrustConfig | CommandsConfig]:
-    """The sections ``trust`` and ``commands`` of a file whose other sections may be wrong; without those it lacks.
+def restrict_by_refused(path: Path, env: Mapping[str, str], in_force: Config) -> Config:
+    """What is in force, with what a file that is refused for something else says of ``trust`` and ``commands``.
 
-    A section that is wrong itself is left out, too. Whether the keys that they name are there is not checked.
+    Of ``commands`` only what takes rights away counts; a file without that section names no key. A section that is
+    wrong itself changes nothing. Whether the keys that are named are there is not checked.
     """
-    found: dict[str, TrustConfig | CommandsConfig] = {}
+    sections: dict[str, TrustConfig | CommandsConfig] = {}
     with suppress(ConfigError):
         if (trust := _load_part(_TrustOnly, path, env)[0].trust) is not None:
-            found["trust"] = trust
+            sections["trust"] = trust
     with suppress(ConfigError):
-        if (commands := _load_part(_CommandsOnly, path, env)[0].commands) is not None:
-            found["commands"] = commands
-    return found
+        wanted = _load_part(_CommandsOnly, path, env)[0].commands
+        sections["commands"] = restrict(in_force.commands, wanted or CommandsConfig())
+    return in_force.model_copy(update=sections)
 
 
 def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:
@@ -150,6 +151,7 @@ def parse_config(
     base: Path | None = None,
     check_files: bool = True,
     own_file: Path | None = None,
+    adjust: Callable[[Config], Config] = lambda config: config,
 ) -> Config:
     """Check a configuration that was already read.
 
@@ -160,6 +162,7 @@ def parse_config(
         base: Folder that relative paths count from; None leaves them as they are.
         check_files: Whether named password and certificate files must be there now, and ``sink.path`` be free.
         own_file: The file that the text is from, where there is one.
+        adjust: What is looked at on the disk is that of the configuration it gives.
 
     Raises:
         ConfigError: as ``load_config``.
@@ -170,6 +173,8 @@ def parse_config(
     data = filling.fill(document.data, ())
     problems = [*filling.problems, *islice(_cross_problems(document), MAX_PROBLEMS)]
     config = _validate(Config, data, document, base, problems)
+    if config is not None:
+        config = adjust(config)
     if config is not None and config.mqtt is not None and check_files:
         config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
     if config is not None and check_files:

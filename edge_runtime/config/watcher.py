@@ -1,7 +1,8 @@
 """Notices edits of the configuration file while the daemon runs, and hands on only good ones.
 
 A good edit goes to ``on_change``; a bad one to ``on_error``, and the last good one stays in force. ``config.changes``
-decides the meaning of an edit, not this module. One thread looks at the file four times a second: that works on every
+decides the meaning of an edit, not this module. Of a bad one only what takes rights away counts: a revoked key does not
+wait for the correction of another section. One thread looks at the file four times a second: that works on every
 file system, and for every way of replacing a file, a link or a folder.
 
 An edit is finished when two looks in a row saw the same, and no program has the file open for writing as far as that
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Config, load_config
+from edge_runtime.config.load import restrict_by_refused
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import CommandError, ConfigError, ConfigUnreadable, Problem
 from edge_runtime.system.atomic_file import write_atomically
@@ -156,6 +158,10 @@ class ConfigWatcher:
             return
         self._said = str(err)
         self.refused += 1
+        restricted = restrict_by_refused(self._path, self._env, self._current)
+        if restricted != self._current:
+            self._current = restricted
+            self._on_change(restricted)
         self._on_error(err)
 
     def _run(self) -> None:

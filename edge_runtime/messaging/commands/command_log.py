@@ -5,8 +5,9 @@ commands.log    {"number": 7, "at": ..., "by": "anna", "verb": "rollback", "argu
                  "outcome": "ok", "before": "<sha256 of line 6>"}
 commands.log.1  the lines before those
 ```
-A line that is changed, left out or put in breaks the chain from there on. Who may write the file can make a whole new
-chain: so the hash of the newest line is in ``status``, where somebody else may note it.
+A line that is changed, left out or put in between others breaks the chain from there on. Lines that are cut off at
+either end do not, and who may write the file can make a whole new chain: so the hash of the newest line is in
+``status``, where somebody else may note it and look for it later. A kill can cost the line of the command that runs.
 """
 
 import contextlib
@@ -127,6 +128,8 @@ class ReadLog:
     """Oldest first; up to the first that does not follow from the one before."""
     problem: str | None
     """Which line that is; None: all follow."""
+    hashes: tuple[str, ...]
+    """Of the lines of these entries; before them that of the line before the first. The last is the head."""
 
 
 def read_log(path: Path) -> ReadLog:
@@ -135,19 +138,25 @@ def read_log(path: Path) -> ReadLog:
     Raises:
         OSError: a file cannot be read.
     """
-    found = list[dict[str, Any]]()
-    before: str | None = None
+    found = _read_once(path)
+    # A change of files between the two looks as a change by somebody else.
+    return found if found.problem is None else _read_once(path)
+
+
+def _read_once(path: Path) -> ReadLog:
+    entries, hashes, problem = list[dict[str, Any]](), list[str](), None
     for file in (_older(path), path):
         for position, line in enumerate(_lines(file), 1):
-            entry = _follows(line, before, found[-1]["number"] if found else 0)
+            entry = _follows(line, hashes[-1] if hashes else None, entries[-1]["number"] if entries else 0)
             if entry is None:
                 changed = "it, or one before it, was changed, left out or put in by somebody else"
-                return ReadLog(
-                    tuple(found), f"{file} line {position} does not follow from the line before: {changed}"
-                )
-            found.append(entry)
-            before = _hash(line)
-    return ReadLog(tuple(found), None)
+                problem = problem or f"{file} line {position} does not follow from the line before: {changed}"
+                break
+            hashes += [_hash(line)] if hashes else [str(entry["before"]), _hash(line)]
+            entries.append(entry)
+        if problem is not None:
+            break
+    return ReadLog(tuple(entries), problem, tuple(hashes or [BEGINNING]))
 
 
 def _follows(line: bytes, before: str | None, number: int) -> dict[str, Any] | None:

@@ -124,3 +124,46 @@ def test_a_trust_that_cannot_be_read_leaves_the_one_before(path: Path) -> None:
     found = find_last_good(path, {})
     assert found is not None
     assert found.trust.revoked == (REVOKED,)
+
+
+KEYS = """commands:
+  keys: {anna: {file: anna.pub, role: owner}, otto: {file: otto.pub, role: operator}}
+"""
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Path:
+    path = tmp_path / "box.yaml"
+    for name in ("anna", "otto"):
+        (tmp_path / f"{name}.pub").touch()
+    path.write_text(GOOD % 3 + KEYS)
+    keep_last_good(load_config(path, {}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("commands", "left", "unsigned"),
+    [
+        (KEYS, {"anna": "owner", "otto": "operator"}, None),
+        (KEYS.replace("anna: {file: anna.pub, role: owner}, ", ""), {"otto": "operator"}, None),
+        (KEYS.replace("role: owner", "role: viewer"), {"anna": "viewer", "otto": "operator"}, None),
+        (KEYS.replace("role: operator", "role: owner"), {"anna": "owner", "otto": "operator"}, None),
+        (KEYS.replace("anna.pub", "other.pub"), {"otto": "operator"}, None),
+        (KEYS + "  unsigned: owner\n", {"anna": "owner", "otto": "operator"}, None),
+        ("", {}, None),
+        ("commands: {unsigned: owner}\n", {}, None),
+        ("commands: [broken\n", {"anna": "owner", "otto": "operator"}, None),
+        ("commands: {keys: {anna: 7}}\n", {"anna": "owner", "otto": "operator"}, None),
+    ],
+)
+def test_a_refused_file_takes_rights_to_command_away_and_gives_none(
+    keyed: Path, commands: str, left: dict[str, str], unsigned: str | None
+) -> None:
+    keyed.write_text(GOOD.replace("%d", "soon") + commands)
+    (keyed.parent / "anna.pub").unlink()
+    if "anna" in left:
+        (keyed.parent / "anna.pub").touch()
+    found = find_last_good(keyed, {"STATE_DIRECTORY": str(keyed.parent / "state")})
+    assert found is not None
+    assert {name: key.role for name, key in found.commands.keys.items()} == left
+    assert found.commands.unsigned_role == unsigned

@@ -417,3 +417,25 @@ def test_what_was_refused_is_looked_at_again_and_not_said_twice(
     (path.parent / "later").write_text("secret")
     assert recorder.fps() == 2
     watch.stop()
+
+
+def test_a_key_is_revoked_also_by_an_edit_that_is_refused_for_something_else(
+    path: Path, recorder: Recorder
+) -> None:
+    for name in ("anna", "otto"):
+        (path.parent / f"{name}.pub").touch()
+    keys = "commands: {keys: {anna: {file: anna.pub}, otto: {file: otto.pub}}}\n"
+    path.write_text(GOOD % 1 + keys)
+    watch = watcher(path, recorder)
+    path.write_text(GOOD % "soon" + keys.replace("anna: {file: anna.pub}, ", ""))
+    watch.check_now()
+    restricted = recorder.seen.get(timeout=WAIT_S)
+    assert isinstance(restricted, Config)
+    assert set(restricted.commands.keys) == {"otto"}
+    assert restricted.cameras["belt"].fps == 1
+    assert "fps" in str(recorder.error())
+    path.write_text(GOOD % 2 + keys)
+    watch.check_now()
+    mended = recorder.seen.get(timeout=WAIT_S)
+    assert isinstance(mended, Config)
+    assert set(mended.commands.keys) == {"anna", "otto"}

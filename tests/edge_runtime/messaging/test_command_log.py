@@ -157,3 +157,25 @@ def test_the_command_line_shows_it_and_says_when_it_was_changed(path, log):
     bad = CliRunner().invoke(cli, ["command-log", str(config), "--json"], standalone_mode=False)
     assert bad.return_value == 65
     assert len(orjson.loads(bad.stdout)["entries"]) == 1
+
+
+def test_a_head_that_was_noted_is_found_until_its_lines_are_gone(path, log):
+    config = path.parent / "box.yaml"
+    config.write_text(
+        f"device: d\nstate_dir: {path.parent}\nmodels: {{parts: {{bundle: p}}}}\n"
+        "cameras: {c: {path: pictures, model: parts}}\n"
+    )
+
+    def check(head):
+        command = ["command-log", str(config), "--head", head]
+        return CliRunner().invoke(cli, command, standalone_mode=False).return_value
+
+    fill(log, 2)
+    early = log.describe()["head"]
+    fill(log, 2, first=2)
+    late = log.describe()["head"]
+    assert read_log(path).hashes[-1] == late
+    assert (check(early), check(late), check(command_log.BEGINNING)) == (0, 0, 0)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]))
+    assert (check(early), check(late)) == (0, 65)
