@@ -48,6 +48,9 @@ BENCHMARKS = {
         "live frames with and without a version in the shadow", "rollout.shadow_load"
     ),
     "commands-flood": Benchmark("bad commands by the thousand, and what they cost", "commands.flood"),
+    "config-edits": Benchmark(
+        "edits of a running configuration by hand and by command, valid and broken", "commands.config_edits"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"
