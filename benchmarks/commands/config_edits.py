@@ -76,7 +76,7 @@ class Box:
 
     def _hear(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         if "/request/" not in message.topic:
-            self.published.append(message.payload)
+            self.published.append(bytes(message.payload))
 
     def get(self, path: str) -> httpx.Response:
         """A page."""

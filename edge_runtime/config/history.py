@@ -36,7 +36,7 @@ class Entry:
     at: str
     """RFC 3339."""
     by: str
-    """Name of a caller's key, ``unsigned``, ``file`` or ``start``."""
+    """Name of a caller's key, ``unsigned``, ``file``, ``start`` or ``undone``."""
     changed: Mapping[str, str] = field(default_factory=dict)
     """The effect of each key that differed from what was in force before."""
     text: str | None = field(default=None, repr=False)

@@ -17,6 +17,7 @@ from edge_runtime.config.edit import edit_keys
 from edge_runtime.config.secret_values import ADVICE, hide_secrets
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.config.watcher import ConfigWatcher
+from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.open_bundle import load_model_bundle, name_model_in_errors
@@ -42,10 +43,12 @@ class ConfigEditor:
         watch: ConfigWatcher,
         adjust: Callable[[Config], Config],
         history: ConfigHistory,
+        trial: EditTrial,
     ) -> None:
         """``adjust`` is applied to every configuration of the file, as to edits that a person makes."""
         self._path, self._env, self._running = path, env, running
         self._commanded, self._watch, self._adjust, self._history = commanded, watch, adjust, history
+        self._trial = trial
         self._one_at_a_time = threading.Lock()
 
     def read(self) -> dict[str, Any]:
@@ -101,15 +104,15 @@ class ConfigEditor:
         target = self._path.resolve()
         loaded = parse_config(text, source, self._env, base=target.parent, own_file=target)
         config = self._adjust(loaded)
+        in_force, who = self._running.config, by or UNSIGNED
+        self._trial.check(in_force, config)
         if given.dry_run:
             return {"outcome": "checked", **self._try_out(config)}
         if not self._one_at_a_time.acquire(blocking=False):
             raise CommandError("another edit is being brought into force; send this one again after it")
         try:
-            return self._apply(
-                CommandedEdit(config, by or UNSIGNED, lambda: self._watch.write(before, loaded)),
-                given.timeout_s,
-            )
+            edit = CommandedEdit(config, who, lambda: self._trial.write(in_force, before, loaded, who))
+            return self._apply(edit, given.timeout_s)
         finally:
             self._one_at_a_time.release()
 

@@ -12,6 +12,7 @@ from edge_runtime.config import Changes
 from edge_runtime.config.history import BY_START
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
+from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -82,6 +83,7 @@ class Daemon:
     """Not listening yet; None when it is turned off."""
     watch: ConfigWatcher
     """Not started."""
+    trial: EditTrial
     notify: SystemdNotify
     emit: Callable[[Fact], None]
     """Publishes what has happened to the whole device."""
@@ -166,6 +168,7 @@ class Daemon:
         if self._must_look:
             self._must_look = False
             self.watch.check_now(again=self.running.config_problem is not None)
+        self.trial.observe(self.running.connection.is_commandable, now_s)
         self.reloader.follow_edits(now_s)
         self.reporter.watch_delivery(now_s)
         self.delivery.publish_last_rejections(now_s)

@@ -23,6 +23,12 @@ class BrokerConnection:
     response_prefixes: tuple[str, ...] = ()
     """First levels of topics outside of the device's own that answers may go to."""
 
+    @property
+    def is_commandable(self) -> bool:
+        """Whether commands come in now."""
+        client = self.client
+        return self.commands is not None and client is not None and client.is_subscribed(self.topics.requests)
+
     def may_answer(self, topic: str) -> bool:
         """Whether an answer may go to this response topic."""
         return self.topics.allows_response_to(topic, self.response_prefixes)

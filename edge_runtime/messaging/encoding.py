@@ -164,7 +164,7 @@ def _fact(fact: Fact) -> dict[str, Any]:
     match fact:
         case events.ConfigApplied():
             return {"accepted": True, **_values(fact)}
-        case events.ConfigRefused():
+        case events.ConfigRefused() | events.ConfigUndone():
             return {"accepted": False, **_values(fact)}
         case events.DeliveryTrouble():
             return {"outcome": "trouble", **_values(fact)}

@@ -22,6 +22,7 @@ def is_trouble(fact: Fact) -> bool:
         fact,
         events.DriftAlarm
         | events.ConfigRefused
+        | events.ConfigUndone
         | events.TaskFailed
         | events.StateDamaged
         | events.VersionSkipped
@@ -36,6 +37,8 @@ def describe(fact: Fact) -> list[str]:
             return _describe_edit(fact)
         case events.ConfigRefused():
             return ["configuration edit refused, the last good one stays", *fact.problems]
+        case events.ConfigUndone(by, undone, reason):
+            return [f"configuration edit by {by} taken back: {', '.join(undone)}", reason]
         case events.VersionSkipped():
             return [
                 f"another version of the bundle answers than the one that should: {fact.bundle}",

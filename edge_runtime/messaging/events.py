@@ -125,6 +125,18 @@ class ConfigRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigUndone:
+    """An edit by command cut the box off from its broker, and was taken back."""
+
+    kind: ClassVar = "config"
+    by: str
+    """Who had commanded it."""
+    undone: tuple[str, ...]
+    """Paths of the keys that decide how the box is reached, and were changed by it."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionSkipped:
     """Another version of a bundle answers than the one that should."""
 
@@ -364,6 +376,7 @@ class DeliveryRecovered:
 Fact = (
     ConfigApplied
     | ConfigRefused
+    | ConfigUndone
     | VersionSkipped
     | VersionMended
     | RolloutMoved

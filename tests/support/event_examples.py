@@ -8,6 +8,7 @@ from edge_runtime.messaging.events import (
     Commissioned,
     ConfigApplied,
     ConfigRefused,
+    ConfigUndone,
     DeliveryRecovered,
     DeliveryTrouble,
     DriftAlarm,
@@ -88,6 +89,8 @@ EXAMPLES = {
             "warnings": ["models.parts: parts/1 is unsigned"]}),
     "config refused": (ConfigRefused(("line 3: models.a.threads: 0; expected 1 to 256",)), "config", {
         "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}),
+    "config undone": (ConfigUndone("anna", ("mqtt.host",), "the broker was not reached within 60 s"), "config", {
+        "accepted": False, "by": "anna", "undone": ["mqtt.host"], "reason": "the broker was not reached within 60 s"}),
     "version skipped": (VersionSkipped("parts/1", "no bundle.yaml in it"), "bundle", {
         "bundle": "parts/1", "problem": "no bundle.yaml in it"}),
     "state damaged": (StateDamaged("models/parts/active.json", "the base answers", "unexpected end of data"), "state", {

@@ -15,6 +15,7 @@ from edge_runtime.config import CameraConfig, Changes, Config, ConfigHistory, ke
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
+from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.reload import ConfigReloader
@@ -92,8 +93,10 @@ def build_daemon(
             is_refused=refused is not None,
         )
         history = ConfigHistory(config_path, config.state_dir)
-        editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust, history)
-        handlers = make_command_handlers(running, reporter, partial(restart_by_command, notify, stop), editor)
+        restart = partial(restart_by_command, notify, stop)
+        trial = EditTrial(config_path, os.environ, config.state_dir, commanded, watch, adjust, emit, restart)
+        editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust, history, trial)
+        handlers = make_command_handlers(running, reporter, restart, editor)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
         reloader = ConfigReloader(
@@ -139,6 +142,7 @@ def build_daemon(
             delivery=delivery,
             http=make_http(running, reporter, delivery, crashes),
             watch=watch,
+            trial=trial,
             notify=notify,
             emit=emit,
             stop_request=stop,

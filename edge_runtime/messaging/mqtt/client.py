@@ -151,6 +151,11 @@ class MqttClient:
         is_ready = session is not None and session.is_open and self._is_announced
         return session if is_ready else None
 
+    def is_subscribed(self, topic_filter: str) -> bool:
+        """Whether the broker is connected, and has not refused this subscription."""
+        session = self.session
+        return session is not None and topic_filter not in session.refused_filters
+
     @property
     def problem(self) -> str | None:
         """The last reason for not being connected, or a refused subscription; None when all is well."""

@@ -91,6 +91,9 @@ class MqttSession:
         self.max_inflight = max_inflight
         self.broker_inflight, self.max_packet_bytes = 65_535, MAX_PACKET_BYTES
         """The limits of this broker, which it announces when it accepts the connection."""
+        self._asked: dict[int | None, str] = {}
+        self.refused_filters: set[str] = set()
+        """Subscriptions that the broker has refused."""
         self.problem: str | None = None
         """Why the connection ended or was refused."""
         self._light: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
@@ -345,10 +348,11 @@ class MqttSession:
         With ``keeps_retain_flag`` a message has the flag with which it was published; without, only one that the
         broker had stored has it (MQTT v5 section 3.8.3.1).
         """
+        options = SubscribeOptions(qos=1, retainAsPublished=keeps_retain_flag)
         with self._subscribing:
             self._open_subscriptions += 1
-        options = SubscribeOptions(qos=1, retainAsPublished=keeps_retain_flag)
-        self._client.subscribe(topic_filter, options=options)
+            _, mid = self._client.subscribe(topic_filter, options=options)
+            self._asked[mid] = topic_filter
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask the broker to send no more of these; some may still arrive."""
@@ -424,12 +428,15 @@ class MqttSession:
         self._call_safely(self._report_progress)
 
     def _on_subscribe(
-        self, _client: paho.Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _data: object, mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
         with self._subscribing:
             self._open_subscriptions -= 1
+            asked = self._asked.pop(mid, None)
+            if asked is not None and refused:
+                self.refused_filters.add(asked)
             self._subscribing.notify_all()
-        refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
             self.problem = f"the broker refused a subscription: {', '.join(refused)}; check its access rules"
             log.error("subscription refused by the broker", problem=self.problem)

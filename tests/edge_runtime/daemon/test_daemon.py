@@ -172,6 +172,7 @@ class DaemonBench:
                 stop=lambda: None,
                 check_now=lambda *, again: self.looked.append(again),
             ),
+            trial=SimpleNamespace(observe=lambda is_reached, now_s: None),
             notify=notify,
             stop_request=self.stop,
             resources=resources,

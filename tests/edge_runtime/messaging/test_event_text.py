@@ -6,6 +6,7 @@ from edge_runtime.messaging.event_text import describe, is_trouble
 from edge_runtime.messaging.events import (
     ConfigApplied,
     ConfigRefused,
+    ConfigUndone,
     DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
@@ -21,6 +22,7 @@ from tests.support.event_examples import EXAMPLES
 
 TROUBLE = (
     ConfigRefused
+    | ConfigUndone
     | DeliveryTrouble
     | DriftAlarm
     | HealthChanged

@@ -11,6 +11,7 @@ from edge_runtime.messaging.encoding import encode_deprecated_event, encode_even
 from edge_runtime.messaging.events import (
     ConfigApplied,
     ConfigRefused,
+    ConfigUndone,
     DeliveryRecovered,
     DeliveryTrouble,
     Event,
@@ -22,7 +23,9 @@ from tests.support.event_examples import EXAMPLES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="utf-8")
 AT_S = 1795448459.123
-OF_THE_DEVICE = ConfigApplied | ConfigRefused | DeliveryTrouble | DeliveryRecovered | HealthChanged
+OF_THE_DEVICE = (
+    ConfigApplied | ConfigRefused | ConfigUndone | DeliveryTrouble | DeliveryRecovered | HealthChanged
+)
 OUTCOMES = {
     "commissioned": "recorded",
     "delivery trouble": "trouble",
