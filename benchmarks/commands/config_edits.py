@@ -45,6 +45,7 @@ cameras:
   yard: {{path: "rtsp://viewer:{{EDGE_A}}@127.0.0.1/1?token={{EDGE_B}}", model: parts, enabled: false}}
   gate: {{path: "rtsp://{{EDGE_C}}@127.0.0.1/1", model: parts, enabled: false}}
 mqtt: {{host: 127.0.0.1, port: {port}, commands: true, user: box, password_file: {password}}}
+commands: {{unsigned: owner}}
 """
 _KEYED = re.compile(r"line \d+: [\w.-]+: .+; expected .+")
 

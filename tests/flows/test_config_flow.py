@@ -21,6 +21,7 @@ models:
 cameras:
   belt: {{path: demo:conveyor, model: parts, fps: 2}}   # slow enough
 mqtt: {{host: 127.0.0.1, port: {broker}, commands: true}}
+commands: {{unsigned: owner}}
 """
 
 

@@ -27,6 +27,7 @@ models:
 cameras:
   belt: {{path: demo:conveyor, model: parts, fps: 3}}   # slow
 mqtt: {{host: 127.0.0.1, port: {port}, commands: true, user: u, password: "{{EDGE_P}}"}}
+commands: {{unsigned: owner}}
 """
 SECRET = "hunter2-the-password"
 
