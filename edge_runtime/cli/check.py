@@ -116,6 +116,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         _look_at_rollout(config, name, found)
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
+    _look_at_callers(config, found)
     return found
 
 
@@ -165,6 +166,17 @@ def _look_at_cameras(config: "Config", found: Checked) -> None:
             if real in devices:
                 found.notes.append(f"{where}: {camera.path} is the device of camera {devices[real]!r} now")
             devices.setdefault(real, name)
+
+
+def _look_at_callers(config: "Config", found: Checked) -> None:
+    if not config.commands.keys:
+        return
+    from edge_runtime.daemon.wiring.messaging import make_callers
+
+    try:
+        make_callers(config)
+    except ConfigError as err:
+        found.problems.extend(err.problems)
 
 
 def _notes_of_recalibration(config: "Config") -> list[str]:

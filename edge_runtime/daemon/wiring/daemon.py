@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from edge_runtime.config import CameraConfig, Changes, Config, ConfigHistory, keep_last_good, secrets_of
+from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
@@ -26,7 +27,7 @@ from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
-from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.delivery import Delivery
@@ -129,7 +130,12 @@ def build_daemon(
             trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
         )
-        running.connection = reloader.open_connection(config)
+        try:
+            running.connection = reloader.open_connection(config)
+        except ConfigError as err:  # the file of a key is damaged: that ends the commands, not the inference
+            log.error("no command is obeyed", reason=str(err))
+            running.config_problem = f"no command is obeyed: {err}"
+            running.connection = reloader.open_connection(_without_commands(config))
         connection = running.connection
         delivery.use_channels(connection.topics, connection.channels, connection.answer)
         if refused is not None:
@@ -148,6 +154,13 @@ def build_daemon(
             stop_request=stop,
             resources=resources.pop_all(),
         )
+
+
+def _without_commands(config: Config) -> Config:
+    if config.mqtt is None:
+        return config
+    mqtt = config.mqtt.model_copy(update={"commands": False})
+    return config.model_copy(update={"mqtt": mqtt, "commands": CommandsConfig()})
 
 
 def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bool]:

@@ -10,7 +10,14 @@ from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.reports import Reports
-from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, KeyUnusable, Problem
+from edge_runtime.errors import (
+    CommandError,
+    ConfigError,
+    EdgeRuntimeError,
+    ExtraMissing,
+    KeyUnusable,
+    Problem,
+)
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import describe
 from edge_runtime.messaging.commands.callers import Caller, Callers, Request
@@ -97,8 +104,7 @@ def make_callers(config: Config) -> Callers:
     """Who may command this device, by the section ``commands``.
 
     Raises:
-        ConfigError: a key cannot be used.
-        ExtraMissing: keys are named, and the library that reads them is not installed.
+        ConfigError: a key cannot be used, or the library that reads them is not installed.
     """
     signers: dict[str, Caller] = {}
     problems = list[Problem]()
@@ -106,6 +112,9 @@ def make_callers(config: Config) -> Callers:
         line = config.line_of("commands", "keys", name, "file")
         try:
             key = load_command_key(one.file)
+        except ExtraMissing as err:
+            problems.append(Problem(f"commands.keys.{name}", line, "a key", str(err)))
+            continue
         except KeyUnusable as err:
             problems.append(
                 Problem(f"commands.keys.{name}.file", line, err.found, f"{err.expected}. {err.fix}")

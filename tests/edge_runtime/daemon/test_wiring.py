@@ -8,7 +8,7 @@ import pytest
 from edge_runtime.config import CameraConfig, PicturesConfig, parse_config
 from edge_runtime.daemon.lifecycle import StopRequest
 from edge_runtime.daemon.wiring.daemon import build_daemon, restart_by_command
-from edge_runtime.daemon.wiring.messaging import make_command_handlers
+from edge_runtime.daemon.wiring.messaging import make_callers, make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
@@ -138,3 +138,20 @@ def test_a_restart_ends_the_process_only_where_systemd_starts_it_again(env):
         with pytest.raises(CommandError):
             handlers["restart"](Request(ARGUMENTS["restart"](), None, None))
     assert stop.was_made() is bool(env)
+
+
+def test_every_key_that_cannot_be_used_is_named(tmp_path):
+    for name in ("anna", "otto"):
+        (tmp_path / f"{name}.pub").write_text("no key")
+    text = f"""device: box
+models: {{m: {{bundle: m}}}}
+cameras: {{belt: {{path: clip.mp4, model: m}}}}
+commands: {{keys: {{anna: {{file: {tmp_path}/anna.pub}}, otto: {{file: {tmp_path}/otto.pub}}}}}}
+"""
+    with pytest.raises(ConfigError) as found:
+        make_callers(parse_config(text, "box.yaml", {}))
+    assert [one.where for one in found.value.problems] == [
+        "commands.keys.anna.file",
+        "commands.keys.otto.file",
+    ]
+    assert {one.line for one in found.value.problems} == {4}
