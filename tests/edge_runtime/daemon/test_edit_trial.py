@@ -1,0 +1,110 @@
+"""An edit by command that cuts the box off is taken back, and no other one."""
+
+import pytest
+
+from edge_runtime.config import load_config
+from edge_runtime.daemon.edit_trial import GRACE_S
+from edge_runtime.errors import CommandError
+from tests.support.edited_box import EditedBox
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    box = EditedBox(tmp_path, monkeypatch)
+    yield box
+    box.close()
+
+
+def let_pass(box, trial, *, is_reached):
+    """A minute."""
+    trial.observe(is_reached, 0.0)
+    trial.observe(is_reached, GRACE_S - 1.0)
+    trial.observe(is_reached, GRACE_S)
+
+
+def is_undone(box, trial):
+    return until(lambda: trial.observe(False, 2 * GRACE_S) or box.undone)
+
+
+def test_an_edit_that_cuts_the_box_off_is_taken_back_after_a_minute_and_said(box):
+    before = box.file.read_text()
+    box.set(set={"mqtt.host": "elsewhere", "cameras.belt.fps": 5})
+    let_pass(box, box.trial, is_reached=False)
+    assert is_undone(box, box.trial)
+    assert box.file.read_text() == before
+    assert [(fact.by, fact.undone) for fact in box.undone] == [("anna", ("mqtt.host",))]
+    assert box.history.entries()[-1].by == "undone"
+    assert box.restarts == []
+    assert not list(box.running.config.state_dir.glob("config-trial*"))
+
+
+@pytest.mark.parametrize("arguments", [{"mqtt.keepalive_s": 30}, {"cameras.belt.fps": 5}])
+def test_an_edit_that_leaves_the_box_within_reach_stays(box, arguments):
+    box.set(set=arguments)
+    after = box.file.read_text()
+    let_pass(box, box.trial, is_reached="mqtt.keepalive_s" in arguments)
+    box.trial.observe(False, 3 * GRACE_S)
+    assert (box.file.read_text(), box.undone) == (after, [])
+    assert not list(box.running.config.state_dir.glob("config-trial*"))
+
+
+def test_a_kill_within_the_minute_does_not_save_the_edit(box):
+    before = box.file.read_text()
+    box.set(set={"mqtt.host": "elsewhere"})
+    box.trial.observe(False, 0.0)
+    restarted = box.make_trial()
+    let_pass(box, restarted, is_reached=False)
+    assert is_undone(box, restarted)
+    assert box.file.read_text() == before
+
+
+def test_a_new_name_of_the_box_is_tried_from_the_next_start_on_and_taken_back_with_another_start(box):
+    before = box.file.read_text()
+    box.set(set={"device": "other"})
+    let_pass(box, box.trial, is_reached=True)
+    assert "device: other" in box.file.read_text()
+    restarted = box.make_trial()
+    let_pass(box, restarted, is_reached=False)
+    assert is_undone(box, restarted)
+    assert (box.file.read_text(), box.restarts) == (before, [1])
+
+
+def test_an_edit_by_hand_meanwhile_ends_the_trial(box):
+    box.set(set={"mqtt.host": "elsewhere"})
+    by_hand = box.file.read_text().replace("elsewhere", "another")
+    box.trial.observe(False, 0.0)
+    box.file.write_text(by_hand)
+    box.trial.observe(False, GRACE_S)
+    box.trial.observe(False, 3 * GRACE_S)
+    assert (box.file.read_text(), box.undone) == (by_hand, [])
+    assert box.make_trial().observe(False, GRACE_S) is None
+
+
+@pytest.mark.parametrize("arguments", [
+    {"remove": ["mqtt"]}, {"set": {"mqtt.commands": False}}, {"set": {"commands.unsigned": "operator"}},
+])  # fmt: skip
+def test_an_edit_after_which_no_owner_could_command_the_box_is_refused(box, arguments):
+    before = box.file.read_bytes()
+    with pytest.raises(CommandError):
+        box.set(**arguments)
+    assert box.file.read_bytes() == before
+
+
+def test_a_file_with_a_password_cannot_be_put_back_so_its_reach_is_not_edited_by_command(box):
+    text = box.file.read_text().replace("{EDGE_P}", "literal-pass")
+    box.file.write_text(text)
+    box.running.config = load_config(box.file, box.env)
+    with pytest.raises(CommandError):
+        box.set(set={"mqtt.host": "elsewhere"})
+    assert box.set(set={"cameras.belt.fps": 5})["outcome"] == "in_force"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b"null"])
+def test_a_damaged_marker_is_no_trial(box, damage):
+    before = box.file.read_text()
+    marker = box.running.config.state_dir / "config-trial.json"
+    marker.parent.mkdir(exist_ok=True)
+    marker.write_bytes(damage)
+    let_pass(box, box.make_trial(), is_reached=False)
+    assert (box.file.read_text(), box.undone) == (before, [])
