@@ -153,7 +153,9 @@ class Editor:
     def _bad_by_hand(self) -> None:
         number, broken = self._number(), self._break(self._good)
         self._write(broken)
-        self._box.wait(lambda now: (now["config_problem"] or "") not in ("", self._problem))
+        self._box.wait(
+            lambda now: (now["config_problem"] or "") not in ("", self._problem)
+        )  # each has its tag
         self._problem = self._box.status()["config_problem"]
         self._judge("hand", self._problem, number)
 
@@ -192,7 +194,7 @@ class Editor:
 
     def _judge(self, way: str, problem: str, number: int) -> None:
         self.refused[way] += 1
-        if not _KEYED.search(problem) and "not YAML" not in problem and "gone" not in problem:
+        if not _KEYED.search(problem) and "alias" not in problem and "gone" not in problem:
             self.faults.append(f"no key and line: {problem}")
         if self._number() != number:
             self.faults.append(f"not refused: {problem}")
@@ -206,7 +208,7 @@ class Editor:
                 text.replace("model: parts", f"model: prats-{tag}", 1),
                 text.replace("level: debug", f"level: loud-{tag}"),
                 text.replace("demo:conveyor", f"demo:other-{tag}:x"),
-                text.replace("cameras:", f"cameras:\n  bad-{tag}: {{", 1),
+                text.replace("cameras:", f"cameras:\n  bad: *alias-{tag}", 1),
             ]
         )
 
