@@ -23,11 +23,11 @@ from calibration.targets.onnx.folding import fold_parameters
 from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, inline_functions, parse
 from calibration.targets.onnx.int8_weights import EXACT_SUMS, needs_exact_sums
 from calibration.targets.onnx.observer import (
-    SETTINGS,
     build_observer,
     build_probe,
     measure_unit,
     name_moments,
+    name_settings,
 )
 from calibration.targets.onnx.patch import count_dead_channels, insert_input_correction, patch_tap
 from calibration.targets.onnx.taps import find_taps
@@ -80,11 +80,12 @@ class OnnxBackend(Backend):
         """One session; prior and input correction are given when it runs."""
         found, picture = self._taps[:first_taps], self._graph.input
         session = self._open_session(build_observer(self._free_graph, found, baseline))
-        taps, names = self.taps[:first_taps], name_moments(found)
+        taps, names = self.taps[:first_taps], name_moments(self._free_graph, found)
+        inputs = name_settings(self._free_graph)
 
         def measuring(normalise: Normalisation | None) -> passes.Pass:
             given = None if normalise is None else normalise.settings(picture.shape[1] or 0)
-            settings = dict(zip(SETTINGS, given, strict=True)) if given else {}
+            settings = dict(zip(inputs, given, strict=True)) if given else {}
 
             def run(batch: Batch) -> passes.Rows:
                 fetched = self._run(session, names, {picture.name: picture.convert(batch), **settings})

@@ -15,7 +15,7 @@ _FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgram:
     """The model of ``graph``, which is not changed."""
     constants = {name: _in_float32(numpy_helper.to_array(tensor)) for name, tensor in graph.constants.items()}
-    free = graph.find_free_names("integers")
+    free = graph.free
     nodes, of_the_picture = list[NodeProto](), {graph.input.name}
     for node in graph.nodes:
         is_fixed = of_the_picture.isdisjoint(tensors_read(node))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from calibration.targets.onnx.graph import constants_of, operator, subgraphs, tensors_read
+from calibration.targets.onnx.graph import constants_of, free_names_of, operator, subgraphs, tensors_read
 
 _PARAMETERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 0, "BatchNormalization": 1, "Add": 0}
 """Operators of layers, and their first input that may be a parameter; an Add holds the bias of a MatMul."""
@@ -50,8 +50,9 @@ def _fold(model: ModelProto, wanted: Sequence[str], fixed: Mapping[str, NodeProt
     values = _evaluate(model, wanted, fixed) if wanted else {}
     if not values:
         return False
+    free = free_names_of(model.graph)
     for name, value in values.items():
-        _release(fixed[name], name)
+        _release(fixed[name], name, free.of("computed", name))
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
     _drop_unused(model.graph, fixed.values())
     return True
@@ -131,9 +132,9 @@ def _run(
     return dict(zip(names, session.run(list(names), {}), strict=True))
 
 
-def _release(node: NodeProto, name: str) -> None:
-    """Give the output ``name`` of a node another name, which nothing reads."""
-    node.output[list(node.output).index(name)] = f"{name}__computed"
+def _release(node: NodeProto, name: str, new: str) -> None:
+    """Give the output ``name`` of a node a ``new`` name, which nothing reads."""
+    node.output[list(node.output).index(name)] = new
 
 
 def _drop_unused(graph: GraphProto, candidates: Iterable[NodeProto]) -> None:

@@ -55,6 +55,8 @@ class OnnxGraph:
     """Of the tensors that shape inference knows; None for a dynamic dimension."""
     opset: int
     input: PictureInput
+    free: FreeNames
+    """For what is added: no name of the model as it was parsed."""
 
     @property
     def nodes(self) -> list[NodeProto]:
@@ -75,12 +77,6 @@ class OnnxGraph:
         self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         self.constants[name] = self.model.graph.initializer[-1]
         return name
-
-    def find_free_names(self, word: str) -> FreeNames:
-        """Names, beginning with ``word``, that nothing in the model has."""
-        proto = self.model.graph
-        declared = (value.name for value in (*proto.input, *proto.output, *proto.initializer))
-        return find_free_names(chain(declared, names_in(proto.node)), word)
 
     def uses(self, name: str) -> int:
         """Number of node inputs, also in bodies of control flow, and of graph outputs that read a tensor."""
@@ -143,7 +139,14 @@ def parse(name: str, data: bytes) -> OnnxGraph:
             consumers.setdefault(tensor, []).append(node)
     producers = {output: node for node in graph.node for output in node.output}
     outputs = frozenset(output.name for output in graph.output)
-    return OnnxGraph(name, model, constants, producers, consumers, outputs, shapes, opset, picture)
+    free = free_names_of(graph)
+    return OnnxGraph(name, model, constants, producers, consumers, outputs, shapes, opset, picture, free)
+
+
+def free_names_of(graph: GraphProto) -> FreeNames:
+    """Names that nothing in a graph has; they begin with ``calibration``."""
+    declared = (value.name for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info))
+    return find_free_names(chain(declared, names_in(graph.node)), "calibration")
 
 
 def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
@@ -164,7 +167,7 @@ def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
         if operator(node) == "Reshape" and _keeps_batch(free, node, fixed):
             shape = free.array(node.input[1]).copy()
             shape[0] = 0
-            node.input[1] = free.add_constant(f"{node.output[0]}__shape_{i}", shape)
+            node.input[1] = free.add_constant(free.free.of("shape", str(i)), shape)
     return parse(graph.name, free.model.SerializeToString())
 
 

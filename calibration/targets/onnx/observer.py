@@ -7,30 +7,33 @@ behind corrected layers. Built for speed: the baseline's mean and spread are fol
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.stats.moments import Moments, TapMoments, Vector
 from calibration.targets.base import MEAN, VARIANCE
-from calibration.targets.onnx.graph import OnnxGraph, parse, tensors_read
+from calibration.targets.onnx.graph import OnnxGraph, free_names_of, parse, subgraphs, tensors_read
 from calibration.targets.onnx.patch import correct_input, dequantize_layer, scale_float_layer
 from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, find_pointwise, require_domain
 from calibration.targets.onnx.taps import OnnxTap
 
-SETTINGS = ("calibration__prior", "calibration__input_scale", "calibration__input_offset")
-"""The inputs other than the picture, as ``Normalisation.settings`` gives them: one session serves every candidate."""
-_PRIOR, _INPUT_SCALE, _INPUT_OFFSET = SETTINGS
-_KEPT, _PRIOR_OF_KEPT = "calibration__kept", "calibration__prior_of_kept"
-"""1 - prior, and prior * (1 - prior)."""
+
+def name_settings(graph: OnnxGraph) -> list[str]:
+    """The inputs other than the picture, as ``Normalisation.settings`` gives them.
+
+    One session serves every candidate.
+    """
+    return [graph.free.of(setting) for setting in ("prior", "input_scale", "input_offset")]
 
 
-def name_moments(taps: Iterable[OnnxTap]) -> list[str]:
+def name_moments(graph: OnnxGraph, taps: Iterable[OnnxTap]) -> list[str]:
     """Two tensors per tap, each (R, C) after a reshape: means and spreads of the entries of its first axis."""
-    return [f"{tap.name}__{part}" for tap in taps for part in ("mean", "square")]
+    return [graph.free.of(part, tap.name) for tap in taps for part in ("mean", "square")]
 
 
 def measure_unit(healthy: TapMoments) -> Vector:
@@ -41,8 +44,8 @@ def measure_unit(healthy: TapMoments) -> Vector:
 def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> bytes:
     """The observer of ``taps`` (in graph order), whose outputs are :func:`name_moments`; ``graph`` is not changed.
 
-    Every tap is set to the baseline before the next layer sees it, and :data:`SETTINGS` are inputs too; without one
-    the model is measured as it is.
+    Every tap is set to the baseline before the next layer sees it, and :func:`name_settings` are inputs too; without
+    one the model is measured as it is.
     """
     copy = parse(graph.name, graph.model.SerializeToString())
     writer = _Writer(copy)
@@ -59,7 +62,7 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
         healthy = baseline[tap.name]
         unit = measure_unit(healthy)
         scale_float_layer(copy, simple, 1 / unit, -healthy.mean / unit)
-        raw = f"{tap.name}__raw"
+        raw = copy.free.of("raw", tap.name)
         copy.producers[tap.name].output[0] = raw
         inserted[raw] = writer.measure(simple, raw, centre=False)
         inserted[raw] += writer.correct(simple, raw, healthy)
@@ -67,7 +70,7 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
     require_domain(copy)
     if baseline is not None:
         _add_settings(copy)
-    _keep_only(copy, name_moments(taps))
+    _keep_only(copy, name_moments(copy, taps))
     return bytes(copy.model.SerializeToString())
 
 
@@ -77,18 +80,38 @@ def build_probe(graph: OnnxGraph, taps: tuple[OnnxTap, ...], first: int) -> byte
     It gives the very numbers that the baseline was recorded with, at a small share of the cost of an inference. Rows
     that are tokens are brought together to frames: exactly for one frame at a time, as it is run live.
     """
-    cut = parse(graph.name, build_observer(graph, taps[:first], None))
+    given = [tap.name + part for tap in taps[:first] for part in (MEAN, VARIANCE)]
+    observer = ModelProto.FromString(build_observer(graph, taps[:first], None))
+    _make_way(observer.graph, given)
+    cut = parse(graph.name, observer.SerializeToString())
     frames = _frames_of(cut)
     for tap in taps[:first]:
-        _gather_frames(cut, tap, name_moments([tap]), frames)
-    _keep_only(cut, [tap.name + part for tap in taps[:first] for part in (MEAN, VARIANCE)])
+        _gather_frames(cut, tap, name_moments(graph, [tap]), frames)
+    _keep_only(cut, given)
     return bytes(cut.model.SerializeToString())
+
+
+def _make_way(proto: GraphProto, given: Sequence[str]) -> None:
+    """Rename the tensors whose names the new outputs have: only those outputs are read by name."""
+    free = free_names_of(proto)
+    new = {name: free.of("own", name) for name in given}
+
+    def rename(graph: GraphProto) -> None:
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name = new.get(value.name, value.name)
+        for node in graph.node:
+            node.input[:] = [new.get(name, name) for name in node.input]
+            node.output[:] = [new.get(name, name) for name in node.output]
+            for body in subgraphs(node):
+                rename(body)
+
+    rename(proto)
 
 
 def _frames_of(cut: OnnxGraph) -> str:
     """Name of a tensor (1,): how many frames the input holds."""
-    first = cut.add_constant("calibration__first", np.asarray([0], np.int64))
-    shape, frames = "calibration__input_shape", "calibration__frames"
+    first = cut.add_constant(cut.free.of("first"), np.asarray([0], np.int64))
+    shape, frames = (cut.free.of(kind) for kind in ("input_shape", "frames"))
     nodes = cut.model.graph.node
     nodes.append(helper.make_node("Shape", [cut.input.name], [shape]))
     nodes.append(helper.make_node("Gather", [shape, first], [frames]))
@@ -97,42 +120,54 @@ def _frames_of(cut: OnnxGraph) -> str:
 
 def _gather_frames(cut: OnnxGraph, tap: OnnxTap, rows: list[str], frames: str) -> None:
     """From the moments of rows (R, C) to those of frames (N, C), by the law of total variance."""
+    name = partial(cut.free.of, tensor=tap.name)
 
     def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        cut.model.graph.node.append(helper.make_node(op, inputs, [f"{tap.name}{output}"], **attributes))
-        return f"{tap.name}{output}"
+        cut.model.graph.node.append(helper.make_node(op, inputs, [output], **attributes))
+        return output
 
     def mean_over_rows(source: str, output: str, keepdims: int) -> str:
         if cut.opset < 18:
             return add("ReduceMean", [source], output, axes=[1], keepdims=keepdims)
         return add("ReduceMean", [source, axis], output, keepdims=keepdims)
 
-    rest = cut.add_constant(f"{tap.name}__rest", np.asarray([-1, tap.channels], np.int64))
-    axis = cut.add_constant(f"{tap.name}__row_axis", np.asarray([1], np.int64))
-    shape = add("Concat", [frames, rest], "__rows_of_frames", axis=0)
-    mean, var = (add("Reshape", [part, shape], f"{part}__rows") for part in rows)
-    off = add("Sub", [mean, mean_over_rows(mean, "__frame_mean", 1)], "__row_off")
-    mean_over_rows(mean, MEAN, 0)
-    mean_over_rows(add("Add", [var, add("Mul", [off, off], "__row_off2")], "__row_var"), VARIANCE, 0)
+    rest = cut.add_constant(name("rest"), np.asarray([-1, tap.channels], np.int64))
+    axis = cut.add_constant(name("row_axis"), np.asarray([1], np.int64))
+    shape = add("Concat", [frames, rest], name("rows_of_frames"), axis=0)
+    mean, var = (
+        add("Reshape", [row, shape], name(kind))
+        for row, kind in zip(rows, ("row_mean", "row_square"), strict=True)
+    )
+    off = add("Sub", [mean, mean_over_rows(mean, name("frame_mean"), 1)], name("row_off"))
+    mean_over_rows(mean, tap.name + MEAN, 0)
+    spread_of_rows = add("Add", [var, add("Mul", [off, off], name("row_off2"))], name("row_var"))
+    mean_over_rows(spread_of_rows, tap.name + VARIANCE, 0)
 
 
 def _add_settings(graph: OnnxGraph) -> None:
-    """The three inputs :data:`SETTINGS` and the nodes that everything behind them shares."""
-    correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
+    """The three inputs :func:`name_settings` and the nodes that everything behind them shares."""
+    prior, input_scale, input_offset = name_settings(graph)
+    kept, prior_of_kept = _name_shares(graph)
+    correct_input(graph, input_scale, input_offset)
     proto = graph.model.graph
     shape = [graph.input.shape[1]]
-    for name, dims in ((_PRIOR, []), (_INPUT_SCALE, shape), (_INPUT_OFFSET, shape)):
+    for name, dims in ((prior, []), (input_scale, shape), (input_offset, shape)):
         proto.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
-    one = graph.add_constant(f"{_PRIOR}__one", np.asarray(1, np.float32))
-    proto.node.insert(0, helper.make_node("Mul", [_PRIOR, _KEPT], [_PRIOR_OF_KEPT]))
-    proto.node.insert(0, helper.make_node("Sub", [one, _PRIOR], [_KEPT]))
+    one = graph.add_constant(graph.free.of("one"), np.asarray(1, np.float32))
+    proto.node.insert(0, helper.make_node("Mul", [prior, kept], [prior_of_kept]))
+    proto.node.insert(0, helper.make_node("Sub", [one, prior], [kept]))
+
+
+def _name_shares(graph: OnnxGraph) -> list[str]:
+    """1 - prior, and prior * (1 - prior)."""
+    return [graph.free.of(share) for share in ("kept", "prior_of_kept")]
 
 
 def _measure_pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | None) -> list[NodeProto]:
     """The nodes that take the place of a pointwise int8 layer."""
     tap = replace(layer.tap, channel_axis=layer.tap.rank - 1)
     product = PointwiseWriter(writer.graph, layer)
-    raw = f"{tap.name}__raw"
+    raw = writer.graph.free.of("raw", tap.name)
     nodes = product.move_channels_last()
     if baseline is None:
         nodes += product.product(raw, np.ones(tap.channels), np.zeros(tap.channels))
@@ -141,7 +176,7 @@ def _measure_pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | 
     nodes += product.product(raw, measure_unit(healthy), healthy.mean)
     nodes += writer.measure(tap, raw, centre=False)
     more, scale, offset = writer.correction(tap, healthy)
-    corrected = f"{tap.name}__corrected"
+    corrected = writer.graph.free.of("corrected", tap.name)
     return nodes + more + product.repeat_product(raw, corrected, scale, offset) + product.hand_on(corrected)
 
 
@@ -186,17 +221,19 @@ class _Writer:
     def measure(self, tap: OnnxTap, source: str, centre: bool = True) -> list[NodeProto]:
         """Frame means and mean squares of ``source``; squares around the frame's own mean with ``centre``."""
         axes = [axis for axis in range(1, tap.rank) if axis != tap.channel_axis]
-        mean, square = f"{tap.name}__mean", f"{tap.name}__square"
+        mean, square = name_moments(self.graph, [tap])
         if not axes:  # (N, C): a frame is one position
-            centred = helper.make_node("Sub" if centre else "Mul", [source, source], [square])
-            return [helper.make_node("Identity", [source], [mean]), centred]
+            squared = helper.make_node("Sub" if centre else "Mul", [source, source], [square])
+            return [helper.make_node("Identity", [source], [mean]), squared]
         nodes = [self._reduce(source, mean, axes, keep=centre)]
         if centre:
-            nodes.append(helper.make_node("Sub", [source, mean], [f"{tap.name}__centred"]))
-            source = f"{tap.name}__centred"
+            centred = self.graph.free.of("centred", tap.name)
+            nodes.append(helper.make_node("Sub", [source, mean], [centred]))
+            source = centred
         # Pow, not Mul: ONNX Runtime would keep a Mul in its blocked layout and reorder the squares (25 % of the time).
-        nodes.append(helper.make_node("Pow", [source, self._constant(2.0)], [f"{tap.name}__squares"]))
-        nodes.append(self._reduce(f"{tap.name}__squares", square, axes, keep=False))
+        squares = self.graph.free.of("squares", tap.name)
+        nodes.append(helper.make_node("Pow", [source, self._constant(2.0)], [squares]))
+        nodes.append(self._reduce(squares, square, axes, keep=False))
         return nodes
 
     def correct(self, tap: OnnxTap, source: str, healthy: TapMoments) -> list[NodeProto]:
@@ -206,7 +243,7 @@ class _Writer:
             zeros, ones = self._constant(np.zeros(tap.channels)), self._constant(np.ones(tap.channels))
             inputs = [source, scale, offset, zeros, ones]
             return [*nodes, helper.make_node("BatchNormalization", inputs, [tap.name], epsilon=0.0)]
-        scaled = f"{tap.name}__scaled"
+        scaled = self.graph.free.of("scaled", tap.name)
         nodes.append(helper.make_node("Mul", [source, scale], [scaled]))
         return [*nodes, helper.make_node("Add", [scaled, offset], [tap.name])]
 
@@ -217,29 +254,31 @@ class _Writer:
         """
         unit = measure_unit(healthy)
         eps = RELATIVE_EPS * float(healthy.var.mean())
-        mean, square = f"{tap.name}__batch_mean", f"{tap.name}__batch_square"
+        name = partial(self.graph.free.of, tensor=tap.name)
+        mean, square = name("batch_mean"), name("batch_square")
         nodes = [
-            self._reduce(f"{tap.name}__mean", mean, [0], keep=False),
-            self._reduce(f"{tap.name}__square", square, [0], keep=False),
+            self._reduce(frames, batch, [0], keep=False)
+            for frames, batch in zip(name_moments(self.graph, [tap]), (mean, square), strict=True)
         ]
+        prior, (kept_share, prior_of_kept) = name_settings(self.graph)[0], _name_shares(self.graph)
 
         def add(op: str, inputs: list[str], output: str) -> str:
-            nodes.append(helper.make_node(op, inputs, [f"{tap.name}__{output}"]))
-            return f"{tap.name}__{output}"
+            nodes.append(helper.make_node(op, inputs, [name(output)]))
+            return name(output)
 
         mean_squared = add("Mul", [mean, mean], "mean_squared")
         var = add("Relu", [add("Sub", [square, mean_squared], "var0")], "var")
         # keep * var + prior * keep * mean^2 + (prior * healthy var + eps) / unit^2
-        kept = add("Mul", [var, _KEPT], "var_kept")
-        shift = add("Mul", [mean_squared, _PRIOR_OF_KEPT], "shift")
-        share = add("Mul", [self._constant(healthy.var / (unit * unit)), _PRIOR], "healthy_share")
+        kept = add("Mul", [var, kept_share], "var_kept")
+        shift = add("Mul", [mean_squared, prior_of_kept], "shift")
+        share = add("Mul", [self._constant(healthy.var / (unit * unit)), prior], "healthy_share")
         floor = self._constant(np.maximum(eps / (unit * unit), np.finfo(np.float32).tiny))
         blend = add("Add", [add("Add", [kept, shift], "mixed0"), share], "mixed1")
         mixed = add("Add", [blend, floor], "mixed")
         ratio = add("Reciprocal", [add("Sqrt", [mixed], "std")], "ratio0")
         ratio = add("Clip", [ratio, *(self._constant(limit) for limit in SCALE_LIMITS)], "ratio")
         scale = add("Mul", [ratio, self._constant(unit)], "scale")
-        moved = add("Mul", [scale, add("Mul", [mean, _KEPT], "mean_kept")], "moved")
+        moved = add("Mul", [scale, add("Mul", [mean, kept_share], "mean_kept")], "moved")
         offset = add("Sub", [self._constant(healthy.mean), moved], "offset")
         return nodes, scale, offset
 
@@ -254,4 +293,4 @@ class _Writer:
 
     def _fresh(self) -> str:
         self._constants += 1
-        return f"calibration__constant_{self._constants}"
+        return self.graph.free.of("constant", str(self._constants))

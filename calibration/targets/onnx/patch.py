@@ -44,7 +44,7 @@ def scale_float_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
     new = old * scale + offset / tap.bias_factor
     if tap.bias is None:
         if new.any():
-            _add_bias(graph, tap, graph.add_constant(f"{tap.name}__bias", new.astype(np.float32)))
+            _add_bias(graph, tap, graph.add_constant(graph.free.of("bias", tap.name), new.astype(np.float32)))
         return
     shape = graph.array(tap.bias.name).shape
     graph.set_array(tap.bias.name, new.astype(np.float32).reshape(shape))
@@ -101,14 +101,16 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
         return
     name, shape = graph.input.name, _over_channels(graph)
     parts = (("scale", affine.scale), ("offset", affine.offset))
-    _put_in_front(graph, *(graph.add_constant(f"{name}__{key}", part.reshape(shape)) for key, part in parts))
+    _put_in_front(
+        graph, *(graph.add_constant(graph.free.of(key, name), part.reshape(shape)) for key, part in parts)
+    )
 
 
 def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
     """The same by two tensors (C,) that are given when the model runs."""
     name = graph.input.name
-    shape = graph.add_constant(f"{name}__over_channels", np.asarray(_over_channels(graph), np.int64))
-    shaped = [f"{part}__over_channels" for part in (scale, offset)]
+    shape = graph.add_constant(graph.free.of("shape", name), np.asarray(_over_channels(graph), np.int64))
+    shaped = [graph.free.of("over_channels", part) for part in (scale, offset)]
     _put_in_front(graph, *shaped)
     for part, wide in zip((scale, offset), shaped, strict=True):
         graph.model.graph.node.insert(0, helper.make_node("Reshape", [part, shape], [wide], name=wide))
@@ -125,10 +127,10 @@ def _put_in_front(graph: OnnxGraph, scale: str, offset: str) -> None:
     In float32: readers that convert the input to a float get float32; the others get the type of the input, rounded.
     """
     name, nodes = graph.input.name, graph.model.graph.node
-    scaled, corrected = f"{name}__scaled", f"{name}__corrected"
+    scaled, corrected = (graph.free.of(kind, name) for kind in ("scaled", "corrected"))
     source, as_before, new = name, corrected, list[NodeProto]()
     if graph.input.dtype != np.float32:
-        source, as_before = f"{name}__float32", f"{name}__as_before"
+        source, as_before = (graph.free.of(kind, name) for kind in ("float32", "as_before"))
         new.append(helper.make_node("Cast", [name], [source], name=source, to=TensorProto.FLOAT))
     for node in nodes:
         takes_float = name in node.input and _makes_a_float(graph, node)
@@ -145,9 +147,10 @@ def _in_the_type_of_the_input(graph: OnnxGraph, source: str, output: str) -> lis
     if graph.input.dtype == np.float16:
         return [helper.make_node("Cast", [source], [output], name=output, to=TensorProto.FLOAT16)]
     least, most = (
-        graph.add_constant(f"{output}__{limit}", np.asarray(limit, np.float32)) for limit in (0, 255)
+        graph.add_constant(graph.free.of(kind, output), np.asarray(limit, np.float32))
+        for kind, limit in (("least", 0), ("most", 255))
     )
-    rounded, within = f"{output}__rounded", f"{output}__within"
+    rounded, within = (graph.free.of(kind, output) for kind in ("rounded", "within"))
     return [
         helper.make_node("Round", [source], [rounded], name=rounded),
         helper.make_node("Clip", [rounded, least, most], [within], name=within),
@@ -230,7 +233,7 @@ def _spread_scale(graph: OnnxGraph, constant: Constant, channels: int) -> None:
     if constant.zero_point:
         zero = graph.array(constant.zero_point).reshape(-1)[0]
         spread = np.full(channels, zero, zero.dtype)
-        node.input[2] = graph.add_constant(f"{constant.name}__zero_point", spread)
+        node.input[2] = graph.add_constant(graph.free.of("zero_point", constant.name), spread)
     kept = [item for item in node.attribute if item.name != "axis"]
     del node.attribute[:]
     node.attribute.extend([*kept, helper.make_attribute("axis", constant.channel_axis)])
@@ -257,13 +260,13 @@ def _add_zero_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
     source = graph.producer(graph.producers[tap.layer_output].input[0], "DequantizeLinear")
     step = source.input[1] if source is not None else ""
     if step not in graph.constants or graph.array(step).size != 1:
-        name = graph.add_constant(f"{tap.name}__bias", np.zeros(tap.channels, np.float32))
+        name = graph.add_constant(graph.free.of("bias", tap.name), np.zeros(tap.channels, np.float32))
         _add_bias(graph, tap, name)
         return Constant(name)
-    name = graph.add_constant(f"{tap.name}__bias_int32", np.zeros(tap.channels, np.int32))
+    name = graph.add_constant(graph.free.of("bias_int32", tap.name), np.zeros(tap.channels, np.int32))
     scale = graph.array(tap.weight.scale).reshape(-1) * graph.array(step).reshape(-1)
-    scale_name = graph.add_constant(f"{tap.name}__bias_scale", scale.astype(np.float32))
-    output = f"{tap.name}__bias"
+    scale_name = graph.add_constant(graph.free.of("bias_scale", tap.name), scale.astype(np.float32))
+    output = graph.free.of("bias", tap.name)
     node = helper.make_node("DequantizeLinear", [name, scale_name], [output], name=output, axis=0)
     graph.model.graph.node.insert(0, node)
     _add_bias(graph, tap, output)

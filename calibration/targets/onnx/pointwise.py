@@ -66,9 +66,10 @@ class PointwiseWriter:
 
     def __init__(self, graph: OnnxGraph, layer: Pointwise) -> None:
         self._graph, self._layer, self._name = graph, layer, layer.tap.name
-        self._wide = f"{self._name}__channels_last"
+        self._free = graph.free
+        self._wide = self._free.of("channels_last", self._name)
         self._rank = layer.tap.rank
-        self._rows = graph.add_constant(f"{self._name}__rows", layer.rows)
+        self._rows = graph.add_constant(self._free.of("rows", self._name), layer.rows)
 
     def move_channels_last(self) -> list[NodeProto]:
         """The picture as the product reads it."""
@@ -77,17 +78,19 @@ class PointwiseWriter:
 
     def product(self, output: str, unit: Vector, mean: Vector) -> list[NodeProto]:
         """(N, ..., O) what the layer gives, less ``mean``, in units of ``unit``."""
-        scale = self._graph.add_constant(f"{output}__scale", np.asarray(self._layer.scale / unit, np.float32))
+        scale = self._graph.add_constant(
+            self._free.of("scale_of", output), np.asarray(self._layer.scale / unit, np.float32)
+        )
         shifted = np.asarray((self._layer.bias - mean) / unit, np.float32)
-        bias = self._graph.add_constant(f"{output}__bias", shifted)
+        bias = self._graph.add_constant(self._free.of("bias_of", output), shifted)
         return [self._product(output, scale, bias)]
 
     def repeat_product(self, raw: str, output: str, scale: str, offset: str) -> list[NodeProto]:
         """``scale`` * ``raw`` + ``offset``, where ``raw`` is a product and the others are tensors (O,)."""
-        names = {part: f"{output}__{part}" for part in ("scale", "moved", "bias")}
+        names = {part: self._free.of(f"{part}_of", output) for part in ("scale", "moved", "bias")}
         return [
-            helper.make_node("Mul", [f"{raw}__scale", scale], [names["scale"]]),
-            helper.make_node("Mul", [f"{raw}__bias", scale], [names["moved"]]),
+            helper.make_node("Mul", [self._free.of("scale_of", raw), scale], [names["scale"]]),
+            helper.make_node("Mul", [self._free.of("bias_of", raw), scale], [names["moved"]]),
             helper.make_node("Add", [names["moved"], offset], [names["bias"]]),
             self._product(output, names["scale"], names["bias"]),
         ]
@@ -110,7 +113,7 @@ class PointwiseWriter:
         while (reader := graph.only_consumer(name)) is not None and _keeps_places(graph, reader):
             moved = NodeProto()
             moved.CopyFrom(reader)
-            moved.input[0], moved.output[0] = source, f"{reader.output[0]}__channels_last"
+            moved.input[0], moved.output[0] = source, self._free.of("channels_last", reader.output[0])
             graph.model.graph.node.remove(reader)
             nodes.append(moved)
             source, name = moved.output[0], reader.output[0]
