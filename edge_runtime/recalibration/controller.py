@@ -290,7 +290,8 @@ class RecalibrationController:
             self._results.take(*ended)
 
     def _advance_trial(self) -> None:
-        ended = self._trials.advance(self._results.autonomy)
+        waiting = self._proposals.waiting
+        ended = self._trials.advance(self._results.autonomy, None if waiting is None else waiting.patch)
         if ended is not None:
             self._planner.note_end(
                 self._context.clock(),

@@ -118,8 +118,8 @@ class PatchTrials:
         if reason is not None:
             self.withdraw(reason)
 
-    def advance(self, autonomy: Autonomy) -> TrialEnd | None:
-        """Go on; how it ended when it just has with something to note."""
+    def advance(self, autonomy: Autonomy, waiting: str | None) -> TrialEnd | None:
+        """Go on; how it ended when it just has with something to note. ``waiting``: the patch that waits for a person."""
         if self._pending is None:
             return None
         pending = self._pending
@@ -128,7 +128,7 @@ class PatchTrials:
             self.withdraw(reason)
             return None
         with self._crashes.contain("patch-trial") as contained:
-            return self._go_on(pending.proposal)
+            return self._go_on(pending.proposal, waiting)
         return self._give_up(pending.proposal, f"failed unexpectedly: {contained.error!r}")
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class PatchTrials:
             return f"it was compared with {beside}; {active or 'the base'} is active now"
         return None
 
-    def _go_on(self, proposal: Proposal) -> TrialEnd | None:
+    def _go_on(self, proposal: Proposal, waiting: str | None) -> TrialEnd | None:
         if not self.is_on:
             return self._use(proposal, "no shadow is wanted any more: recalibration.shadow_frames is 0")
         try:
@@ -160,6 +160,8 @@ class PatchTrials:
             case VerdictKind.FAIL:
                 self._policy.withdraw(proposal.patch, f"in the shadow: {verdict.text}")
                 return self._end("refused", verdict.text)
+            case VerdictKind.INCONCLUSIVE if waiting not in (None, proposal.patch):
+                self.withdraw(f"{verdict.text}; a newer patch waits for a person: {waiting}")
             case VerdictKind.INCONCLUSIVE:
                 return self._end("inconclusive", verdict.text)
         return None
