@@ -105,10 +105,9 @@ class Deployment:
             self._model_state.record(activated)
         self._swap(opened.generation, opened.engine)
         self._rollout, self._is_record_stale = activated, False
-        self.prune()
         return opened.generation
 
-    def prune(self, spare: Collection[str] = ()) -> None:
+    def prune(self, spare: Collection[str]) -> None:
         """Remove the oldest patches; the active one, the one before and those in ``spare`` stay."""
         known = (self._rollout.active, self._rollout.previous)
         spared = {one.patch for one in known if one is not None and one.patch is not None}

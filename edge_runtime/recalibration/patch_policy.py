@@ -191,9 +191,9 @@ class PatchPolicy:
         """Id of the patch that is active."""
         return self._deployment.state.active.patch
 
-    def prune(self, spare: str) -> None:
-        """Remove the oldest patches, but this one and those that are active or were before."""
-        self._deployment.prune({spare})
+    def prune(self, spare: set[str]) -> None:
+        """Remove the oldest patches, but these and those that are active or were before."""
+        self._deployment.prune(spare)
 
     def _may_be_used(self, patch_id: str) -> bool:
         baseline = self._baselines.in_use

@@ -104,6 +104,7 @@ class TaskResults:
         else:
             patch_id = self._model_state.make_patch_id()
             self._model_state.adopt(folder / "patch", patch_id)
+            self._patch_policy.prune(self._pending_ids())
             self.last_report = self._add_page(report, patch_id)
         proposal = make_proposal(self._context, self._watch, patch_id, self.last_report)
         if self.autonomy == "propose":
@@ -122,9 +123,14 @@ class TaskResults:
         self.accepted += 1
         self._emit(Recalibrated(self.last_report, generation))
 
+    def _pending_ids(self) -> set[str]:
+        """Of the patch that waits and of the one in the shadow."""
+        waiting = self._proposals.waiting
+        ids = (None if waiting is None else waiting.patch, self._trials.patch)
+        return {patch_id for patch_id in ids if patch_id is not None}
+
     def _propose(self, proposal: Proposal, report: RecalibrationReport) -> None:
         self._proposals.propose(proposal)
-        self._patch_policy.prune(proposal.patch)
         self._baselines.follow_patches()
         self.accepted += 1
         self._emit(PatchProposed(report, proposal.patch))

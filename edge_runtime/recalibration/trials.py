@@ -97,7 +97,6 @@ class PatchTrials:
         self.withdraw(f"a newer patch takes its place: {proposal.patch}")
         self._pending, self._report = PendingPatch(proposal, self._baselines, self._watch), report
         self._trial.begin(proposal.patch)
-        self._policy.prune(proposal.patch)
 
     def reject(self) -> str:
         """Never use the patch on its way; its drift stays as it is until a command. Gives its id."""
@@ -119,7 +118,7 @@ class PatchTrials:
             self.withdraw(reason)
 
     def advance(self, autonomy: Autonomy, waiting: str | None) -> TrialEnd | None:
-        """Go on; how it ended when it just has with something to note. ``waiting``: the patch that waits for a person."""
+        """Go on; how it ended when it just has with something to note. ``waiting`` is the patch that waits, if any."""
         if self._pending is None:
             return None
         pending = self._pending

@@ -110,5 +110,6 @@ def test_a_full_disk_does_not_keep_a_patch_and_is_caught_up_with(bench):
 def test_old_patches_are_removed_but_never_the_active_or_previous_one(bench):
     for number in range(KEPT_PATCHES + 3):
         bench.activate(b"model %d" % number)
+        bench.deployment.prune(())
     assert len(list(bench.model_state.patches.iterdir())) == KEPT_PATCHES
     bench.deployment.take_back(Step.ROLL_BACK)

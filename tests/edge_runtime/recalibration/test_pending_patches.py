@@ -3,10 +3,12 @@
 import orjson
 import pytest
 
+from edge_runtime.datatypes import Generation
 from edge_runtime.messaging.events import PatchProposed, PatchTried, ProposalEnded
 from edge_runtime.recalibration.proposals import PROPOSAL_FILE
 from tests.support.controller_bench import ACCEPTED, BASE, ControllerBench
 
+PATCHED = Generation("parts/1", "p1")
 FRAMES = 20
 SETTINGS = {"shadow_frames": FRAMES, "shadow_longest_s": 100.0, "autonomy": "propose"}
 
@@ -59,3 +61,14 @@ def test_one_without_a_verdict_ends_where_a_newer_one_waits_already(bench):
     assert [fact.patch for fact in facts(bench, ProposalEnded)] == ["p1"]  # the approval
     assert not bench.model_state.is_withdrawn("p1")  # its drift may come again
     assert bench.controller.status().failed == 0
+
+
+def test_neither_the_one_that_waits_nor_the_one_in_the_shadow_is_removed_as_an_old_one(bench):
+    approved(bench)
+    for _ in range(9):
+        recalibrate(bench)
+    assert pending(bench) == ("p10", "p1")
+    assert bench.model_state.list_patch_ids() == ["p1", *(f"p{number}" for number in range(3, 11))]
+    bench.play(FRAMES)
+    bench.tick()
+    assert (bench.slot.generation, pending(bench)) == (PATCHED, ("p10", None))
