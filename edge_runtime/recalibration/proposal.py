@@ -32,6 +32,8 @@ class Proposal:
     """``model/id`` of the page below ``/reports``."""
     shadow: str | None = None
     """Why its shadow came to no verdict, so that it becomes active without another one; None: it had none yet."""
+    is_begun: bool = False
+    """Whether a shadow of it began; where it waits none the less, the end of the daemon cut that short."""
 
 
 def make_proposal(

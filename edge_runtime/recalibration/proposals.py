@@ -1,10 +1,11 @@
 """A patch that the gate accepted and that waits for a person: kept over restarts, approved, rejected or withdrawn.
 
 One patch waits at a time; a newer one takes its place. It is withdrawn when its drift is over or another baseline is in
-use, and its drift is not answered a second time while it waits.
+use, and its drift is not answered a second time while it waits. The note of one that is approved stays on the disk
+until its shadow has ended: where the daemon ends before, the patch waits again.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 import orjson
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from calibration.stats.regular_file import read_whole
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES
-from edge_runtime.errors import CommandError, EdgeRuntimeError
+from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import ProposalEnded
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
@@ -50,6 +51,8 @@ class Proposals:
         self._path = context.model_state.folder / PROPOSAL_FILE
         found = self._load()
         self._pending = None if found is None else PendingPatch(found, baselines, watch)
+        self._tried: str | None = None
+        """The approved patch in the shadow whose note is on the disk."""
 
     @property
     def waiting(self) -> Proposal | None:
@@ -74,7 +77,8 @@ class Proposals:
         Raises:
             StateError: the disk does not take the note of it.
         """
-        write_atomically(self._path, orjson.dumps(asdict(proposal)))
+        self._note(proposal)
+        self._tried = None
         before, self._pending = self.waiting, PendingPatch(proposal, self._baselines, self._watch)
         if before is not None and before.patch != proposal.patch:
             self._say(before, "withdrawn", f"a newer patch waits: {proposal.patch}")
@@ -90,12 +94,12 @@ class Proposals:
         Gives None where it goes into the shadow first.
 
         Raises:
-            CommandError: none waits, another one does, or it cannot be used any more: then it waits no longer.
+            CommandError: none waits, another one does, the disk does not take the note of it, or it cannot be used any
+                more: then it waits no longer.
         """
         proposal = self._require(patch_id)
         if self._trials.is_on and proposal.shadow is None:
-            self._end(proposal, "approved", f"{reason}; it is tried in the shadow first")
-            self._trials.begin(proposal)
+            self._try(proposal, reason)
             return None
         try:
             generation = self._policy.reuse(proposal.patch, proposal.cause)
@@ -105,6 +109,15 @@ class Proposals:
         self._end(proposal, "approved", reason, generation)
         self._baselines.follow_patches()
         return generation
+
+    def _try(self, proposal: Proposal, reason: str) -> None:
+        try:
+            self._note(replace(proposal, is_begun=True))
+        except StateError as err:
+            raise CommandError(f"patch {proposal.patch} goes on waiting: {err}") from err
+        self._pending, self._tried = None, proposal.patch
+        self._say(proposal, "approved", f"{reason}; it is tried in the shadow first")
+        self._trials.begin(proposal)
 
     def reject(self, patch_id: str | None) -> str:
         """Never use the patch that waits or is in the shadow; its drift stays as it is until a command. Gives its id.
@@ -128,11 +141,15 @@ class Proposals:
 
     def follow(self, autonomy: Autonomy) -> None:
         """Keep it only where it may still be used; with another autonomy it is used, or waits no longer."""
+        if self._tried is not None and self._tried != self._trials.patch:
+            self._tried = None
+            self._forget_note()
         pending = self._pending
         if pending is None:
             return
-        reason = pending.find_misfit(autonomy)
-        asks_person = autonomy != "auto" or (pending.proposal.shadow is not None and self._trials.is_on)
+        reason, proposal = pending.find_misfit(autonomy), pending.proposal
+        was_tried = proposal.is_begun or proposal.shadow is not None
+        asks_person = autonomy != "auto" or (was_tried and self._trials.is_on)
         if reason is not None:
             self.withdraw(reason)
         elif not asks_person and self._baselines.in_use is not None and not pending.is_in_doubt:
@@ -140,6 +157,7 @@ class Proposals:
                 self.approve(None, "accepted patches need no approval any more: the autonomy is 'auto'")
             except CommandError as err:
                 log.error("patch that waited not used", model=self._context.model, reason=str(err))
+                self.withdraw(str(err))
 
     def _require(self, patch_id: str | None) -> Proposal:
         proposal, tried = self.waiting, self._trials.patch
@@ -160,11 +178,17 @@ class Proposals:
         generation: Generation | None = None,
     ) -> None:
         self._pending = None
+        self._forget_note()
+        self._say(proposal, outcome, reason, generation)
+
+    def _note(self, proposal: Proposal) -> None:
+        write_atomically(self._path, orjson.dumps(asdict(proposal)))
+
+    def _forget_note(self) -> None:
         try:
             self._path.unlink(missing_ok=True)
         except OSError as err:
             log.error("note of a patch that waits not removed", path=str(self._path), reason=err.strerror)
-        self._say(proposal, outcome, reason, generation)
 
     def _say(
         self,

@@ -2,8 +2,9 @@
 
 It passes and is used, fails and is withdrawn, or waits for a person when its time is over; it ends without a verdict
 when its drift is over, another baseline is in use, what it is compared with was taken back, or a newer patch comes.
-Nothing of it is noted on the disk before it is active: after a restart it is a known patch, which the gate judges first
-when its drift comes again. How it is tried is in ``deployment.patch_trial``.
+Nothing on the disk says that it is to become active: after a restart one that was approved waits again, any other
+is a known patch, which the gate judges first when its drift comes again. How it is tried is in
+``deployment.patch_trial``.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from edge_runtime.datatypes import Generation
+from edge_runtime.errors import CommandError
 from edge_runtime.messaging.events import PatchProposed, PatchTried, ProposalEnded
 from edge_runtime.recalibration.proposals import PROPOSAL_FILE
 from tests.support.controller_bench import ACCEPTED, BASE, ControllerBench
@@ -72,3 +73,99 @@ def test_neither_the_one_that_waits_nor_the_one_in_the_shadow_is_removed_as_an_o
     bench.play(FRAMES)
     bench.tick()
     assert (bench.slot.generation, pending(bench)) == (PATCHED, ("p10", None))
+
+
+def again_after(bench, tmp_path, **settings):
+    """The daemon was killed, or has ended, and starts again."""
+    return ControllerBench(
+        tmp_path,
+        rollout=bench.model_state.load_rollout("parts/1"),
+        clock=bench.clock,
+        **{**SETTINGS, **settings},
+    )
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_one_that_a_person_approved_waits_again_after_a_restart_during_its_shadow(bench, tmp_path, is_killed):
+    approved(bench)
+    bench.play(5)
+    if not is_killed:
+        bench.controller.stop(1.0)
+    again = again_after(bench, tmp_path)
+    again.watch.changes = ["alarm"]
+    again.feed(20)
+    assert (pending(again), again.slot.generation, again.jobs) == (("p1", None), BASE, [])
+    assert again.request("approve-patch") == {"shadow": "p1", "frames_wanted": FRAMES}
+    again.tick()
+    again.play(FRAMES)
+    again.tick()
+    again.tick()
+    assert (again.slot.generation, pending(again), noted(again)) == (PATCHED, (None, None), None)
+
+
+def test_its_shadow_does_not_begin_again_by_itself_where_patches_need_no_approval_any_more(bench, tmp_path):
+    """One that ends the process would do so after every start."""
+    bench.accept_one()
+    bench.edit(autonomy="auto")
+    assert pending(bench) == (None, "p1")
+    again = again_after(bench, tmp_path, autonomy="auto")
+    again.watch.changes = ["alarm"]
+    again.feed(20)
+    assert (pending(again), again.patched) == (("p1", None), [])
+    again.edit(shadow_frames=0)
+    assert again.slot.generation == PATCHED
+
+
+def ends_by_rejection(bench):
+    bench.request("reject-patch")
+
+
+def ends_by_drift(bench):
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+
+
+@pytest.mark.parametrize("end", [ends_by_rejection, ends_by_drift])
+def test_one_whose_shadow_ended_waits_no_more_after_a_restart(bench, tmp_path, end):
+    approved(bench)
+    end(bench)
+    bench.tick()
+    assert (pending(bench), noted(bench)) == ((None, None), None)
+    assert pending(again_after(bench, tmp_path)) == (None, None)
+
+
+def test_a_newer_one_that_waits_is_the_one_that_waits_after_a_restart(bench, tmp_path):
+    approved(bench)
+    recalibrate(bench)
+    bench.request("reject-patch", patch="p1")
+    bench.tick()
+    assert (pending(bench), noted(bench)) == (("p2", None), "p2")
+    assert pending(again_after(bench, tmp_path)) == ("p2", None)
+
+
+def unnotable(bench):
+    """A patch waits, and the disk takes no note any more."""
+    bench.accept_one()
+    path = bench.model_state.folder / PROPOSAL_FILE
+    path.unlink()
+    (path / "in the way").mkdir(parents=True)
+    return path
+
+
+def test_an_approval_that_cannot_be_noted_begins_no_shadow(bench):
+    path = unnotable(bench)
+    with pytest.raises(CommandError):
+        bench.request("approve-patch")
+    bench.tick()
+    assert (pending(bench), bench.patched) == (("p1", None), [])
+    (path / "in the way").rmdir()
+    path.rmdir()
+    assert bench.request("approve-patch") == {"shadow": "p1", "frames_wanted": FRAMES}
+
+
+def test_where_no_approval_is_needed_one_that_cannot_be_noted_waits_no_longer(bench):
+    unnotable(bench)
+    bench.edit(autonomy="auto")
+    assert (pending(bench), bench.patched) == ((None, None), [])
+    assert [fact.outcome for fact in facts(bench, ProposalEnded)] == ["withdrawn"]
+    assert not bench.model_state.is_withdrawn("p1")
