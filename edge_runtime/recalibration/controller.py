@@ -280,12 +280,12 @@ class RecalibrationController:
         ended = self._runner.advance()
         if ended is not None:
             result = ended[1]
-            is_accepted = isinstance(result, RecalibrationReport) and result.accepted
+            report = result if isinstance(result, RecalibrationReport) else None
             self._planner.note_end(
                 self._context.clock(),
                 has_failed=isinstance(result, JobFailure),
-                is_refused=isinstance(result, RecalibrationReport) and not result.accepted,
-                is_undecided=is_accepted and self._trials.is_on,
+                is_refused=report is not None and not report.accepted,
+                is_undecided=report is not None and self._results.goes_into_shadow(report),
             )
             self._results.take(*ended)
 

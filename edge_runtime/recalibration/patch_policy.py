@@ -161,7 +161,7 @@ class PatchPolicy:
         self._judged.add(patch_id)
 
     def reuse(self, patch_id: str, cause: str, opened: Opened | None = None) -> Generation:
-        """Use a patch that the gate accepted before; one that does not run is withdrawn.
+        """Use a patch that the gate accepted before; one that does not run is withdrawn, the active one goes on.
 
         Args:
             patch_id: Which.
@@ -175,6 +175,11 @@ class PatchPolicy:
             if opened is not None:
                 opened.engine.close()
             raise StateError(f"patch {patch_id} may not be used any more")
+        if patch_id == self.active_patch:
+            if opened is not None:
+                opened.engine.close()
+            self._note_answer(cause)
+            return self._deployment.state.active
         try:
             return self.activate(patch_id, cause, opened)
         except EdgeRuntimeError as err:
@@ -265,10 +270,13 @@ class PatchPolicy:
         """
         deployment = self._deployment
         generation = deployment.activate(patch_id) if opened is None else deployment.put_in(opened)
+        self._note_answer(cause)
+        return generation
+
+    def _note_answer(self, cause: str) -> None:
         self._answered_score = self._watch.drift_score
         # The drift may have ended while the process worked.
         self._is_patch_in_doubt = cause == Cause.DRIFT and self._answered_score is None
-        return generation
 
     def take_back(self, reason: str, step: Step = Step.TO_BASE) -> None:
         """Return to the base or the previous generation.

@@ -98,7 +98,8 @@ class Proposals:
                 more: then it waits no longer.
         """
         proposal = self._require(patch_id)
-        if self._trials.is_on and proposal.shadow is None:
+        is_active = proposal.patch == self._policy.active_patch  # by a roll-back
+        if self._trials.is_on and proposal.shadow is None and not is_active:
             self._try(proposal, reason)
             return None
         try:

@@ -71,6 +71,16 @@ class TaskResults:
         except (CalibrationError, EdgeRuntimeError, OSError) as err:
             self._fail(task, JobFailure(str(err)))
 
+    def goes_into_shadow(self, report: RecalibrationReport) -> bool:
+        """Whether its patch is tried first, so that the shadow decides what became of the recalibration."""
+        return (
+            report.accepted and self.autonomy == "auto" and self._trials.is_on and not self._is_active(report)
+        )
+
+    def _is_active(self, report: RecalibrationReport) -> bool:
+        """Whether the gate accepted what is active: it goes on, nothing is decided or tried."""
+        return report.is_known and report.candidate == self._patch_policy.active_patch
+
     def _fail(self, task: Task, failure: JobFailure) -> None:
         self.failed += 1
         if failure.is_lasting:
@@ -107,10 +117,10 @@ class TaskResults:
             self._patch_policy.prune(self._pending_ids())
             self.last_report = self._add_page(report, patch_id)
         proposal = make_proposal(self._context, self._watch, patch_id, self.last_report)
-        if self.autonomy == "propose":
+        if self.autonomy == "propose" and not self._is_active(report):
             self._propose(proposal, self.last_report)
             return
-        if self._trials.is_on:
+        if self.goes_into_shadow(report):
             self._proposals.withdraw(f"a newer patch goes into the shadow: {patch_id}")
             self._trials.begin(proposal, self.last_report)
             self._baselines.follow_patches()

@@ -94,7 +94,8 @@ class PatchTrials:
         return self._trial.status()
 
     def begin(self, proposal: Proposal, report: RecalibrationReport | None = None) -> None:
-        """Try a patch from the next look on; one that is on its way makes room for it."""
+        """Try a patch from the next look on; one that is on its way makes room for it. The active one is not tried."""
+        assert proposal.patch != self._policy.active_patch, "what is active needs no shadow"
         self.withdraw(f"a newer patch takes its place: {proposal.patch}")
         self._pending, self._report = PendingPatch(proposal, self._baselines, self._watch), report
         self._trial.begin(proposal.patch)

@@ -1,13 +1,15 @@
 """A patch that waits for a person and one in the shadow at the same time, and over restarts."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from edge_runtime.datatypes import Generation
 from edge_runtime.errors import CommandError
-from edge_runtime.messaging.events import PatchProposed, PatchTried, ProposalEnded
+from edge_runtime.messaging.events import PatchProposed, PatchTried, ProposalEnded, Recalibrated
 from edge_runtime.recalibration.proposals import PROPOSAL_FILE
-from tests.support.controller_bench import ACCEPTED, BASE, ControllerBench
+from tests.support.controller_bench import ACCEPTED, BASE, REFUSED, ControllerBench
 
 PATCHED = Generation("parts/1", "p1")
 FRAMES = 20
@@ -169,3 +171,66 @@ def test_where_no_approval_is_needed_one_that_cannot_be_noted_waits_no_longer(be
     assert (pending(bench), bench.patched) == ((None, None), [])
     assert [fact.outcome for fact in facts(bench, ProposalEnded)] == ["withdrawn"]
     assert not bench.model_state.is_withdrawn("p1")
+
+
+def known(report=ACCEPTED, patch="p1"):
+    return replace(report, candidate=patch, is_known=True)
+
+
+@pytest.mark.parametrize("autonomy", ["auto", "propose"])
+@pytest.mark.parametrize("shadow_frames", [0, FRAMES])
+def test_the_active_patch_that_is_accepted_again_stays_active_without_a_shadow(
+    tmp_path, autonomy, shadow_frames
+):
+    bench = ControllerBench(tmp_path, shadow_frames=0)
+    bench.accept_one()
+    assert bench.slot.generation == PATCHED
+    bench.edit(autonomy=autonomy, shadow_frames=shadow_frames)
+    engine = bench.slot.engine
+    recalibrate(bench, known())
+    bench.tick()
+    assert [fact.generation for fact in facts(bench, Recalibrated)] == [PATCHED, PATCHED]
+    assert (bench.slot.generation, bench.slot.engine, pending(bench)) == (PATCHED, engine, (None, None))
+    assert (len(bench.patched), engine.is_closed) == (1, False)
+    assert not bench.model_state.is_withdrawn("p1")
+    assert (bench.controller.status().failed, bench.crashes.by_thread()) == (0, {})
+    assert facts(bench, PatchTried) == []
+    assert bench.deployment.state.previous == BASE
+
+
+@pytest.mark.parametrize("shadow_frames", [0, FRAMES])
+def test_one_that_waits_and_that_a_roll_back_has_made_active_is_approved_without_ado(tmp_path, shadow_frames):
+    bench = ControllerBench(tmp_path, shadow_frames=0)
+    bench.accept_one()
+    recalibrate(bench)
+    bench.edit(autonomy="propose", shadow_frames=shadow_frames)
+    recalibrate(bench, known())
+    assert (bench.slot.generation, pending(bench)) == (Generation("parts/1", "p2"), ("p1", None))
+    assert bench.request("rollback") == {"generation": str(PATCHED)}
+    engine = bench.slot.engine
+    assert bench.request("approve-patch") == {"generation": str(PATCHED)}
+    bench.tick()
+    assert (bench.slot.engine, pending(bench), facts(bench, PatchTried)) == (engine, (None, None), [])
+
+
+def refused_twice(bench):
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    for _ in range(2):
+        bench.jobs[-1].end(REFUSED)
+        bench.tick()
+        bench.tick(150)
+        bench.feed(9)
+    return bench
+
+
+def test_a_patch_that_waits_for_a_person_ends_the_doubled_cool_down_of_refusals(bench):
+    refused_twice(bench)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert pending(bench) == ("p1", None)
+    bench.watch.score = 5.0  # another drift, which it does not answer
+    jobs = len(bench.jobs)
+    bench.tick(61)
+    bench.feed(9)
+    assert len(bench.jobs) == jobs + 1
