@@ -21,7 +21,7 @@ from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
 from edge_runtime.deployment.trial_record import TrialRecord
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.trial import Arm
@@ -195,8 +195,11 @@ class PatchTrial:
 
         Raises:
             EngineError: an inference hangs on it; the engine is freed when that comes back.
+            StateError: closed meanwhile: the model has ended, and nothing of it may become active.
         """
         with self._lock:
+            if self._is_closed:
+                raise StateError("the model ends")
             run, self._run = self._run, None
             if run is None:
                 return None

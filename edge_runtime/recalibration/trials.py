@@ -14,7 +14,7 @@ from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.patch_trial import Decision, PatchTrial, ShadowStatus
 from edge_runtime.deployment.rollout_policy.plan import plan_of_patch
 from edge_runtime.deployment.rollout_policy.verdict import VerdictKind, as_fields
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import PatchTried, RecalibrationReport, ShadowOutcome
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
@@ -167,9 +167,12 @@ class PatchTrials:
                 return self._end("inconclusive", verdict.text)
         return None
 
-    def _use(self, proposal: Proposal, reason: str) -> TrialEnd:
+    def _use(self, proposal: Proposal, reason: str) -> TrialEnd | None:
         try:
             opened = self._trial.take_out()
+        except StateError as err:  # the patch is as good as before
+            self.withdraw(str(err))
+            return None
         except EdgeRuntimeError as err:
             return self._give_up(proposal, str(err))
         try:

@@ -8,6 +8,7 @@ from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.deployment.rollout_policy.plan import plan_of_patch
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.deployment.rollout_policy.verdict import VerdictKind
+from edge_runtime.errors import StateError
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.deployment_bench import DeploymentBench
 from tests.support.rollout_bench import RolloutBench
@@ -79,4 +80,11 @@ def test_while_a_version_is_being_opened_a_patch_waits(trial, versions, patches)
     versions.rollout = versions.make()
     versions.begin(2)
     assert seen == [(False, "parts/2")]
+    assert patches.built[0].is_closed
+
+
+def test_a_trial_that_was_closed_says_so_instead_of_that_it_was_not_opened_yet(trial, patches):
+    trial.close()
+    with pytest.raises(StateError):
+        trial.take_out()
     assert patches.built[0].is_closed

@@ -234,3 +234,17 @@ def test_a_patch_that_waits_for_a_person_ends_the_doubled_cool_down_of_refusals(
     bench.tick(61)
     bench.feed(9)
     assert len(bench.jobs) == jobs + 1
+
+
+@pytest.mark.parametrize("frames", [0, FRAMES])
+def test_a_thread_that_outlives_the_stop_makes_nothing_active(bench, tmp_path, frames):
+    """Another model may answer by then, and the record is its own."""
+    approved(bench)
+    bench.play(frames)
+    bench.controller._trials.close()
+    bench.edit(shadow_frames=0)
+    assert (bench.slot.generation, [engine.is_closed for engine in bench.patched]) == (BASE, [True])
+    assert not (bench.model_state.folder / "active.json").exists()
+    assert facts(bench, PatchTried)[-1].outcome == "withdrawn"
+    assert (bench.model_state.is_withdrawn("p1"), bench.controller.status().failed) == (False, 0)
+    assert pending(again_after(bench, tmp_path)) == ("p1", None)
