@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
+PART_BYTES = 64 * 1024
+
 
 @dataclass
 class Answer:
@@ -26,18 +28,35 @@ class Asked:
 
 
 class ScriptedServer:
-    """``with ScriptedServer(answer) as server``; ``server.asked`` lists every request."""
+    """``with ScriptedServer(answer) as server``; ``server.asked`` lists every request.
 
-    def __init__(self, answer: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> None:
+    A body is read in parts of ``PART_BYTES``, with ``gap_s`` before each.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Asked], Answer],
+        context: ssl.SSLContext | None = None,
+        *,
+        gap_s: float = 0.0,
+    ) -> None:
         self.asked: list[Asked] = []
-        asked = self.asked
+        asked, stopped = self.asked, threading.Event()
+        self._stopped = stopped
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_one(self) -> None:
-                size = int(self.headers.get("Content-Length", 0))
-                one = Asked(self.command, self.path, dict(self.headers), self.rfile.read(size))
+                left, body = int(self.headers.get("Content-Length", 0)), bytearray()
+                while left > len(body):
+                    if gap_s and stopped.wait(gap_s):
+                        return
+                    part = self.rfile.read(min(PART_BYTES, left - len(body)))
+                    if not part:  # the client has had enough
+                        return
+                    body += part
+                one = Asked(self.command, self.path, dict(self.headers), bytes(body))
                 asked.append(one)
                 reply = answer(one)
                 self.send_response(reply.status)
@@ -68,6 +87,7 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stopped.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -1,19 +1,25 @@
-"""HTTP answers with an end: in bytes, in the length of their header lines, and in time.
+"""HTTP with an end: answers in bytes, in the length of their header lines, and in time; requests in time.
 
 A timeout of a connection only bounds how long nothing comes: one byte a second passes it for years, in the header lines
-as in the content. So what arrives is also counted against the time that was spent on waiting for it.
+as in the content. So what arrives is also counted against the time that was spent on waiting for it. For what is sent
+the same timeout is too short: it counts for all that one call sends, however steadily that goes. So it is sent in
+pieces.
 """
 
 import errno
 import io
+import socket
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPResponse
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
-LEAST_BYTES_PER_S = 1024
-"""Of one answer, after :data:`READ_TIMEOUT_S`; a GPRS modem has five times that."""
+from edge_runtime.bundles.travel.registry import GRACE_S, LEAST_BYTES_PER_S
+
+CONNECT_TIMEOUT_S = 10.0
+PIECE_BYTES = 16 * 1024
+"""Sent with one timeout; also the most that the operating system keeps of what it has not sent yet. Without that bound
+it may keep 4 MiB, takes no more until a third of them is gone, and an answer is waited for while they still travel."""
 MAX_UNASKED_BYTES = 1024 * 1024
 """Of an answer that is not a document or a blob: to a login, with a token, of an error, on the way to another address.
 """
@@ -52,8 +58,8 @@ class PacedReader(io.RawIOBase):
         count = self._raw.readinto(buffer)
         self._spent_s += self._clock() - began_s
         self._read += count or 0
-        if count and self._spent_s > READ_TIMEOUT_S + self._read / LEAST_BYTES_PER_S:
-            raise TimeoutError(errno.ETIMEDOUT, f"slower than {LEAST_BYTES_PER_S} bytes a second")
+        if count and self._spent_s > GRACE_S + self._read / LEAST_BYTES_PER_S:
+            raise _too_slow()
         return count
 
     def fileno(self) -> int:
@@ -66,6 +72,28 @@ class PacedReader(io.RawIOBase):
         super().close()
 
 
+def send_paced(send: Callable[[Any], None], data: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    """Send bytes in pieces, as long as they are taken fast enough.
+
+    Args:
+        send: Sends one piece; its ``TimeoutError`` means that the piece was not taken in :data:`GRACE_S`.
+        data: Bytes, of any number.
+        clock: Monotonic seconds.
+
+    Raises:
+        TimeoutError: less was taken than :data:`LEAST_BYTES_PER_S`.
+    """
+    began_s, view = clock(), memoryview(data)
+    for start in range(0, len(view), PIECE_BYTES):
+        piece = view[start : start + PIECE_BYTES]
+        try:
+            send(piece)
+        except TimeoutError as err:
+            raise _too_slow() from err
+        if clock() - began_s > GRACE_S + (start + len(piece)) / LEAST_BYTES_PER_S:
+            raise _too_slow()
+
+
 class _PacedResponse(HTTPResponse):
     def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
@@ -76,6 +104,18 @@ class _PacedResponse(HTTPResponse):
         for name, value in self.headers.items():
             if len(value) > MAX_HEADER_CHARACTERS:
                 raise TooLong(f"a header {name[:40]!r} of {len(value)} characters")
+
+
+class _PacedConnection(HTTPConnection):
+    """In front of a connection of urllib3, which keeps :data:`CONNECT_TIMEOUT_S` until all is sent."""
+
+    response_class = _PacedResponse
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            super().send(b"")  # connects, where that is allowed
+        self.sock.settimeout(GRACE_S)
+        send_paced(super().send, data)
 
 
 class _Bounded:
@@ -109,33 +149,40 @@ def make_bounded_adapter(*, is_allowed: bool) -> Any:
 
     adapter: Any = HTTPAdapter()
     send, find_proxy = adapter.send, adapter.proxy_manager_for
-    adapter.poolmanager.pool_classes_by_scheme = _paced_pools()
+    _pace_pools(adapter.poolmanager)
 
     def send_bounded(*arguments: Any, **options: Any) -> Any:
         if not is_allowed:
             raise PlainHttp
-        answer = send(*arguments, **{**options, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)})
+        answer = send(*arguments, **{**options, "timeout": (CONNECT_TIMEOUT_S, GRACE_S)})
         answer.raw = _Bounded(answer.raw)
         return answer
 
     def find_paced_proxy(*arguments: Any, **options: Any) -> Any:
         manager = find_proxy(*arguments, **options)
-        manager.pool_classes_by_scheme = _paced_pools()
+        _pace_pools(manager)
         return manager
 
     adapter.send, adapter.proxy_manager_for = send_bounded, find_paced_proxy
     return adapter
 
 
-def _paced_pools() -> dict[str, Any]:
+def _pace_pools(manager: Any) -> None:
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection as Connection
 
-    return {"http": _pace(HTTPConnectionPool), "https": _pace(HTTPSConnectionPool)}
+    manager.pool_classes_by_scheme = {"http": _pace(HTTPConnectionPool), "https": _pace(HTTPSConnectionPool)}
+    bound = (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES)
+    manager.connection_pool_kw["socket_options"] = [*Connection.default_socket_options, bound]
 
 
 def _pace(pool: Any) -> Any:
-    connection = type("PacedConnection", (pool.ConnectionCls,), {"response_class": _PacedResponse})
+    connection = type("PacedConnection", (_PacedConnection, pool.ConnectionCls), {})
     return type("PacedPool", (pool,), {"ConnectionCls": connection})
+
+
+def _too_slow() -> TimeoutError:
+    return TimeoutError(errno.ETIMEDOUT, f"slower than {LEAST_BYTES_PER_S} bytes a second")
 
 
 def _too_long() -> TooLong:

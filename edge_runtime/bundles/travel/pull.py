@@ -70,6 +70,7 @@ def pull_into(
     with open_partial(partial_folder) as partial:
         manifest = patience.repeat(lambda: _get_manifest(order.reference, registry))
         layers, counts = _read(order, manifest), Counts()
+        patience.expect(sum(layer.size for layer in layers), len(layers))  # kept bytes too: they may be wrong
         _check_space(partial, layers)
         try:
             for layer in {one.digest: one for one in layers}.values():

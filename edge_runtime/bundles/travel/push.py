@@ -23,6 +23,8 @@ from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_byte
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
 
 CHUNK_BYTES = 8 * 1024 * 1024
+ANSWERS_OF_BLOB, _ANSWERS_OF_MANIFEST = 3, 2
+"""Whether it is there, a place for it, its last chunk. The chunks before have time for their bytes."""
 MOST_LOSSES = 5
 """So often a registry may forget bytes of one blob that it had taken, as one that is restarted does."""
 
@@ -58,6 +60,8 @@ def push_bundle(
             str(reference), f"a reference to another bundle than {bundle.id}", expected, "Correct it."
         )
     packed = pack_manifest(bundle.manifest, files.sizes, files.hashes)
+    size = sum(files.sizes.values()) + len(packed.config) + len(packed.manifest)
+    patience.expect(size, ANSWERS_OF_BLOB * (len(files.sizes) + 1) + _ANSWERS_OF_MANIFEST)
     tag = str(bundle.manifest.version)
     there = patience.repeat(lambda: registry.get_manifest(tag))
     if there is not None and not _is_same_bundle(there, packed.manifest):
@@ -104,6 +108,7 @@ def push_blob(
     upload: str | None = None
     at = sent = losses = 0
     while True:
+        patience.check()
         try:
             if upload is None and registry.has_blob(digest):
                 return sent

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from calibration.stats.json_values import MOST_VALUES, count_values
 from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, find_digest
-from edge_runtime.bundles.travel.push import push_blob
+from edge_runtime.bundles.travel.push import ANSWERS_OF_BLOB, push_blob
 from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
 from edge_runtime.errors import BundleError, RegistryRefused
 
@@ -35,6 +35,8 @@ MAX_BYTES = 256 * 1024 * 1024
 """Of one attached file."""
 MAX_ATTACHED = 256
 _EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
+_ANSWERS_OF_ARTIFACT = 3
+"""Its manifest, and the list under a tag, read and written."""
 _SHOWN = 200
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -87,6 +89,7 @@ def attach_file(
     """
     manifest = _write_artifact(subject, kind, name, data)
     digest = find_digest(manifest)
+    patience.expect(len(data) + len(manifest), 2 * ANSWERS_OF_BLOB + _ANSWERS_OF_ARTIFACT)
     for blob in (data, _EMPTY):
         push_blob(registry, find_digest(blob), len(blob), BytesIO(blob), patience, ignore_bytes)
     is_listed = patience.repeat(lambda: registry.put_manifest(digest, manifest, MANIFEST_TYPE))

@@ -11,6 +11,12 @@ from edge_runtime.errors import RegistryLost
 PATIENCE_S = 60.0
 LONGEST_S = 86_400.0
 """Of a push or a pull with all it waits for; what arrived is kept, and the next one goes on."""
+GRACE_S = 30.0
+"""For which a registry may be slower than :data:`LEAST_BYTES_PER_S`, or say nothing."""
+LEAST_BYTES_PER_S = 1024
+"""Of one request or answer, and of a whole push or pull; a GPRS modem has five times that."""
+ANSWER_BYTES = 4096
+"""As which an answer without content counts in a whole push or pull: header lines, and 4 s for a far satellite."""
 LEAST_PROGRESS_BYTES = 64 * 1024
 """So much, or the end of a blob, makes patient again: a registry that gives a byte a try would else be asked for ever.
 """
@@ -72,13 +78,26 @@ class Patience:
     limit_s: float = PATIENCE_S
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    _began_s: float = field(init=False)
+    _end_s: float = field(init=False)
     _since_s: float | None = field(default=None, init=False)
     _next_wait_s: float = field(default=_FIRST_WAIT_S, init=False)
     _bytes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._began_s = self.clock()
+        self._end_s = self.clock() + LONGEST_S
+
+    def expect(self, size_bytes: int, answers: int) -> None:
+        """Bound the time from now on by what is still to travel, at :data:`LEAST_BYTES_PER_S` on the whole.
+
+        Else each of many small files could take the time that a single slow answer may take. ``limit_s`` and
+        :data:`GRACE_S` are added once; after :data:`LONGEST_S` all ends anyway.
+
+        Args:
+            size_bytes: Of all files.
+            answers: How often the registry is asked; each counts :data:`ANSWER_BYTES`.
+        """
+        travel_s = (size_bytes + answers * ANSWER_BYTES) / LEAST_BYTES_PER_S
+        self._end_s = min(self._end_s, self.clock() + self.limit_s + GRACE_S + travel_s)
 
     def note_progress(self) -> None:
         """A whole answer, or a whole part that was sent, arrived."""
@@ -88,22 +107,31 @@ class Patience:
         """Some bytes of a blob arrived.
 
         Raises:
-            RegistryLost: all has taken longer than :data:`LONGEST_S`.
+            RegistryLost: see :meth:`check`.
         """
         self._bytes += count
         if self._bytes >= LEAST_PROGRESS_BYTES:
             self.note_progress()
+        self.check()
+
+    def check(self) -> None:
+        """Before a request.
+
+        Raises:
+            RegistryLost: all has taken longer than :data:`LONGEST_S`, or than :meth:`expect` allows.
+        """
         if self._is_over():
-            raise RegistryLost("registry", f"not done after {LONGEST_S / 3600:g} h")
+            slow = f"slower than {LEAST_BYTES_PER_S} bytes a second on the whole"
+            raise RegistryLost("registry", f"{slow}, or not done after {LONGEST_S / 3600:g} h")
 
     def _is_over(self) -> bool:
-        return self.clock() - self._began_s >= LONGEST_S
+        return self.clock() >= self._end_s
 
     def wait(self, lost: RegistryLost) -> None:
         """Wait a little before the next try.
 
         Raises:
-            RegistryLost: the one given, once too little has arrived for ``limit_s``, or after :data:`LONGEST_S`.
+            RegistryLost: the one given, once too little has arrived for ``limit_s``, or all has taken too long.
         """
         now_s = self.clock()
         self._since_s = now_s if self._since_s is None else self._since_s
@@ -116,9 +144,10 @@ class Patience:
         """The answer of ``action``, which is called again as long as the registry is away.
 
         Raises:
-            RegistryLost: nothing has arrived for ``limit_s``.
+            RegistryLost: nothing has arrived for ``limit_s``, or all has taken too long.
         """
         while True:
+            self.check()
             try:
                 answer = action()
             except RegistryLost as lost:

@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from edge_runtime.bundles.travel.bounded_http import LEAST_BYTES_PER_S, READ_TIMEOUT_S, PacedReader
+from edge_runtime.bundles.travel.bounded_http import PIECE_BYTES, PacedReader, send_paced
+from edge_runtime.bundles.travel.registry import GRACE_S, LEAST_BYTES_PER_S
 
 
 class Line(io.RawIOBase):
@@ -29,7 +30,7 @@ def test_a_byte_a_second_ends_after_the_timeout():
     line = Line(1, 1.0)
     with pytest.raises(TimeoutError):
         PacedReader(line, lambda: line.now_s).readall()
-    assert line.now_s == READ_TIMEOUT_S + 1
+    assert line.now_s == GRACE_S + 1
 
 
 def test_a_slow_modem_is_waited_for():
@@ -50,3 +51,30 @@ def test_what_is_read_is_closed_with_the_reader():
     line = Line(1, 0.0)
     PacedReader(line).close()
     assert line.closed
+
+
+class Uplink:
+    """Takes a piece in ``gap_s``; ``now_s`` is its clock."""
+
+    def __init__(self, gap_s):
+        self.gap_s, self.now_s, self.taken = gap_s, 0.0, bytearray()
+
+    def send(self, piece):
+        self.now_s += self.gap_s
+        self.taken += piece
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, 3 * PIECE_BYTES + 1])
+def test_all_that_is_sent_goes_in_pieces_at_a_modem_s_pace(size):
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    uplink = Uplink(PIECE_BYTES / LEAST_BYTES_PER_S)
+    send_paced(uplink.send, data, lambda: uplink.now_s)
+    assert uplink.taken == data
+    assert uplink.now_s == uplink.gap_s * -(-size // PIECE_BYTES)
+
+
+def test_a_registry_that_takes_too_little_each_time_ends_after_the_grace():
+    uplink = Uplink(2 * PIECE_BYTES / LEAST_BYTES_PER_S)
+    with pytest.raises(TimeoutError):
+        send_paced(uplink.send, bytes(100 * PIECE_BYTES), lambda: uplink.now_s)
+    assert uplink.now_s <= 2 * GRACE_S + uplink.gap_s

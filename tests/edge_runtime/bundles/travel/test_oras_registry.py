@@ -367,7 +367,7 @@ def test_addresses_that_lead_on_for_ever_are_refused_with_the_cause(client):
     "head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"]
 )
 def test_a_registry_that_gives_a_byte_at_a_time_is_lost(client, monkeypatch, head):
-    monkeypatch.setattr(bounded_http, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(bounded_http, "GRACE_S", 0.3)
     with TrickleServer(head) as server, pytest.raises(RegistryLost, match="1024"):
         client(server.host).get_manifest("4")
 
