@@ -114,8 +114,8 @@ class TaskResults:
         else:
             patch_id = self._model_state.make_patch_id()
             self._model_state.adopt(folder / "patch", patch_id)
-            self._patch_policy.prune(self._pending_ids())
             self.last_report = self._add_page(report, patch_id)
+        self._patch_policy.prune({patch_id, *self._pending_ids()})
         proposal = make_proposal(self._context, self._watch, patch_id, self.last_report)
         if self.autonomy == "propose" and not self._is_active(report):
             self._propose(proposal, self.last_report)
