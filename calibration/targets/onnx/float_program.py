@@ -5,7 +5,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from calibration.targets.gradient.program import LEAST_OPSET, Array, FloatProgram, TapTensor, last_layers
 from calibration.targets.onnx.graph import OnnxGraph, attribute, operator, tensors_read
-from calibration.targets.onnx.quantizers import dequantize, keep_to_range, read_back
+from calibration.targets.onnx.quantizers import dequantize, keep_picture_to_bytes, keep_to_range, read_back
 from calibration.targets.onnx.taps import OnnxTap, has_weights, is_decoding
 
 _OWN_DOMAINS = ("", "ai.onnx")
@@ -36,6 +36,7 @@ def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgra
                 nodes.append(_filled_in_float32(node))
             case _:
                 nodes.append(node if node.domain not in _OWN_DOMAINS else _in_own_domain(node))
+    nodes = keep_picture_to_bytes(graph, nodes, constants, free)
     read = {name for node in nodes for name in tensors_read(node)}
     return FloatProgram(
         nodes=tuple(nodes),

@@ -4,7 +4,7 @@ Between the two a tensor of integers stands for real numbers, and the float prog
 all that happens in between is moving integers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,32 @@ def read_back(
         helper.make_node("Mul", [node.input[0], names[0]], [names[2]]),
         helper.make_node("Add", [names[2], names[1]], [node.output[0]]),
     ]
+
+
+def keep_picture_to_bytes(
+    graph: OnnxGraph, nodes: Sequence[NodeProto], constants: dict[str, Array], free: FreeNames
+) -> list[NodeProto]:
+    """The range of a picture of bytes as a Clip in front of ``nodes``; the nodes as they are where it has none.
+
+    Right at the picture, wherever the bytes are made numbers: black and white lie at the limits, and are no less part
+    of the way there.
+    """
+    picture = graph.input.name
+    if graph.input.dtype != np.uint8 or not _is_read_back(graph, picture):
+        return list(nodes)
+    names = [free.of(limit, picture) for limit in ("least", "most")]
+    constants |= {
+        name: np.asarray(limit, np.float32)
+        for name, limit in zip(names, _LIMITS[TensorProto.UINT8], strict=True)
+    }
+    within = free.of("within", picture)
+    found = [helper.make_node("Clip", [picture, *names], [within])]
+    for node in nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [within if name == picture else name for name in node.input]
+        found.append(copy)
+    return found
 
 
 def _third_input(node: NodeProto) -> str:

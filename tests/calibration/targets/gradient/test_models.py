@@ -142,7 +142,9 @@ def dequantized_bytes() -> bytes:
 
 def test_bytes_that_are_dequantized():
     plain = Net(2)
-    off = plain.add("Sub", ["input", plain.weight("127", np.float32(127))], "off")
+    limits = [plain.weight("0", np.float32(0)), plain.weight("255", np.float32(255))]
+    within = plain.add("Clip", ["input", *limits], "within")
+    off = plain.add("Sub", [within, plain.weight("127", np.float32(127))], "off")
     logits = a_small_net(plain, plain.add("Mul", [off, plain.weight("128", np.float32(1 / 128))], "unit"))
     twin = TorchTwin(file_of(plain, [logits], ("N", 3, 8, 8)), {"conv1": 1, "conv2": 1})
     x = np.rint(pictures(2, size=8) * 128 + 127)
