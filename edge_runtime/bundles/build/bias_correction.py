@@ -18,11 +18,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.targets.onnx.graph import free_names_of
+
 _REDUCE_AXES_ARE_AN_INPUT = 18
 _QUIET = 4
 _NONE = onnx.NodeProto()
 _READ_ONCE = 2  # by its DequantizeLinear, and that by the layer
-_MEAN, _HALF, _AXES = "__mean", "__in_own_type", "__mean_axes"
 
 
 def correct_biases(int8: bytes, float_model: bytes, samples: NDArray[Any]) -> bytes:
@@ -95,18 +96,18 @@ def _measure_means(
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     rank = len(graph.input[0].type.tensor_type.shape.dim)
     axes = [axis for axis in range(rank) if axis != 1]
-    graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), _AXES))
+    free = free_names_of(graph)
+    along = free.of("axes")
+    graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), along))
     del graph.output[:]
     for name in tensors:
+        own, mean = free.of("in_own_type", name), free.of("mean", name)
         if opset >= _REDUCE_AXES_ARE_AN_INPUT:
-            node = helper.make_node("ReduceMean", [name, _AXES], [name + _MEAN], keepdims=0)
+            node = helper.make_node("ReduceMean", [name, along], [own], keepdims=0)
         else:
-            node = helper.make_node("ReduceMean", [name], [name + _MEAN], axes=axes, keepdims=0)
-        node.output[0] += _HALF
-        graph.node.extend(
-            [node, helper.make_node("Cast", [name + _MEAN + _HALF], [name + _MEAN], to=TensorProto.FLOAT)]
-        )
-        graph.output.append(helper.make_tensor_value_info(name + _MEAN, TensorProto.FLOAT, None))
+            node = helper.make_node("ReduceMean", [name], [own], axes=axes, keepdims=0)
+        graph.node.extend([node, helper.make_node("Cast", [own], [mean], to=TensorProto.FLOAT)])
+        graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))
     if not tensors:
         return {}
     options = onnxruntime.SessionOptions()

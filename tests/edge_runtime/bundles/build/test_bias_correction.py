@@ -100,3 +100,13 @@ def test_the_mean_of_each_channel_is_that_of_the_float_model(name: str, uncorrec
 def test_a_layer_without_a_bias_stays_as_it_is(uncorrected: Any) -> None:
     model = one_layer((8, 3, 3, 3), bias=False)
     assert quantize_onnx(model, pictures(model)) == uncorrected(model, pictures(model))
+
+
+@pytest.mark.parametrize("name", ["x__mean", "x__mean__in_own_type", "__mean_axes", "calibration/mean/x"])
+def test_names_of_tensors_change_nothing(name: str) -> None:
+    model = one_layer((3, 3, 3, 3), times=2)
+    other = onnx.load_model_from_string(model)
+    other.graph.node[0].output[0] = other.graph.node[1].input[0] = name
+    x = pictures(model)
+    found, wanted = (run(quantize_onnx(data, x), x) for data in (other.SerializeToString(), model))
+    np.testing.assert_array_equal(found, wanted)
