@@ -57,7 +57,13 @@ def test_a_version_installed_while_it_runs_takes_over_without_a_gap(box, root):
         lambda: [one for one in box.results() if one["generation"] == "parts/2" and "arm" not in one]
     )
     results = box.results()
-    assert [one["seq"] for one in results] == list(range(results[0]["seq"], results[0]["seq"] + len(results)))
+    seqs = [one["seq"] for one in results]
+    status = box.status()
+    assert seqs == sorted(set(seqs))
+    # On a busy machine the camera skips pictures, and counts them; behind it none is lost.
+    assert seqs[-1] + 1 - len(seqs) <= status["cameras"]["belt"]["dropped"]
+    stream = status["models"]["parts"]["streams"]["belt"]
+    assert stream["frames"] - stream["results"] <= 2  # under way
     assert any(one.get("arm") == "candidate" for one in results)
     stages = [event["data"]["stage"] for event in box.events() if event["event"] == "rollout"]
     assert sorted(stages) == ["active", "canary", "shadow", "staged", "watched"]
