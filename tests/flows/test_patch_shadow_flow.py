@@ -102,6 +102,7 @@ def test_a_patch_without_numbers_is_refused_and_a_sound_one_becomes_active(box):
     assert status["recalibration"]["refused"] == 1
     assert site.generations() == {"small/1"}
 
+    assert until(lambda: not (site.state.folder / "proposal.json").exists())  # that of the first
     site.accept(model)
     site.write(threads=1)
     end = site.wait_for("p2", "active")

@@ -76,6 +76,7 @@ def status(**model):
         cameras={"belt": camera("photos", 5), "other": camera("street", 99)},
         delivery={"file": ChannelStatus(90, 88, 0, 2, 200, 0, durable=True, problem=None)},
         broker=None,
+        config=None,
         config_problem=None,
         worker_failures=0,
         failures_by_thread={},

@@ -1,5 +1,6 @@
 """mqtt: one client for ever, against a real mosquitto that is killed, frozen, encrypted and protected."""
 
+import gc
 import signal
 import socket
 import subprocess
@@ -443,6 +444,7 @@ def test_threads_and_descriptors_stay_flat_over_many_reconnections(tmp_path, mak
     def counted():
         return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
+    gc.collect()  # files that other tests left to the collector
     with Mosquitto(tmp_path / "often", port=port) as broker:
         client, _ = make_client(broker)
         client.start()
@@ -453,4 +455,8 @@ def test_threads_and_descriptors_stay_flat_over_many_reconnections(tmp_path, mak
             assert until(lambda: client.session is None)
             broker.start()
             assert until(lambda: client.session is not None)
-        assert until(lambda: counted() == before), (before, counted())
+        # Not more: what other tests left behind may be freed meanwhile.
+        assert until(lambda: all(now <= then for now, then in zip(counted(), before, strict=True))), (
+            before,
+            counted(),
+        )
