@@ -169,7 +169,7 @@ def _recalibration_section(parts: Parts) -> Iterable[str]:
         for which in ("paced", "free core", "no free core")
         if which in rounds[0]
     )
-    head = ("frames/s alone", "beside it", "p99 alone, ms", "p99 beside it, ms", "recalibration, s")
+    head = ("frames/s alone", "during it", "p99 alone, ms", "p99 during it, ms", "recalibration, s")
     yield _table(("", *head), rows)
 
 

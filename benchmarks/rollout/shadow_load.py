@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.performance.bare_runs import BUNDLE
 from benchmarks.rollout.box import RolloutBox
 from benchmarks.rollout.faults import Fault
-from benchmarks.rollout.versions import put_version
+from benchmarks.rollout.versions import make_root, put_version
 
 SHADOW: dict[str, Any] = {"frames": 1_000_000, "longest_s": 86_400}
 SETTLE_S = 3.0
@@ -66,8 +66,7 @@ def look(load: Load, seconds: float, *, has_shadow: bool) -> Look:
     """One daemon."""
     with tempfile.TemporaryDirectory(prefix="shadow-") as name:
         folder = Path(name)
-        root = folder / "bundles"
-        root.mkdir()
+        root = make_root(folder, BUNDLE)
         put_version(BUNDLE, root, 1, Fault.NONE)
         keys = {} if load.threads is None else {"threads": load.threads}
         camera = {"path": "demo:conveyor", "fps": load.fps}

@@ -20,7 +20,7 @@ from benchmarks.accuracy.datasets.street_video import VideoMissing, find_video
 from benchmarks.performance.bare_runs import BUNDLE
 from benchmarks.rollout.box import NoAnswer, RolloutBox
 from benchmarks.rollout.faults import Fault
-from benchmarks.rollout.versions import put_version
+from benchmarks.rollout.versions import make_root, put_version
 
 PEDESTRIANS = Path("street-pedestrians") / "1"
 """Below ``--folder``, as ``edge-runtime bundle build street-pedestrians --out FOLDER`` makes it."""
@@ -93,8 +93,7 @@ def measure(track: Track, faults: Sequence[Fault], *, shadow: bool) -> Iterator[
     plan = PLAN if shadow else {**PLAN, "shadow": {"frames": 0}}
     with tempfile.TemporaryDirectory(prefix="rollout-") as name:
         folder = Path(name)
-        root = folder / "bundles"
-        root.mkdir()
+        root = make_root(folder, track.bundle)
         put_version(track.bundle, root, 1, Fault.NONE)
         box = RolloutBox(folder / "box", root, track.camera, plan)
         box.start()

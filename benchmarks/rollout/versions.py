@@ -21,6 +21,13 @@ _SHARES = {Fault.SOMETIMES: SOME, Fault.DISAGREES: HALF}
 _OF_THE_MODEL = (Fault.SLOW, Fault.NAN, Fault.CRASH, Fault.SOMETIMES, Fault.LEAK, Fault.DISAGREES)
 
 
+def make_root(folder: Path, bundle: Path) -> Path:
+    """A folder below ``folder`` for versions of ``bundle``, called as it: another name is refused."""
+    root = folder / "bundles" / bundle.parent.name
+    root.mkdir(parents=True)
+    return root
+
+
 def put_version(source: Path, root: Path, version: int, fault: Fault) -> Path:
     """A version of the bundle at ``source`` in the folder ``root``, there at once; hashes are right, golden passes."""
     folder, draft = root / str(version), root / f".{version}"

@@ -44,10 +44,12 @@ def diff(config: Path, number: int | None, other: int | None) -> None:
     from edge_runtime.system.redaction import PROCESS
 
     kept = ConfigHistory.find(config, os.environ)
-    newest = next((one.number for one in reversed(kept.entries()) if one.text is not None), None)
-    if number is None and newest is None:
-        raise CommandError(f"no configuration of {config} was in force on this box")
-    one = kept.get(number or newest or 0)
+    if number is None:
+        entries = kept.entries()
+        if not entries:
+            raise CommandError(f"no configuration of {config} was in force on this box")
+        number = entries[-1].number
+    one = kept.get(number)
     texts = {f"number {one.number}": one.text or ""}
     if other is None:
         texts[str(config)] = _read(config).decode("utf-8", "replace")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REQUEST_EXPIRY_S = 60.0
 """A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
+BOX_SHARE = 0.8
+"""Of the time that this end waits: an edit that is not in force by then is answered with ``waits`` in time."""
 MOST_KEPT_S = 86_400.0
 """Longest time that the broker keeps a request for a device that is away."""
 REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
@@ -76,6 +78,7 @@ def send(
 ) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
+    from edge_runtime.messaging.commands.request import LONGEST_WAIT_S
 
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
@@ -83,7 +86,7 @@ def send(
     if "values" in arguments:
         arguments["set"] = dict(map(_read_value, arguments.pop("values")))
     if verb in ("set-config", "undo-config"):
-        arguments["timeout_s"] = timeout_s
+        arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_WAIT_S)
     address = load_address(config_path, os.environ)
     answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s, key=key)
     print_indented(answer)

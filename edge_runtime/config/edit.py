@@ -15,8 +15,9 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
+from calibration.stats.regular_file import read_regular
 from edge_runtime.config.load import parse_config
-from edge_runtime.config.strict_yaml import Document, is_plain_text, load
+from edge_runtime.config.strict_yaml import MAX_BYTES, Document, is_plain_text, load
 from edge_runtime.errors import ConfigError, Problem, StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -182,7 +183,7 @@ def _cut_lines(text: str, first: int, indent: int) -> str:
 
 def _read(path: Path, target: Path) -> bytes:
     try:
-        return target.read_bytes()
+        return read_regular(target, MAX_BYTES + 1)
     except OSError as err:
         raise StateError(f"cannot read {path}: {err.strerror}") from err
 

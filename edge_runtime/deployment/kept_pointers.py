@@ -20,6 +20,7 @@ class KeptPointers:
         self._path, self._model, self._bundle, self._version = path, model, bundle, version
         self.now = VersionPointers()
         """As they are on the disk, or should be."""
+        self._before_promotion: VersionPointers | None = None
         self.problem: str | None = None
         """Why the disk refused the last step; None: it did not."""
 
@@ -51,13 +52,15 @@ class KeptPointers:
     def promote(self, version: int) -> bool:
         """It is active, and the one that answered until now the one to go back to."""
         starts = clear_starts(self.now.starts, version)
-        noted = replace(self.now, candidate=None, starts=starts)
-        return self._keep(noted.activate(version, self._version))
+        before, noted = self.now, replace(self.now, candidate=None, starts=starts)
+        is_noted = self._keep(noted.activate(version, self._version))
+        self._before_promotion = before if is_noted else None
+        return is_noted
 
     def demote(self) -> None:
         """In memory: what was promoted is not active after all; the refusal that follows writes it."""
-        before = self.now.previous if self.now.previous != self._version else None
-        self.now = replace(self.now, active=self._version, previous=before)
+        before = self._before_promotion or self.now
+        self.now = replace(self.now, active=self._version, previous=before.previous, earlier=before.earlier)
 
     def refuse(self, version: int, reason: str) -> None:
         """It is not tried again by itself: at least as long as this process lives, where the disk refuses."""

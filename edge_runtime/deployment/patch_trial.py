@@ -16,6 +16,7 @@ from edge_runtime.config import RolloutConfig
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.deployment import Deployment, Opened
 from edge_runtime.deployment.disagreements import Disagreements
+from edge_runtime.deployment.rollout_policy.comparison import compare
 from edge_runtime.deployment.rollout_policy.figures import ArmSummary
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
@@ -214,7 +215,10 @@ class PatchTrial:
             return None
         now_s, now_wall_s = self._clock(), self._wall_clock()
         both, record = run.trial.summaries(), run.record
-        record.end_stage(Stage.SHADOW, reason, self._verdict, both, now_s=now_s, now_wall_s=now_wall_s)
+        compared = compare(Stage.SHADOW, both.candidate, both.active, both.pairs)
+        record.end_stage(
+            Stage.SHADOW, reason, self._verdict, both, compared, now_s=now_s, now_wall_s=now_wall_s
+        )
         return record.leave_report(
             is_promoted=decision == "used",
             reason=reason,

@@ -219,6 +219,7 @@ class NewerVersions:
         Raises:
             OSError: the disk does not let us look.
         """
+        self._trust_problem = None
         found = list_versions(self._root)
         newer = sorted(number for number in found if number > used and number not in refused)
         self._unusable = {number: seen for number, seen in self._unusable.items() if number in newer}
@@ -253,7 +254,6 @@ class NewerVersions:
         except EdgeRuntimeError as err:
             self._trust_problem = str(err)
             return False
-        self._trust_problem = None
         if trust != self._trust:
             self._trust, self._unusable = trust, {}
         return True

@@ -51,7 +51,7 @@ def configure_log(
     """
     written = stream if stream is not None else sys.stderr
     target = SafeStream(written)
-    render = _renderer(format, target)
+    render = RECENT.keep(_renderer(format, target))
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -60,7 +60,7 @@ def configure_log(
             _stamp(clock),
             structlog.processors.format_exc_info,
             _hide_secrets,
-            RECENT.keep(_with_priority(render) if is_journal(written, os.environ) else render),
+            _with_priority(render) if is_journal(written, os.environ) else render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(target),  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ class RepeatLimit:
 
 
 class RecentLines:
-    """The newest lines that were shown, as they were shown."""
+    """The newest lines that were shown; without the priorities of the journal."""
 
     def __init__(self) -> None:
         self._lock, self._lines = threading.Lock(), deque[str](maxlen=MOST_LINES)

@@ -23,7 +23,7 @@ class SystemdNotify:
 
     @property
     def is_managed(self) -> bool:
-        """Whether systemd started this process, so that it starts again what ends."""
+        """Whether a service manager listens. Whether it starts again what ends is in the unit: ``Restart=always``."""
         return self._address is not None
 
     def status(self, text: str) -> None:

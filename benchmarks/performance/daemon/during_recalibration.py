@@ -102,14 +102,14 @@ def _round(
         before = [running.look(LOOK_S) for _ in range(LOOKS_ALONE)]
         during, job_s = _during(running, job, bundle)
         after = [running.look(LOOK_S) for _ in range(LOOKS_ALONE)]
-    alone, beside = _frames_per_s([*before, *after]), _frames_per_s(during)
+    alone = _frames_per_s([*before, *after])
     return {
         "alone": alone,
         "before": _frames_per_s(before),
         "after": _frames_per_s(after),
-        "during": beside,
+        "during": _frames_per_s(during),
         "job_s": job_s,
-        "ratio": beside / alone,
+        "ratio": _frames_per_s(during) / alone,
         **_latency("alone", [*before, *after]),
         **_latency("during", during),
     }

@@ -27,14 +27,14 @@ _TOO_LARGE = "Failed to allocate memory"
 class OnnxGradients(Gradients):
     """The derivatives of one program for batches of one size."""
 
-    def __init__(self, program: FloatProgram, aims: Sequence[Aim], x: Batch, name: str, threads: int) -> None:
+    def __init__(self, program: FloatProgram, aims: Sequence[Aim], x: Batch, threads: int) -> None:
         """Build both passes for batches like ``x``.
 
         Raises:
             NoDerivative: none of the aims can be reached, or ONNX Runtime refuses the model as float arithmetic.
             MemoryError: it does not fit.
         """
-        self._name, self._threads, self._program, self.batch = name, threads, merge_clips(program), len(x)
+        self._threads, self._program, self.batch = threads, merge_clips(program), len(x)
         self._built_for = aims, x
         try:
             self._graph, model, self.problems = build(self._program, aims, x)

@@ -125,8 +125,8 @@ class OnnxBackend(Backend):
         graph = self._free_graph if is_large and self._is_free else self._graph
         program = to_float_program(graph, self._taps)
         if not is_large or not self._is_free:
-            return OnnxGradients(program, aims, x, self.name, self._threads)
-        return in_parts(lambda part: OnnxGradients(program, aims, part, self.name, self._threads), x)
+            return OnnxGradients(program, aims, x, self._threads)
+        return in_parts(lambda part: OnnxGradients(program, aims, part, self._threads), x)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A small model with the single-frame moments of the first taps as outputs."""

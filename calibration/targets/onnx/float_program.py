@@ -15,7 +15,6 @@ _FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgram:
     """The model of ``graph``, which is not changed."""
     constants = {name: _in_float32(numpy_helper.to_array(tensor)) for name, tensor in graph.constants.items()}
-    free = graph.free
     nodes, of_the_picture = list[NodeProto](), {graph.input.name}
     for node in graph.nodes:
         is_fixed = of_the_picture.isdisjoint(tensors_read(node))
@@ -27,16 +26,16 @@ def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgra
             case "DequantizeLinear" if is_fixed and (value := dequantize(node, constants)) is not None:
                 constants[node.output[0]] = value
             case "DequantizeLinear" if not is_fixed:
-                nodes += read_back(graph, node, constants, free)
+                nodes += read_back(graph, node, constants)
             case "QuantizeLinear" if not is_fixed:
-                nodes.append(keep_to_range(graph, node, constants, free))
+                nodes.append(keep_to_range(graph, node, constants))
             case "Cast" if attribute(node, "to", 0) in _FLOATS:
                 nodes.append(helper.make_node("Cast", node.input, node.output, to=TensorProto.FLOAT))
             case "ConstantOfShape":
                 nodes.append(_filled_in_float32(node))
             case _:
                 nodes.append(node if node.domain not in _OWN_DOMAINS else _in_own_domain(node))
-    nodes = keep_picture_to_bytes(graph, nodes, constants, free)
+    nodes = keep_picture_to_bytes(graph, nodes, constants)
     read = {name for node in nodes for name in tensors_read(node)}
     return FloatProgram(
         nodes=tuple(nodes),

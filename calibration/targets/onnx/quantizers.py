@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from calibration.targets.gradient.free_names import FreeNames
 from calibration.targets.gradient.program import Array
 from calibration.targets.onnx.graph import OnnxGraph, attribute, operator
 
@@ -37,23 +36,19 @@ def dequantize(node: NodeProto, constants: Mapping[str, Array]) -> NDArray[np.fl
     return np.asarray((value.astype(np.float64) - zero.reshape(shape)) * scale.reshape(shape), np.float32)
 
 
-def keep_to_range(
-    graph: OnnxGraph, node: NodeProto, constants: dict[str, Array], free: FreeNames
-) -> NodeProto:
+def keep_to_range(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) -> NodeProto:
     """The range of a quantizer's integers as a Clip; the node itself where that is not known."""
     integers, parameters = _limits(graph, node), _parameters(graph, node)
     if integers is None or parameters is None or not _is_read_back(graph, node.output[0]):
         return node
     scale, zero = parameters
-    names = [free.of(limit, node.output[0]) for limit in ("least", "most")]
+    names = [graph.free.of(limit, node.output[0]) for limit in ("least", "most")]
     limits = ((n - zero) * scale for n in integers)
     constants |= {name: np.asarray(limit, np.float32) for name, limit in zip(names, limits, strict=True)}
     return helper.make_node("Clip", [node.input[0], *names], [node.output[0]])
 
 
-def read_back(
-    graph: OnnxGraph, node: NodeProto, constants: dict[str, Array], free: FreeNames
-) -> list[NodeProto]:
+def read_back(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) -> list[NodeProto]:
     """A DequantizeLinear of activations; the node itself where it is not known what its integers stand for."""
     parameters, sources = _parameters(graph, node), _sources(graph, node.input[0])
     if parameters is None or sources is None or len(sources) != 1:
@@ -63,7 +58,7 @@ def read_back(
         return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
     # the integers are v / scale + zero
     factor, offset = own_scale / scale, (zero - own_zero) * own_scale
-    names = [free.of(part, node.output[0]) for part in ("factor", "offset", "scaled")]
+    names = [graph.free.of(part, node.output[0]) for part in ("factor", "offset", "scaled")]
     constants |= {names[0]: np.asarray(factor, np.float32), names[1]: np.asarray(offset, np.float32)}
     return [
         helper.make_node("Mul", [node.input[0], names[0]], [names[2]]),
@@ -72,7 +67,7 @@ def read_back(
 
 
 def keep_picture_to_bytes(
-    graph: OnnxGraph, nodes: Sequence[NodeProto], constants: dict[str, Array], free: FreeNames
+    graph: OnnxGraph, nodes: Sequence[NodeProto], constants: dict[str, Array]
 ) -> list[NodeProto]:
     """The range of a picture of bytes as a Clip in front of ``nodes``; the nodes as they are where it has none.
 
@@ -82,12 +77,12 @@ def keep_picture_to_bytes(
     picture = graph.input.name
     if graph.input.dtype != np.uint8 or not _is_read_back(graph, picture):
         return list(nodes)
-    names = [free.of(limit, picture) for limit in ("least", "most")]
+    names = [graph.free.of(limit, picture) for limit in ("least", "most")]
     constants |= {
         name: np.asarray(limit, np.float32)
         for name, limit in zip(names, _LIMITS[TensorProto.UINT8], strict=True)
     }
-    within = free.of("within", picture)
+    within = graph.free.of("within", picture)
     found = [helper.make_node("Clip", [picture, *names], [within])]
     for node in nodes:
         copy = NodeProto()

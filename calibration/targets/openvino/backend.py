@@ -96,7 +96,7 @@ class OpenVinoBackend(Backend):
             found = f"OpenVINO refuses batches of {len(x)} ({err})"
             fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, 3, H, W]))."
             raise ModelError(self.name, found, "a batch axis that can be set", fix) from err
-        return OnnxGradients(program, aims, x, self.name, self._threads)
+        return OnnxGradients(program, aims, x, self._threads)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A small IR with the single-frame moments of the first taps as outputs."""

@@ -30,6 +30,7 @@ from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
 from edge_runtime.messaging.commands.used_file import UsedFile
+from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.sources.base import Source
@@ -130,12 +131,7 @@ def build_daemon(
             trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
         )
-        try:
-            running.connection = reloader.open_connection(config)
-        except ConfigError as err:  # the file of a key is damaged: that ends the commands, not the inference
-            log.error("no command is obeyed", reason=str(err))
-            running.config_problem = f"no command is obeyed: {err}"
-            running.connection = reloader.open_connection(_without_commands(config))
+        running.connection = _open_connection(reloader, running)
         connection = running.connection
         delivery.use_channels(connection.topics, connection.channels, connection.answer)
         if refused is not None:
@@ -156,11 +152,19 @@ def build_daemon(
         )
 
 
-def _without_commands(config: Config) -> Config:
-    if config.mqtt is None:
-        return config
-    mqtt = config.mqtt.model_copy(update={"commands": False})
-    return config.model_copy(update={"mqtt": mqtt, "commands": CommandsConfig()})
+def _open_connection(reloader: ConfigReloader, running: Running) -> BrokerConnection:
+    """The first connection; where a caller's key file is damaged, commands are off and inference goes on."""
+    config = running.config
+    try:
+        return reloader.open_connection(config)
+    except ConfigError as err:
+        if config.mqtt is None or not config.commands.keys:
+            raise
+        log.error("no command is obeyed", reason=str(err))
+        running.config_problem = f"no command is obeyed: {err}"
+        mqtt = config.mqtt.model_copy(update={"commands": False})
+        off = config.model_copy(update={"mqtt": mqtt, "commands": CommandsConfig()})
+        return reloader.open_connection(off)
 
 
 def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bool]:

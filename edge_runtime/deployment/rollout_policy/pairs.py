@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from heapq import nlargest
 
 from edge_runtime.deployment.rollout_policy.answers import AnyAnswer, confidence_of, is_finite, label_of
 from edge_runtime.deployment.rollout_policy.figures import CONFIDENT, MOST_LABELS
@@ -53,16 +54,18 @@ class PairFigures:
 
     def note(self, active: AnyAnswer, candidate: AnyAnswer) -> None:
         """Both answered a frame; an answer that is not finite is a failure of its arm, and no pair."""
+        theirs, ours = (confidence_of(one) for one in (active, candidate))
+        first, second = label_of(candidate), label_of(active)
+        if None in (theirs, ours) and None in (first, second):
+            return  # raw outputs: there is nothing to compare, and they may be large
         if not (is_finite(active) and is_finite(candidate)):
             return
-        theirs, ours = (confidence_of(one) for one in (active, candidate))
         if theirs is not None and ours is not None:
             difference = min(max(ours, 0.0), 1.0) - min(max(theirs, 0.0), 1.0)
             self._confidences += 1
             self._sum += difference
             self._squares += difference * difference
             self._confident[ours >= CONFIDENT, theirs >= CONFIDENT] += 1
-        first, second = label_of(candidate), label_of(active)
         if first is None or second is None:
             return
         self._labelled += 1
@@ -74,14 +77,16 @@ class PairFigures:
 
     def summary(self) -> PairSummary:
         """The figures until now."""
-        of_active = sorted(self._labels.items(), key=lambda item: -(item[1]["both"] + item[1]["active"]))
+        of_active = nlargest(
+            SHOWN_LABELS, self._labels.items(), key=lambda item: item[1]["both"] + item[1]["active"]
+        )
         arms = self._confident
         return PairSummary(
             self._confidences,
             self._sum,
             self._squares,
             PairCounts(arms[True, True], arms[True, False], arms[False, True], arms[False, False]),
-            tuple((label, self._counts_of(counts)) for label, counts in of_active[:SHOWN_LABELS]),
+            tuple((label, self._counts_of(counts)) for label, counts in of_active),
         )
 
     def _counts_of(self, by: Counter[str]) -> PairCounts:

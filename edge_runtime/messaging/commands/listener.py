@@ -135,6 +135,7 @@ class _Lane:
 
     def _serve(self, message: Message) -> None:
         """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
+        answer, is_done = None, False
         try:
             answer = self.handler.answer(
                 _verb(message),
@@ -143,11 +144,12 @@ class _Lane:
                 now_s=time.monotonic(),
                 now_wall_s=time.time(),
             )
-        except Exception:
-            self._publish(message, self.handler.encode_unexpected(message.payload))
-            raise
-        if answer is not None:
-            self._publish(message, answer)
+            is_done = True
+        finally:
+            if not is_done:
+                answer = self.handler.encode_unexpected(message.payload)
+            if answer is not None:
+                self._publish(message, answer)
 
 
 def _verb(message: Message) -> str:

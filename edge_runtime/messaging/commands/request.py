@@ -25,6 +25,8 @@ from edge_runtime.system.log import MOST_LINES
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 MAX_REQUEST_BYTES = 64 * 1024
+LONGEST_WAIT_S = 900.0
+"""For an edit to be in force."""
 CLAIMS = ("transaction", "device", "expires_at")
 """What every request may carry, and a signed one says by claims instead."""
 
@@ -129,7 +131,7 @@ class EditArguments(Arguments):
 
     dry_run: bool = False
     """Check and try it, and change nothing."""
-    timeout_s: Annotated[float, Field(gt=0, le=900)] = 60.0
+    timeout_s: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] = 60.0
     """How long the answer may wait until the edit is in force."""
 
 

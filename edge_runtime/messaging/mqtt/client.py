@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -66,7 +67,12 @@ class MqttClient:
         self._problem, self._logged_problem = "not connected yet", ""
         # Not vital: without a broker results wait in the outbox.
         self._thread = SupervisedThread(
-            "mqtt-keeper", self._run, crashes, is_vital=False, pause_s=self._pause_s
+            "mqtt-keeper",
+            self._run,
+            crashes,
+            on_failure=lambda err: self._note(f"unexpected: {err!r}"),
+            is_vital=False,
+            pause_s=self._pause_s,
         )
         self._stopping = self._thread.stopping
 
@@ -171,9 +177,6 @@ class MqttClient:
             except ConfigError as err:
                 self._note(str(err))
                 delay_s = self._backoff.after_refusal()
-            except Exception as err:
-                self._note(f"unexpected: {err!r}")
-                raise
             self._stopping.wait(_spread(delay_s))
 
     def _pause_s(self, in_a_row: int) -> float:
@@ -196,15 +199,17 @@ class MqttClient:
             self._may_retain = True
         session = self._make_session()
         try:
-            session.open()
-            if session.broker_inflight < self._max_inflight:
-                # paho's limit can only be set before connecting: once more, with the limit of this broker.
-                self._max_inflight = session.broker_inflight
-                session.close(1.0)
-                session = self._make_session()
+            with ExitStack() as on_failure:
+                on_failure.callback(lambda: session.close(0.5))
                 session.open()
+                if session.broker_inflight < self._max_inflight:
+                    # paho's limit can only be set before connecting: once more, with the limit of this broker.
+                    self._max_inflight = session.broker_inflight
+                    session.close(1.0)
+                    session = self._make_session()
+                    session.open()
+                on_failure.pop_all()
         except BrokerLost as err:
-            session.close(0.5)
             if session.refusal == RETAIN_NOT_SUPPORTED and self._may_retain:
                 self._may_retain = False
                 self._no_retain_until_s = time.monotonic() + RETAIN_ASKED_AGAIN_S
@@ -216,9 +221,6 @@ class MqttClient:
                 if session.refusal is None
                 else self._backoff.after_refusal()
             )
-        except BaseException:
-            session.close(0.5)
-            raise
         return self._stay(session)
 
     def _stay(self, session: MqttSession) -> float:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -80,11 +81,10 @@ class _TidySocket(ssl.SSLSocket):
     """Closes itself when the handshake fails; paho leaves that to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.close)
             super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
+            on_failure.pop_all()
 
 
 def _load(where: str, path: Path | None, load: Callable[[], _T]) -> _T:

@@ -111,7 +111,13 @@ class Outbox:
         self._open_first_time()
         self.ledger_at_start = self.ledger()
         """The account when it was opened: what was lost before is no news."""
-        self._thread = SupervisedThread(f"{path.stem}-writer", self._run, crashes, at_end=self._close_store)
+        self._thread = SupervisedThread(
+            f"{path.stem}-writer",
+            self._run,
+            crashes,
+            at_end=self._close_store,
+            on_failure=lambda err: self._fail(f"unexpected: {err!r}", must_reopen=True),
+        )
         self._thread.start()
 
     # --- pipeline side -------------------------------------------------------------------------------------------
@@ -320,9 +326,6 @@ class Outbox:
                 self._fail(str(err), must_reopen=True)
             except StoreUnavailable as err:
                 self._fail(str(err), must_reopen=not err.is_full)
-            except Exception as err:
-                self._fail(f"unexpected: {err!r}", must_reopen=True)
-                raise
             else:
                 self._thread.succeeded()
 

@@ -145,7 +145,9 @@ class Publisher:
         self._drain_until_s = 0.0
         self._failure: str | None = None
         self._wake = threading.Event()
-        self._thread = SupervisedThread(name, self._run, crashes, at_end=self._close_sink)
+        self._thread = SupervisedThread(
+            name, self._run, crashes, at_end=self._close_sink, on_failure=self._note_failure
+        )
 
     def start(self) -> None:
         """Begin to deliver; another publisher of this outbox must have been stopped."""
@@ -185,17 +187,16 @@ class Publisher:
         while not is_done:
             is_stopping = self._thread.stopping.is_set()
             self._wake.clear()
-            try:
-                is_busy = self._tick()
-            except Exception as err:
-                self._failure, self._epochs = f"unexpected: {err!r}", (None, 0)
-                raise
+            is_busy = self._tick()
             self._failure = None
             self._thread.succeeded()
             if not is_busy:
                 self._wake.wait(0.0 if is_stopping and not self._in_flight else IDLE_S)
             has_more = is_busy or (bool(self._in_flight) and self._sink.epoch is not None)
             is_done = is_stopping and not (has_more and time.monotonic() < self._drain_until_s)
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failure, self._epochs = f"unexpected: {error!r}", (None, 0)
 
     def _close_sink(self) -> None:
         self._record(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
@@ -247,12 +248,12 @@ class Publisher:
     def _begin(self, row: Row) -> bool:
         # Before sending: the acknowledgement may be quicker than this thread.
         self._in_flight[row.id] = row.topic
+        is_sent: bool | None = None
         try:
             is_sent = self._sink.send(row)
-        except Exception:
-            # A row that the sink fails on must not stop the others.
-            self._record(DeliveryReport(denied={row.id: Denial("unexpected failure")}))
-            raise
+        finally:
+            if is_sent is None:  # a row that the sink fails on must not stop the others
+                self._record(DeliveryReport(denied={row.id: Denial("unexpected failure")}))
         if not is_sent:
             self._in_flight.pop(row.id, None)
         return is_sent

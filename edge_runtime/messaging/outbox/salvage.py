@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -210,15 +210,14 @@ def _salvage(path: Path, fresh: Path) -> tuple[int, int | None]:
 def _create(fresh: Path) -> sqlite3.Connection:
     """An outbox file without rows. Its journal is in memory: a half-written file is thrown away."""
     target = sqlite3.connect(fresh, timeout=0.5)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(target.close)
         target.execute("PRAGMA journal_mode = MEMORY")
         target.execute("PRAGMA cache_size = -1024")
         target.executescript(SCHEMA)
         target.execute(UPSERT, astuple(Ledger()))
         target.commit()
-    except BaseException:
-        target.close()
-        raise
+        on_failure.pop_all()
     return target
 
 

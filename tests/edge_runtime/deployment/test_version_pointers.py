@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from edge_runtime.deployment import version_pointers
+from edge_runtime.deployment.kept_pointers import KeptPointers
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.errors import StateError
@@ -116,3 +117,12 @@ def test_each_bundle_has_its_own_and_an_old_file_is_of_the_one_that_is_used(path
     for number in range(20):
         many = many.of(f"bundle-{number}")
     assert len(many.others) == version_pointers.MOST_OTHERS
+
+
+def test_a_promotion_that_is_taken_back_leaves_what_was_there_before_it(path):
+    VersionPointers(bundle="small", active=3, previous=2, earlier=(1,)).save(path)
+    kept = KeptPointers(path, "m", "small", 3)
+    kept.begin()
+    assert kept.promote(4)
+    kept.demote()
+    assert (kept.now.active, kept.now.previous, kept.now.earlier) == (3, 2, (1,))

@@ -67,6 +67,7 @@ def test_in_the_journal_every_line_has_its_priority(
         written = journal.read().splitlines()
     assert [line[:3] for line in written[:5]] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
     assert {line[:3] for line in written[5:]} == {"<3>"}
+    assert RECENT.newest(len(written)) == [line[3:] for line in written]
     configure_log()
 
 

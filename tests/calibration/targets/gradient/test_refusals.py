@@ -307,7 +307,7 @@ def test_a_tap_that_is_an_output_is_compared_as_it_is_corrected():
     graph = parse("model", classifier())
     program = to_float_program(graph, find_taps(graph)[0])
     program = replace(program, taps=(*program.taps, TapTensor("logits", "logits", 10, 1)))
-    gradients = OnnxGradients(program, [Aim("logits")], pictures(2), "model", 1)
+    gradients = OnnxGradients(program, [Aim("logits")], pictures(2), 1)
     assert gradients.taps[-1] == "logits"
     twin = TorchTwin(classifier(), {tap.name: 1 for tap in program.taps})
     channels = {tap.name: tap.channels for tap in program.taps} | {"input": 3}
