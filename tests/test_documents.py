@@ -17,6 +17,7 @@ from edge_runtime.cli.main import cli as edge_cli
 from edge_runtime.config import parse_config
 from edge_runtime.config.strict_yaml import load
 from edge_runtime.datatypes import Label, Origin, Rejected, RejectReason, Result, Timings
+from edge_runtime.messaging.commands.request import ARGUMENTS, Arguments, check_arguments
 from edge_runtime.messaging.encoding import encode_rejection, encode_result
 from edge_runtime.system.rfc3339 import parse_rfc3339
 from tests.support.onnx_nets import classifier, hazy, pictures
@@ -191,6 +192,19 @@ def test_the_table_of_keys_is_that_of_the_schema(monkeypatch):
 
     text = PAGE.read_text(encoding="utf-8")
     assert page(text) == text, "run: python tools/document_config.py"
+
+
+def test_every_verb_has_arguments_on_the_page_that_it_takes():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = page.split("| verb | arguments, for example |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    examples = [[re.findall(r"`(.*?)`", cell) for cell in row.split(" | ")] for row in rows]
+    for verbs, given in examples:
+        for verb in verbs:
+            assert [check_arguments(verb, orjson.loads(text)).as_noted() for text in given]
+    without = re.findall(r"`([a-z-]+)`", page.split("`{}` are the arguments of")[1].split(";")[0])
+    named = [verb for verbs, _ in examples for verb in verbs]
+    assert sorted([*without, *named, "bless"]) == sorted(ARGUMENTS)  # an old name, for one release
+    assert all(ARGUMENTS[verb].model_fields.keys() == Arguments.model_fields.keys() for verb in without)
 
 
 def test_the_readme_and_the_glossary_stay_short():

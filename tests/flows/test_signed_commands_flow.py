@@ -31,9 +31,11 @@ from tests.support.waiting import WAIT_S, until
 pytestmark = pytest.mark.integration
 
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-SNIPPETS = dict(
-    reversed(re.findall(r"^```(python|sh)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-)  # the first of each
+BLOCKS = re.findall(r"^```(?:python|sh)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+MAKE_KEY, SHELL, PYTHON = (
+    next(block for block in BLOCKS if mark in block)
+    for mark in ("openssl genpkey", "mosquitto_rr", "import paho")
+)
 
 
 class Box:
@@ -99,17 +101,27 @@ def test_a_key_decides_not_the_broker(box):
     assert len(box.done) == 1
 
 
-def test_the_python_of_the_page_commands_a_box(box):
-    (box.folder / "page.py").write_text(SNIPPETS["python"])
-    box.run(sys.executable, "page.py", "anna", "belt-3", "rollback", "127.0.0.1", box.broker.port)
-    assert until(lambda: box.done)
-
-
-def test_the_shell_of_the_page_commands_a_box_and_gets_its_answer(box):
-    where = {"HOST": "127.0.0.1", "PORT": str(box.broker.port), "DEVICE": "belt-3", "VERB": "rollback"}
-    answer = box.run("bash", "-euc", SNIPPETS["sh"], KEY_ID=box.key.id, **where)
-    assert json.loads(answer)["status"] == "ok"
+def test_the_python_of_the_page_commands_a_box_and_prints_its_answer(box):
+    (box.folder / "page.py").write_text(PYTHON)
+    given = ("anna", "belt-3", "rollback", '{"model": "parts"}', "127.0.0.1", box.broker.port)
+    answer = json.loads(box.run(sys.executable, "page.py", *given))
+    assert (answer["status"], answer["data"]) == ("ok", {"model": "parts"})
     assert len(box.done) == 1
+
+
+def test_the_shell_of_the_page_commands_a_box_and_prints_its_answer(box):
+    where = {"HOST": "127.0.0.1", "PORT": str(box.broker.port), "DEVICE": "belt-3", "VERB": "rollback"}
+    answer = json.loads(
+        box.run("bash", "-euc", SHELL, KEY_ID=box.key.id, ARGUMENTS='{"model": "parts"}', **where)
+    )
+    assert (answer["status"], answer["data"]) == ("ok", {"model": "parts"})
+    assert len(box.done) == 1
+
+
+def test_a_key_of_openssl_is_one_that_a_box_takes(tmp_path):
+    command = ["bash", "-euc", MAKE_KEY]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S, cwd=tmp_path)
+    assert done.stdout == load_command_key(tmp_path / "anna.pub").id
 
 
 def test_a_group_is_commanded_with_one_message(box):
