@@ -7,6 +7,7 @@ PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing_packages() {
     command -v mosquitto >/dev/null || printf ' mosquitto'
     command -v mosquitto_rr >/dev/null || printf ' mosquitto-clients'
+    command -v jq >/dev/null || printf ' jq'
     command -v docker-registry >/dev/null || printf ' docker-registry'
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || printf ' chromium'
     command -v systemd-analyze >/dev/null || printf ' systemd'

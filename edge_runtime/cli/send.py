@@ -1,5 +1,6 @@
 """``edge-runtime send``: the commands that a running device obeys, sent over its broker: the caller's end."""
 
+import base64
 import os
 import queue
 import secrets
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from edge_runtime.cli.options import MODEL, PATH, SECONDS, SIGNING_KEY, TIMEOUT, print_indented
+from edge_runtime.cli.options import (
+    MODEL,
+    PATH,
+    SECONDS,
+    SIGNING_KEY,
+    TIMEOUT,
+    OutputFile,
+    print_indented,
+)
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ VERBS = {
     "rollback": "back to the generation before",
     "approve-patch": "use the patch that waits, after its shadow if it needs one",
     "logs": "the newest lines of its log",
+    "snapshot": "the next picture of a camera, where the configuration lets it leave",
     "restart": "end in good order and start again, under systemd",
     "reject-patch": "never use the patch that waits or is in the shadow",
     "get-config": "the configuration file, without secrets, and whether it is in force",
@@ -55,6 +65,10 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")
 @click.option("--patch", help="approve-patch, reject-patch: its id; refused when another one waits by now.")
 @click.option("--lines", type=click.IntRange(1, 500), help="logs: how many.")
+@click.option("--camera", help="snapshot: whose picture.")
+@click.option("--max-side", type=click.IntRange(16, 1920), help="snapshot: pixels of the longer side (640).")
+@click.option("--quality", type=click.IntRange(1, 95), help="snapshot: of the JPEG (80).")
+@click.option("--out", type=OutputFile(), help="snapshot: the file for the JPEG; the rest is printed.")
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
 @click.option(
     "--set", "values", multiple=True, metavar="KEY=VALUE", help="set-config: a new value, as in YAML."
@@ -74,12 +88,20 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @SIGNING_KEY
 @TIMEOUT
 def send(
-    verb: str, config_path: Path, timeout_s: float, expires_s: float, key: Path | None, **given: Any
+    verb: str,
+    config_path: Path,
+    timeout_s: float,
+    expires_s: float,
+    key: Path | None,
+    out: Path | None,
+    **given: Any,
 ) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
     from edge_runtime.messaging.commands.request import LONGEST_WAIT_S
 
+    if out is not None and verb != "snapshot":
+        raise click.UsageError(f"--out: {verb} has no picture; it is for snapshot")
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
     arguments = {name: value for name, value in given.items() if value not in (None, ())}
@@ -89,8 +111,21 @@ def send(
         arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_WAIT_S)
     address = load_address(config_path, os.environ)
     answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s, key=key)
+    if out is not None and answer.get("status") == "ok":
+        _write_picture(out, answer)
     print_indented(answer)
     return 0 if answer.get("status") == "ok" else REFUSED
+
+
+def _write_picture(path: Path, answer: dict[str, Any]) -> None:
+    """Take the picture out of an answer, into a file.
+
+    Raises:
+        StateError: the disk refuses.
+    """
+    from edge_runtime.system.atomic_file import write_atomically
+
+    write_atomically(path, base64.b64decode(answer["data"].pop("jpeg")))
 
 
 def _read_value(text: str) -> tuple[str, Any]:

@@ -35,6 +35,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models.*.rollout.*", Effect.LIVE),  # whether there is one decides how the model is opened
     ("models", Effect.REBUILD_MODEL),
     ("cameras.*.priority", Effect.LIVE),
+    ("cameras.*.snapshots", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("mqtt", Effect.RECONNECT),
     ("commands", Effect.RECONNECT),

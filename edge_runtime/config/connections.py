@@ -81,6 +81,8 @@ class CameraConfig(Section):
     may_idle: bool | None = None
     """Whether silence is normal, so that it does not make the box unready; null: yes for files, folders and MQTT
     pictures, no for cameras."""
+    snapshots: bool = False
+    """Whether an operator may have a picture of it sent, by the command snapshot. It leaves the box by the broker."""
     demo: DemoConfig | None = None
     """Options of demo:conveyor."""
 

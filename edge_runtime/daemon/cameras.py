@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import structlog
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.health import SourceFacts
 from edge_runtime.daemon.workers import StreamWorker
+from edge_runtime.datatypes import Frame
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.reopen import Backoff
@@ -88,6 +90,20 @@ class Cameras:
             worker.thread.stop()
         for worker in self._workers.values():
             worker.thread.join(CLOSE_S)
+
+    def ask_frame(self, stream: str) -> Future[Frame] | None:
+        """The next frame of a stream, when it comes; None where none will: it is not open, or was played to its end."""
+        worker = self._workers.get(stream)
+        return None if worker is None or worker.is_finished else worker.tap.ask()
+
+    def describe_silence(self, stream: str, now_s: float) -> str:
+        """Why a stream gives no frame, and since when."""
+        worker = self._workers.get(stream)
+        if worker is None or worker.is_finished:
+            return "it was closed"
+        last_s = worker.pipeline.metrics.stream(stream).last_frame_at_s
+        since = "it has given none yet" if last_s is None else f"the last one came {now_s - last_s:.0f} s ago"
+        return since if worker.last_problem is None else f"{since}; {worker.last_problem}"
 
     def are_finished(self) -> bool:
         """Whether every stream is a file that was played to its end (and there is at least one)."""

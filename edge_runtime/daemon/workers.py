@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from edge_runtime.config import CameraConfig
+from edge_runtime.daemon.frame_tap import FrameTap
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engines.threads import bind_this_thread
 from edge_runtime.inference.pipeline import Pipeline
@@ -44,6 +45,7 @@ class StreamWorker:
         self._open_source, self._backoff, self.sequence = open_source, backoff, sequence
         self.pipeline, self.since_s = pipeline, time.monotonic()
         """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
+        self.tap = FrameTap()
         self._handing_over = threading.Lock()
         self.is_finished = False
         self._source: Source | None = None
@@ -110,6 +112,7 @@ class StreamWorker:
                 self.sequence.mark_used(frame.seq)
                 if self.camera.colour is not None:  # the channel order that the source really gives
                     frame = replace(frame, colour=self.camera.colour)
+                self.tap.offer(frame)
                 with self._handing_over:
                     self.pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
                 self._backoff.reset()

@@ -74,6 +74,20 @@ _ANSWER: Schema = {
     },
     "required": ["status", "transaction"],
 }
+_PICTURE: Schema = {
+    "type": "object",
+    "properties": {
+        "camera": _TEXT,
+        "at": _TIME,
+        "age_ms": _COUNT,
+        "width": _COUNT,
+        "height": _COUNT,
+        "jpeg": {**_TEXT, "contentEncoding": "base64", "contentMediaType": "image/jpeg"},
+    },
+    "required": ["camera", "at", "age_ms", "width", "height", "jpeg"],
+}
+_DATA: Mapping[str, Schema] = {"snapshot": _PICTURE}
+"""Of the answers to verbs; of others it is anything."""
 _TOKEN: Schema = {
     "type": "string",
     "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
@@ -107,7 +121,7 @@ def describe_device(topics: Topics, version: str, groups: tuple[str, ...] = ()) 
     for verb, arguments in ARGUMENTS.items():
         request, response = f"request-{verb}", f"response-{verb}"
         messages[request] = _message(_request(verb), f"Needs the role {find_least_role(verb)}.")
-        messages[response] = _message(_ANSWER, f"The answer to {verb}.")
+        messages[response] = _message(_answer(verb), f"The answer to {verb}.")
         what = " ".join((arguments.__doc__ or "").split()).replace("``", "")
         channels[request] = _channel(topics.request(verb), what, request)
         channels[response] = _channel(
@@ -184,6 +198,10 @@ def _request(verb: str) -> Schema:
     for key in ("title", "description"):
         arguments.pop(key, None)
     return {"oneOf": [arguments, _TOKEN]}
+
+
+def _answer(verb: str) -> Schema:
+    return {**_ANSWER, "properties": {**_ANSWER["properties"], "data": _DATA.get(verb, {})}}
 
 
 def _message(payload: Schema, summary: str) -> Schema:

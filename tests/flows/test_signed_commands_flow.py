@@ -1,5 +1,6 @@
 """Signed commands over a real broker: by ``edge-runtime send``, and by the stock tools that docs/commands.md shows."""
 
+import base64
 import json
 import os
 import re
@@ -36,6 +37,8 @@ MAKE_KEY, SHELL, PYTHON = (
     next(block for block in BLOCKS if mark in block)
     for mark in ("openssl genpkey", "mosquitto_rr", "import paho")
 )
+TO_FILE = re.search(r"`(\| jq .+?)`", PAGE)[1]
+PICTURE = bytes(range(256))
 
 
 class Box:
@@ -48,7 +51,8 @@ class Box:
         self.key_file, self.key = folder / "anna", load_command_key(folder / "anna.pub")
         signers = {self.key.id: Caller("anna", Role.OPERATOR, self.key)}
         callers = Callers(device="belt-3", groups=frozenset({"line-3"}), signers=signers, unsigned=None)
-        handlers = {"status": self._obey, "rollback": self._obey}
+        picture = {"jpeg": base64.b64encode(PICTURE).decode()}
+        handlers = {"status": self._obey, "rollback": self._obey, "snapshot": lambda _: picture}
         used = UsedFile(folder / "commands.used")
         self.client = MqttClient(MqttSettings(broker.host, "belt-3", broker.port), Crashes())
         self.commands = CommandListener(
@@ -116,6 +120,24 @@ def test_the_shell_of_the_page_commands_a_box_and_prints_its_answer(box):
     )
     assert (answer["status"], answer["data"]) == ("ok", {"model": "parts"})
     assert len(box.done) == 1
+
+
+def test_the_shell_of_the_page_makes_a_file_of_a_picture(box):
+    where = {"HOST": "127.0.0.1", "PORT": str(box.broker.port), "DEVICE": "belt-3", "VERB": "snapshot"}
+    command = f"{SHELL.strip()} {TO_FILE}"
+    box.run("bash", "-euc", command, KEY_ID=box.key.id, ARGUMENTS='{"camera": "belt"}', **where)
+    assert (box.folder / "belt.jpg").read_bytes() == PICTURE
+
+
+def test_a_picture_is_written_into_a_file_of_its_own(box):
+    config = box.folder / "box.yaml"
+    config.write_text(f"device: belt-3\nmqtt: {{host: 127.0.0.1, port: {box.broker.port}}}\n")
+    asked = ["send", "snapshot", "--config", str(config), "--key", str(box.key_file), "--camera", "belt"]
+    out = box.folder / "belt.jpg"
+    done = CliRunner().invoke(cli, [*asked, "--out", str(out)], standalone_mode=False)
+    assert done.return_value == 0, done.output
+    assert out.read_bytes() == PICTURE
+    assert json.loads(done.output)["data"] == {}
 
 
 def test_a_key_of_openssl_is_one_that_a_box_takes(tmp_path):

@@ -21,6 +21,7 @@ from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
@@ -98,7 +99,8 @@ def build_daemon(
         restart = partial(restart_by_command, notify, stop)
         trial = EditTrial(config_path, os.environ, config.state_dir, commanded, watch, adjust, emit, restart)
         editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust, history, trial)
-        handlers = make_command_handlers(running, reporter, restart, editor)
+        snapshots = Snapshots(running, cameras, config.pictures)
+        handlers = make_command_handlers(running, reporter, restart, editor, snapshots)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
         reloader = ConfigReloader(

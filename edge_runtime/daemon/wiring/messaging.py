@@ -8,6 +8,7 @@ from typing import Any, get_args
 from edge_runtime.config import Config
 from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import (
@@ -30,7 +31,12 @@ from edge_runtime.messaging.commands.protocol import (
     UsedTransactions,
     VerbHandler,
 )
-from edge_runtime.messaging.commands.request import LogsArguments, SetConfigArguments, UndoConfigArguments
+from edge_runtime.messaging.commands.request import (
+    LogsArguments,
+    SetConfigArguments,
+    SnapshotArguments,
+    UndoConfigArguments,
+)
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -158,6 +164,7 @@ def make_command_handlers(
     reporter: StatusReporter,
     restart: Callable[[], Mapping[str, Any]],
     editor: ConfigEditor,
+    snapshots: Snapshots,
 ) -> dict[str, VerbHandler]:
     """What each verb does; ``restart`` ends the process, and raises CommandError where nobody starts it again."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
@@ -170,13 +177,22 @@ def make_command_handlers(
     handlers["logs"] = _read_log
     handlers["restart"] = lambda _: restart()
     cleaned = {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
-    # Before it is a mapping, so that none of its keys is taken for a secret.
-    return {**cleaned, "status": lambda _: asdict(PROCESS.value(reporter.status()))}
+    return {
+        **cleaned,
+        # Before it is a mapping, so that none of its keys is taken for a secret.
+        "status": lambda _: asdict(PROCESS.value(reporter.status())),
+        # In the letters of a picture a short secret may stand by chance.
+        "snapshot": partial(_fail_without_secrets, partial(_take_snapshot, snapshots)),
+    }
 
 
 def _answer_without_secrets(handler: VerbHandler, request: Request) -> Mapping[str, Any]:
+    return PROCESS.value(_fail_without_secrets(handler, request))
+
+
+def _fail_without_secrets(handler: VerbHandler, request: Request) -> Mapping[str, Any]:
     try:
-        return PROCESS.value(handler(request))
+        return handler(request)
     except EdgeRuntimeError as err:
         raise CommandError(PROCESS.text(str(err))) from err
 
@@ -184,6 +200,11 @@ def _answer_without_secrets(handler: VerbHandler, request: Request) -> Mapping[s
 def _read_log(request: Request) -> dict[str, Any]:
     assert isinstance(request.arguments, LogsArguments)
     return {"lines": RECENT.newest(request.arguments.lines)}
+
+
+def _take_snapshot(snapshots: Snapshots, request: Request) -> dict[str, Any]:
+    assert isinstance(request.arguments, SnapshotArguments)
+    return snapshots.take(request.arguments)
 
 
 def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:

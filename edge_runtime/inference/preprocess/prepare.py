@@ -71,6 +71,17 @@ class Preprocessor:
         detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
         return _reject(frame, RejectReason.UNREADABLE, detail)
 
+    def read_picture(self, frame: Frame) -> Upright:
+        """The picture of a frame itself, decoded and upright, before it is fitted to the model.
+
+        Raises:
+            PictureFlaw: it cannot be read, or is a prepared tensor.
+        """
+        picture, is_tensor = self._load(frame)
+        if is_tensor:
+            raise PictureFlaw(RejectReason.UNSUPPORTED, "a prepared tensor; expected a picture")
+        return self._upright(picture, frame.colour)
+
     def _prepare(self, frame: Frame) -> Sample:
         started_s = decoded_s = time.monotonic()
         picture, is_tensor = self._load(frame)

@@ -123,6 +123,16 @@ class LogsArguments(Arguments):
     lines: Annotated[int, Field(ge=1, le=MOST_LINES)] = 50
 
 
+class SnapshotArguments(Arguments):
+    """``snapshot``: the next picture of a camera as JPEG, where the configuration allows it."""
+
+    camera: Name
+    max_side: Annotated[int, Field(ge=16, le=1920)] = 640
+    """Pixels of the longer side; a smaller picture is not enlarged."""
+    quality: Annotated[int, Field(ge=1, le=95)] = 80
+    """Of the JPEG."""
+
+
 KeyPath = Annotated[str, Field(pattern=r"^[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)*$", max_length=512)]
 
 
@@ -186,6 +196,7 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "approve-patch": PatchArguments,
     "reject-patch": PatchArguments,
     "logs": LogsArguments,
+    "snapshot": SnapshotArguments,
     "restart": Arguments,
     "get-config": Arguments,
     "set-config": SetConfigArguments,

@@ -83,7 +83,9 @@ def by_answer(text):
         raise CommandError(text)
 
     reporter = SimpleNamespace(status=lambda: Health(live=True, ready=False, reasons=(text,)))
-    handlers = make_command_handlers(SimpleNamespace(request=refuse), reporter, list, SimpleNamespace())
+    handlers = make_command_handlers(
+        SimpleNamespace(request=refuse), reporter, list, *[SimpleNamespace()] * 2
+    )
     request = SimpleNamespace(arguments=SimpleNamespace(model=None))
     with pytest.raises(CommandError) as caught:
         handlers["rollback"](request)

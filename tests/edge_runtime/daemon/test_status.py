@@ -124,7 +124,7 @@ def test_the_values_are_those_of_the_parts(reporter):
 def test_the_command_answers_as_http_serves(reporter, monkeypatch):
     status = reporter.status()
     monkeypatch.setattr(reporter, "status", lambda: status)
-    answer = make_command_handlers(reporter._running, reporter, list, None)["status"](None)
+    answer = make_command_handlers(reporter._running, reporter, list, None, None)["status"](None)
     assert encode_object(answer) == encode_object(status)
 
 

@@ -119,19 +119,19 @@ def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
     sent = []
     running = SimpleNamespace(request=lambda request, model: sent.append((request, model)) or {})
     request = Request(ARGUMENTS[verb](model="parts", name="day"), None, None)
-    make_command_handlers(running, SimpleNamespace(), list, SimpleNamespace())[verb](request)
+    make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 2)[verb](request)
     assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
 
 
 def test_every_verb_that_is_understood_has_a_handler():
-    assert make_command_handlers(*[SimpleNamespace()] * 4).keys() == ARGUMENTS.keys()
+    assert make_command_handlers(*[SimpleNamespace()] * 5).keys() == ARGUMENTS.keys()
 
 
 @pytest.mark.parametrize("env", [{"NOTIFY_SOCKET": "/run/systemd/notify"}, {}])
 def test_a_restart_ends_the_process_only_where_systemd_starts_it_again(env):
     stop = StopRequest()
     restart = partial(restart_by_command, SystemdNotify(env), stop)
-    handlers = make_command_handlers(SimpleNamespace(), SimpleNamespace(), restart, SimpleNamespace())
+    handlers = make_command_handlers(*[SimpleNamespace()] * 2, restart, *[SimpleNamespace()] * 2)
     if env:
         assert handlers["restart"](Request(ARGUMENTS["restart"](), None, None)) == {"restarting": True}
     else:

@@ -1,0 +1,169 @@
+"""The command snapshot: whose pictures leave, which frame it is, and what is said when none comes."""
+
+import base64
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from edge_runtime.config import CameraConfig, PicturesConfig
+from edge_runtime.daemon import snapshots
+from edge_runtime.daemon.cameras import Cameras
+from edge_runtime.daemon.frame_tap import FrameTap
+from edge_runtime.daemon.snapshots import Snapshots
+from edge_runtime.datatypes import Frame
+from edge_runtime.errors import CommandError, SourceLost
+from edge_runtime.messaging.commands.request import check_arguments
+from edge_runtime.sources.base import SourceCounts
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.pipeline_bench import make_frame, make_pipeline
+from tests.support.waiting import WAIT_S, until
+
+
+class Camera:
+    """A source that gives what is put into it, and closes when the stream is closed."""
+
+    is_live = True
+
+    def __init__(self):
+        self.coming, self.came = [], threading.Condition()
+        self.buffer = np.zeros((40, 60, 3), np.uint8)
+
+    def show(self, level):
+        """A frame of this grey level, in memory that the next frame takes."""
+        with self.came:
+            self.coming.append(level)
+            self.came.notify()
+
+    def read(self, timeout_s):
+        with self.came:
+            if not self.came.wait_for(lambda: self.coming, timeout_s):
+                return None
+            level = self.coming.pop(0)
+        if isinstance(level, Exception):
+            raise level
+        self.buffer[:] = level
+        return make_frame(level, picture=self.buffer)
+
+    def stats(self):
+        return SourceCounts()
+
+    def close(self):
+        """Nothing is held."""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A device with an open camera ``belt`` whose pictures may leave."""
+    camera = Camera()
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    cameras = Cameras(lambda *_: camera, tmp_path / "streams", Crashes())
+    belt = CameraConfig(path="rtsp://camera/1", model="parts", snapshots=True)
+    config = SimpleNamespace(cameras={"belt": belt, "gate": belt.model_copy(update={"snapshots": False})})
+    cameras.open("belt", belt, pipeline)
+    running = SimpleNamespace(config=config)
+    yield SimpleNamespace(
+        camera=camera,
+        cameras=cameras,
+        config=config,
+        pipeline=pipeline,
+        snapshots=Snapshots(running, cameras, PicturesConfig()),
+    )
+    cameras.stop_all()
+
+
+def take(site, **given):
+    return site.snapshots.take(check_arguments("snapshot", {"camera": "belt", **given}))
+
+
+def take_soon(site, level, **given):
+    """Ask, and have the camera give a frame once somebody waits for it."""
+    worker = site.cameras._workers["belt"]
+
+    def give():
+        assert until(lambda: worker.tap._wanted is not None)
+        site.camera.show(level)
+        site.camera.show(0)  # into the same memory
+
+    giver = threading.Thread(target=give)
+    giver.start()
+    try:
+        return take(site, **given)
+    finally:
+        giver.join(WAIT_S)
+
+
+def test_is_the_next_frame_that_comes(site):
+    site.camera.show(10)
+    assert until(lambda: site.pipeline.metrics.stream("belt").frames == 1)
+    answer = take_soon(site, 200)
+    assert (answer["camera"], answer["width"], answer["height"]) == ("belt", 60, 40)
+    assert 0 <= answer["age_ms"] < WAIT_S * 1000
+    pixels = simplejpeg.decode_jpeg(base64.b64decode(answer["jpeg"]), "RGB")
+    assert np.abs(pixels.astype(int) - 200).max() <= 2
+
+
+def test_is_as_small_as_asked(site):
+    assert take_soon(site, 200, max_side=30)["width"] == 30
+
+
+def test_a_picture_leaves_only_where_the_configuration_says_so(site):
+    for name, said in (("gate", r"cameras\.gate\.snapshots"), ("yard", "belt, gate")):
+        with pytest.raises(CommandError, match=said):
+            take(site, camera=name)
+
+
+def test_an_edit_that_forbids_it_counts_for_one_that_waits(site, monkeypatch):
+    asked = site.cameras.ask_frame
+
+    def forbid(name):
+        site.config.cameras["belt"] = site.config.cameras["gate"]
+        return asked(name)
+
+    monkeypatch.setattr(site.cameras, "ask_frame", forbid)
+    with pytest.raises(CommandError, match="snapshots"):
+        take_soon(site, 200)
+
+
+def test_a_silent_camera_is_named_with_its_problem(site, monkeypatch):
+    monkeypatch.setattr(snapshots, "WAIT_S", 0.05)
+    with pytest.raises(CommandError, match=r"'belt'.*none yet"):
+        take(site)
+    site.camera.show(1)
+    site.camera.show(SourceLost("belt", "unplugged"))
+    assert until(lambda: site.cameras._workers["belt"].last_problem)
+    with pytest.raises(CommandError, match="ago; unplugged"):
+        take(site)
+
+
+def test_a_camera_that_is_not_open_is_not_waited_for(site):
+    site.cameras.close("belt")
+    with pytest.raises(CommandError, match="not open"):
+        take(site)
+
+
+def test_a_picture_that_cannot_be_read_is_told(site, monkeypatch):
+    monkeypatch.setattr(site.camera, "buffer", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(CommandError, match="2x2 pixels"):
+        take_soon(site, 1)
+
+
+def test_nothing_is_copied_while_nobody_asks():
+    tap, given = FrameTap(), make_frame(0)
+    tap.offer(given)
+    first, second = tap.ask(), tap.ask()
+    assert first is second
+    tap.offer(given)
+    got = first.result(0)
+    assert (got.picture == given.picture).all()
+    assert not np.may_share_memory(got.picture, given.picture)
+    assert not tap.ask().done()
+
+
+def test_encoded_pictures_are_handed_on_as_they_are():
+    tap, data = FrameTap(), b"bytes that nobody writes over"
+    asked = tap.ask()
+    tap.offer(Frame("belt", 0, data, 0.0, 0.0))
+    assert asked.result(0).picture is data

@@ -1,0 +1,121 @@
+"""A frame as a small JPEG for a person: every kind of frame, its colours, size and orientation."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from edge_runtime.datatypes import Frame
+from edge_runtime.inference.preprocess import PictureLimits
+from edge_runtime.inference.preprocess.header import PictureFlaw
+from edge_runtime.inference.preprocess.snapshot import make_snapshot
+
+LIMITS = PictureLimits()
+ORANGE = (230, 120, 20)
+"""In the order red, green, blue."""
+
+
+def orange(height=60, width=80):
+    return np.full((height, width, 3), ORANGE, np.uint8)
+
+
+def frame(picture, colour="rgb", **more):
+    return Frame("belt", 0, picture, 0.0, 0.0, colour=colour, **more)
+
+
+def encode(pixels, kind="PNG", **more):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **more)
+    return file.getvalue()
+
+
+def show(made):
+    """As (H,W,3) in red, green, blue."""
+    return simplejpeg.decode_jpeg(made.jpeg, "RGB")
+
+
+@pytest.mark.parametrize(
+    ("picture", "colour"),
+    [
+        (orange(), "rgb"),
+        (orange()[..., ::-1], "bgr"),
+        (np.dstack([orange(), np.full((60, 80), 255, np.uint8)]), "rgba"),
+        (orange().astype(np.uint16) * 257, "rgb"),
+        (encode(orange()), None),
+        (encode(orange(), "JPEG", quality=95), None),
+    ],
+    ids=["rgb", "bgr view", "rgba", "16 bits", "png", "jpeg"],
+)
+def test_colours_are_those_of_the_frame(picture, colour):
+    made = make_snapshot(frame(picture, colour), 640, 90, LIMITS)
+    assert (made.width, made.height) == (80, 60), "a small picture is not enlarged"
+    assert np.abs(show(made).astype(int) - ORANGE).max() <= 6
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (60, 80, 1)])
+def test_a_grey_frame_stays_grey(shape):
+    made = make_snapshot(frame(np.full(shape, 77, np.uint8), None), 40, 90, LIMITS)
+    assert Image.open(io.BytesIO(made.jpeg)).mode == "L"
+    assert (made.width, made.height) == (40, 30)
+
+
+@pytest.mark.parametrize("side", [16, 100, 640])
+def test_a_large_frame_is_shrunk_to_the_longer_side(side):
+    made = make_snapshot(frame(orange(1080, 1920)), side, 80, LIMITS)
+    assert (made.width, made.height) == (side, round(1080 * side / 1920))
+    assert show(made).shape == (made.height, made.width, 3)
+
+
+def test_a_strip_keeps_one_pixel():
+    assert make_snapshot(frame(orange(4, 2000)), 16, 80, LIMITS).height == 1
+
+
+def test_a_picture_file_is_upright_and_takes_nothing_but_pixels_along(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker and serial number"
+    file = tmp_path / "a.jpg"
+    file.write_bytes(encode(orange(600, 800), "JPEG", exif=exif))
+    made = make_snapshot(frame(file, None), 100, 80, LIMITS)
+    assert (made.width, made.height) == (75, 100)
+    assert not Image.open(io.BytesIO(made.jpeg)).getexif()
+
+
+def test_quality_decides_the_size():
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    small, large = (len(make_snapshot(frame(noise), 640, quality, LIMITS).jpeg) for quality in (20, 90))
+    assert small < large / 2
+
+
+def test_the_frame_is_left_alone():
+    picture = orange()
+    picture.flags.writeable = False
+    make_snapshot(frame(picture), 16, 80, LIMITS)
+    assert (picture == ORANGE).all()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        b"no picture",
+        encode(orange(), "JPEG")[:-200],
+        Path("/no/such/file.jpg"),
+        np.zeros((3, 60, 80), np.uint8),
+        np.zeros((0, 0, 3), np.uint8),
+        orange(2000, 2000),
+    ],
+    ids=["garbage", "cut off", "missing", "planes", "empty", "too large"],
+)
+def test_what_cannot_be_answered_cannot_be_shown(picture):
+    with pytest.raises(PictureFlaw):
+        make_snapshot(frame(picture), 640, 80, PictureLimits(max_pixels=1_000_000))
+
+
+def test_a_prepared_tensor_is_no_picture():
+    file = io.BytesIO()
+    np.save(file, np.zeros((3, 8, 8), np.float32))
+    for tensor in (frame(file.getvalue(), None), frame(np.zeros((3, 8, 8), np.float32), is_tensor=True)):
+        with pytest.raises(PictureFlaw, match="tensor"):
+            make_snapshot(tensor, 640, 80, LIMITS)
