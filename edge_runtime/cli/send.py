@@ -5,6 +5,7 @@ import os
 import queue
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from edge_runtime.cli.options import (
     OutputFile,
     print_indented,
 )
+from edge_runtime.cli.progress_line import ProgressLine
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 
 if TYPE_CHECKING:
@@ -110,7 +112,10 @@ def send(
     if verb in ("set-config", "undo-config"):
         arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_WAIT_S)
     address = load_address(config_path, os.environ)
-    answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s, key=key)
+    with ProgressLine() as line:
+        answer = send_command(
+            address, verb, arguments, timeout_s, expires_s=expires_s, key=key, on_progress=line.show
+        )
     if out is not None and answer.get("status") == "ok":
         _write_picture(out, answer)
     print_indented(answer)
@@ -146,8 +151,11 @@ def send_command(
     *,
     expires_s: float = REQUEST_EXPIRY_S,
     key: Path | None = None,
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The device's answer; with ``key``, a file, the command is signed.
+
+    ``timeout_s`` is how long the device may say nothing: progress, given to ``on_progress``, is a sign of life.
 
     Raises:
         KeyUnusable, ExtraMissing: the key cannot be used.
@@ -158,6 +166,7 @@ def send_command(
     from edge_runtime.messaging.commands.command_keys import load_signing_key, sign
     from edge_runtime.messaging.mqtt.session import Message, MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
+    from edge_runtime.messaging.mqtt.topics import progress_topic
     from edge_runtime.system.rfc3339 import format_rfc3339
     from edge_runtime.system.supervised_thread import Crashes
 
@@ -187,11 +196,14 @@ def send_command(
     try:
         session.open()
         session.subscribe(settings.topics.response(verb))
+        session.subscribe(progress_topic(settings.topics.response(verb)))
         if not session.wait_subscribed(timeout_s) or session.problem is not None:
             raise BrokerLost(f"broker {broker}: {session.problem or 'subscription not answered in time'}")
         kept_s = max(1, round(min(expires_s, MOST_KEPT_S)))
         session.send(settings.topics.request(verb), request, expiry_s=kept_s)
-        return answers.get(timeout=timeout_s)
+        while (answer := answers.get(timeout=timeout_s)).get("status") == "progress":
+            on_progress(answer.get("data") or {})
+        return answer
     except queue.Empty:
         raise NoAnswer(
             f"{to.device} did not answer {verb!r} within {timeout_s:g} s; is the daemon connected to {broker}? If "

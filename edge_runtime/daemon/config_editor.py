@@ -6,7 +6,6 @@ is refused, also by the running system, is never in the file.
 
 import hashlib
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.open_bundle import load_model_bundle, name_model_in_errors
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import EditArguments, SetConfigArguments, UndoConfigArguments
+from edge_runtime.messaging.commands.under_way import wait_for
 from edge_runtime.system.camera_path import look_at_path
 from edge_runtime.system.redaction import PROCESS
 
@@ -32,7 +33,7 @@ BROKER_S = 3.0
 
 
 class ConfigEditor:
-    """See the module. One edit at a time: a second one is refused."""
+    """See the module. One edit at a time, which the turn of the commands sees to (``later.Later``)."""
 
     def __init__(
         self,
@@ -49,7 +50,6 @@ class ConfigEditor:
         self._path, self._env, self._running = path, env, running
         self._commanded, self._watch, self._adjust, self._history = commanded, watch, adjust, history
         self._trial = trial
-        self._one_at_a_time = threading.Lock()
 
     def read(self) -> dict[str, Any]:
         """The file as it is now, without secrets, and whether it is in force.
@@ -66,7 +66,7 @@ class ConfigEditor:
             "problem": running.config_problem,
         }
 
-    def set(self, given: SetConfigArguments, by: str | None) -> dict[str, Any]:
+    def set(self, given: SetConfigArguments, by: str | None, progress: Progress) -> dict[str, Any]:
         """Change keys of the file, or all of it; gives what changed once it is in force.
 
         Raises:
@@ -78,13 +78,13 @@ class ConfigEditor:
         source = f"{self._path} (as it would be)"
         whole = None if given.text is None else given.text.encode()
         text = whole or edit_keys(before, source, given.values, given.remove)
-        return self._bring_into_force(before, text, source, given, by)
+        return self._bring_into_force(before, text, source, given, by, progress)
 
     def list_history(self) -> dict[str, Any]:
         """What was in force, oldest first."""
         return {"entries": [entry.as_row() for entry in self._history.entries()]}
 
-    def undo(self, given: UndoConfigArguments, by: str | None) -> dict[str, Any]:
+    def undo(self, given: UndoConfigArguments, by: str | None, progress: Progress) -> dict[str, Any]:
         """Put an earlier text back: the one that was in force before, or the one with a number. An edit like any other.
 
         Raises:
@@ -94,11 +94,18 @@ class ConfigEditor:
         kept, number = self._history, given.number
         entry = kept.find_before(before) if number is None else kept.get(number)
         source = f"{self._path} (as of {entry.number})"
-        answer = self._bring_into_force(before, (entry.text or "").encode(), source, given, by)
+        text = (entry.text or "").encode()
+        answer = self._bring_into_force(before, text, source, given, by, progress)
         return {"number": entry.number, **answer}
 
     def _bring_into_force(
-        self, before: bytes, text: bytes, source: str, given: EditArguments, by: str | None
+        self,
+        before: bytes,
+        text: bytes,
+        source: str,
+        given: EditArguments,
+        by: str | None,
+        progress: Progress,
     ) -> dict[str, Any]:
         """Check a text that is to follow ``before``, and have it applied, or only tried."""
         target = self._path.resolve()
@@ -108,23 +115,24 @@ class ConfigEditor:
         self._trial.check(in_force, config)
         if given.dry_run:
             return {"outcome": "checked", **self._try_out(config)}
-        if not self._one_at_a_time.acquire(blocking=False):
-            raise CommandError("another edit is being brought into force; send this one again after it")
-        try:
-            edit = CommandedEdit(config, who, lambda: self._trial.write(in_force, before, loaded, who))
-            return self._apply(edit, given.timeout_s)
-        finally:
-            self._one_at_a_time.release()
+        edit = CommandedEdit(config, who, lambda: self._trial.write(in_force, before, loaded, who))
+        return self._apply(edit, given.timeout_s, progress)
 
-    def _apply(self, edit: CommandedEdit, timeout_s: float) -> dict[str, Any]:
+    def _apply(self, edit: CommandedEdit, timeout_s: float, progress: Progress) -> dict[str, Any]:
         self._commanded.put(edit)
+
+        def describe() -> dict[str, Any]:
+            return {"phase": "opening" if edit.done.running() else "waiting"}
+
         try:
-            return {"outcome": "in_force", **_describe(edit.done.result(timeout_s))}
+            return {"outcome": "in_force", **_describe(wait_for(edit.done, timeout_s, progress, describe))}
         except TimeoutError as err:
             if edit.done.cancel():
                 raise CommandError(
                     "the daemon is busy with another edit; nothing was done, send it again"
                 ) from err
+        finally:
+            edit.done.cancel()  # one that has not begun when the daemon ends is never begun
         return {
             "outcome": "waits",
             "hint": "its parts are still being opened; get-config says whether it is in force",

@@ -19,6 +19,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import OpeningStopped
 from edge_runtime.http.server import HttpServer
+from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Fact
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -79,6 +80,8 @@ class Daemon:
     reloader: ConfigReloader
     reporter: StatusReporter
     delivery: Delivery
+    under_way: UnderWay
+    """Commands that are answered when their work is done."""
     http: HttpServer | None
     """Not listening yet; None when it is turned off."""
     watch: ConfigWatcher
@@ -202,6 +205,7 @@ class Daemon:
         self.notify.stopping()
         self.watch.stop()
         self.reloader.stop()
+        self.under_way.stop()
         self.cameras.stop_all()
         for name, runtime in running.models.items():
             if not runtime.stop():

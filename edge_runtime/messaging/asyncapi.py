@@ -88,6 +88,15 @@ _PICTURE: Schema = {
 }
 _DATA: Mapping[str, Schema] = {"snapshot": _PICTURE}
 """Of the answers to verbs; of others it is anything."""
+_PROGRESS: Schema = {
+    "type": "object",
+    "properties": {
+        "status": {"const": "progress"},
+        "data": {**_ANY_OBJECT, "description": "How far it is; other keys for each verb."},
+        "transaction": {"type": ["string", "integer", "null"]},
+    },
+    "required": ["status", "data", "transaction"],
+}
 _TOKEN: Schema = {
     "type": "string",
     "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
@@ -95,7 +104,10 @@ _TOKEN: Schema = {
 }
 _OLD_KINDS = {"commission", "recalibrate"}
 """Of tasks that failed, for one release."""
-_STREAM = {"stream": {"description": "Name of a camera."}}
+_PARAMETERS = {
+    "stream": {"description": "Name of a camera."},
+    "verb": {"description": "Of a command that is answered later.", "enum": list(ARGUMENTS)},
+}
 
 
 def describe(config: Config) -> Schema:
@@ -114,7 +126,8 @@ def describe_device(topics: Topics, version: str, groups: tuple[str, ...] = ()) 
     """
     channels, operations, messages = dict[str, Schema](), dict[str, Schema](), _device_messages()
     for name, (address, what) in _device_topics(topics).items():
-        parameters = {"parameters": _STREAM} if "{stream}" in address else {}
+        known = {key: one for key, one in _PARAMETERS.items() if f"{{{key}}}" in address}
+        parameters = {"parameters": known} if known else {}
         channels[name] = _channel(address, what, name, **parameters)
         action = "receive" if name == "picture" else "send"
         operations[f"{action}-{name}"] = _operation(action, name, [name])
@@ -156,6 +169,10 @@ def _device_topics(topics: Topics) -> Mapping[str, tuple[str, str]]:
         "event": (topics.event, "What an operator may want to know."),
         "availability": (topics.availability, "Retained; also the last will."),
         "state": (topics.state, "Retained: health, and the active generation of every model."),
+        "progress": (
+            f"{root}/response/{{verb}}/progress",
+            "How far a command is; below the topic of its answer.",
+        ),
         "picture": (f"{root}/picture/{{stream}}", "Pictures for a camera with the path mqtt."),
     }
 
@@ -185,6 +202,7 @@ def _device_messages() -> dict[str, Schema]:
         "event": _message(event, "docs/events.md lists the data of each kind."),
         "availability": {**_message(availability, "Plain text."), "contentType": "text/plain"},
         "state": _message(state, "As in status."),
+        "progress": _message(_PROGRESS, "At most one a second, before the answer."),
         "picture": {
             "summary": "An encoded picture: JPEG, PNG and others.",
             "contentType": "application/octet-stream",

@@ -1,5 +1,7 @@
 """Edits of the configuration of a running daemon, by hand and over a real broker, mixed."""
 
+import threading
+
 import pytest
 
 from edge_runtime.cli.send import send_command
@@ -80,6 +82,16 @@ def test_edits_by_hand_and_by_command_follow_each_other(box, broker):
     gone = box.send("set-config", set={"models.parts.bundle": "gone"})
     assert gone["status"] == "error"
     assert "bundle: demo:efficientnet-lite0" in box.file.read_text()
+    # A model that takes its time to open keeps no other command from its answer.
+    opening = threading.Thread(
+        target=box.send, args=("set-config",), kwargs={"set": {"models.parts.threads": 1}}
+    )
+    opening.start()
+    assert until(lambda: box.send("status")["data"]["broker"]["commands"]["under_way"] == 1)
+    assert box.send("get-config")["data"]["in_force"]
+    opening.join(WAIT_S)
+    assert "threads: 1" in box.file.read_text()
+
     reached = box.send(
         "set-config", set={"mqtt.keepalive_s": 20}
     )  # answered over the connection that is left

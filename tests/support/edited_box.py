@@ -14,6 +14,7 @@ from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.progress import Heard
 from tests.support.waiting import WAIT_S
 
 TEXT = """\
@@ -60,7 +61,7 @@ class EditedBox:
             self.history,
             self.trial,
         )
-        self.refusal = None
+        self.refusal, self.progress = None, Heard()
         self.history.note(config, "start", {})
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
@@ -89,10 +90,10 @@ class EditedBox:
                 edit.done.set_result(plan)
 
     def set(self, **arguments):
-        return self.editor.set(check_arguments("set-config", arguments), "anna")
+        return self.editor.set(check_arguments("set-config", arguments), "anna", self.progress)
 
     def undo(self, **arguments):
-        return self.editor.undo(check_arguments("undo-config", arguments), "olga")
+        return self.editor.undo(check_arguments("undo-config", arguments), "olga", self.progress)
 
     def close(self):
         self.commanded.put(None)

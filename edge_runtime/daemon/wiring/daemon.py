@@ -30,6 +30,7 @@ from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
+from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
@@ -103,6 +104,7 @@ def build_daemon(
         handlers = make_command_handlers(running, reporter, restart, editor, snapshots)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
+        under_way = UnderWay(crashes)
         reloader = ConfigReloader(
             running=running,
             cameras=cameras,
@@ -125,6 +127,8 @@ def build_daemon(
                 handlers=handlers,
                 used=used,
                 note=lambda entry: command_log.note(PROCESS.value(entry)),
+                under_way=under_way,
+                find_commands=lambda: running.connection.commands,
                 crashes=crashes,
             ),
             configure_log=configure_log_as_set,
@@ -144,6 +148,7 @@ def build_daemon(
             reloader=reloader,
             reporter=reporter,
             delivery=delivery,
+            under_way=under_way,
             http=make_http(running, reporter, delivery, crashes),
             watch=watch,
             trial=trial,

@@ -1,9 +1,9 @@
 """From the configuration to the destinations of results, the source of commands and the HTTP server."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from edge_runtime.config import Config
 from edge_runtime.daemon.config_editor import ConfigEditor
@@ -23,6 +23,7 @@ from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import describe
 from edge_runtime.messaging.commands.callers import Caller, Callers, Request
 from edge_runtime.messaging.commands.command_keys import load_command_key
+from edge_runtime.messaging.commands.later import Later, Progress
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import (
     CommandHandler,
@@ -38,6 +39,7 @@ from edge_runtime.messaging.commands.request import (
     UndoConfigArguments,
 )
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -51,6 +53,12 @@ from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 from edge_runtime.system.log import RECENT
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+CONFIGURATION = "configuration"
+"""Edits and a restart are carried out in turn."""
 
 
 class Outboxes:
@@ -83,9 +91,13 @@ def open_connection(
     handlers: Mapping[str, VerbHandler],
     used: UsedTransactions,
     note: Callable[[Entry], None],
+    under_way: UnderWay,
+    find_commands: Callable[[], CommandListener | None],
     crashes: Crashes,
 ) -> BrokerConnection:
     """Broker client, commands and one durable channel per destination; nothing is started.
+
+    ``find_commands`` gives the listener in force, for answers that come when this connection is gone.
 
     Raises:
         ConfigError: the broker's settings cannot be used.
@@ -100,7 +112,14 @@ def open_connection(
         policy = CommandPolicy(config.mqtt.commands, make_callers(config))
         make_handler = partial(CommandHandler, handlers, policy, used, note)
         commands = CommandListener(
-            client, make_handler, topics, crashes, config.mqtt.response_prefixes, config.commands.groups
+            client,
+            make_handler,
+            topics,
+            crashes,
+            config.mqtt.response_prefixes,
+            config.commands.groups,
+            under_way,
+            find_commands,
         )
     prefixes = config.mqtt.response_prefixes if config.mqtt is not None else ()
     return BrokerConnection(topics, client, commands, channels, prefixes)
@@ -175,26 +194,46 @@ def make_command_handlers(
     handlers["undo-config"] = partial(_undo_config, editor)
     handlers["bless"] = handlers["approve"]  # the old name, for one release
     handlers["logs"] = _read_log
-    handlers["restart"] = lambda _: restart()
+    handlers["restart"] = lambda _: Later(lambda _: restart(), CONFIGURATION)
     cleaned = {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
     return {
         **cleaned,
         # Before it is a mapping, so that none of its keys is taken for a secret.
         "status": lambda _: asdict(PROCESS.value(reporter.status())),
         # In the letters of a picture a short secret may stand by chance.
-        "snapshot": partial(_fail_without_secrets, partial(_take_snapshot, snapshots)),
+        "snapshot": partial(_take_snapshot, snapshots),
     }
 
 
-def _answer_without_secrets(handler: VerbHandler, request: Request) -> Mapping[str, Any]:
-    return PROCESS.value(_fail_without_secrets(handler, request))
+def _answer_without_secrets(handler: VerbHandler, request: Request) -> Mapping[str, Any] | Later:
+    answer = _fail_without_secrets(handler, request)
+    if not isinstance(answer, Later):
+        return PROCESS.value(answer)
+    work = answer.work
+    return Later(
+        lambda progress: PROCESS.value(_fail_without_secrets(work, _Cleaned(progress))), answer.in_turn
+    )
 
 
-def _fail_without_secrets(handler: VerbHandler, request: Request) -> Mapping[str, Any]:
+def _fail_without_secrets(work: Callable[[A], T], given: A) -> T:
     try:
-        return handler(request)
+        return work(given)
     except EdgeRuntimeError as err:
         raise CommandError(PROCESS.text(str(err))) from err
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    """Progress without secrets."""
+
+    progress: Progress
+
+    @property
+    def is_ending(self) -> bool:
+        return self.progress.is_ending
+
+    def report(self, data: Mapping[str, Any]) -> None:
+        self.progress.report(PROCESS.value(data))
 
 
 def _read_log(request: Request) -> dict[str, Any]:
@@ -202,9 +241,10 @@ def _read_log(request: Request) -> dict[str, Any]:
     return {"lines": RECENT.newest(request.arguments.lines)}
 
 
-def _take_snapshot(snapshots: Snapshots, request: Request) -> dict[str, Any]:
-    assert isinstance(request.arguments, SnapshotArguments)
-    return snapshots.take(request.arguments)
+def _take_snapshot(snapshots: Snapshots, request: Request) -> Later:
+    given = request.arguments
+    assert isinstance(given, SnapshotArguments)
+    return Later(lambda _: _fail_without_secrets(snapshots.take, given))
 
 
 def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:
@@ -212,14 +252,16 @@ def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:
     return running.steer_rollout(given.model, given.action, given.version)
 
 
-def _set_config(editor: ConfigEditor, request: Request) -> dict[str, Any]:
-    assert isinstance(request.arguments, SetConfigArguments)
-    return editor.set(request.arguments, request.by)
+def _set_config(editor: ConfigEditor, request: Request) -> Later:
+    given = request.arguments
+    assert isinstance(given, SetConfigArguments)
+    return Later(lambda progress: editor.set(given, request.by, progress), CONFIGURATION)
 
 
-def _undo_config(editor: ConfigEditor, request: Request) -> dict[str, Any]:
-    assert isinstance(request.arguments, UndoConfigArguments)
-    return editor.undo(request.arguments, request.by)
+def _undo_config(editor: ConfigEditor, request: Request) -> Later:
+    given = request.arguments
+    assert isinstance(given, UndoConfigArguments)
+    return Later(lambda progress: editor.undo(given, request.by, progress), CONFIGURATION)
 
 
 def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 The network thread only queues requests; threads answer them, so that a slow command delays neither results nor
 acknowledgements. There are two *lanes*, each with its own queue, thread and handler: verbs that are answered at once,
-and all others, which may wait for a recalibration loop. The rules are in ``protocol``.
+and all others, which may wait for a recalibration loop. Work that takes longer leaves its lane (``under_way``). The
+rules are in ``protocol``.
 """
 
 import queue
@@ -10,16 +11,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from edge_runtime.errors import ConfigError
+from edge_runtime.messaging.commands.later import Begun
 from edge_runtime.messaging.commands.protocol import CommandHandler
 from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, QUICK
+from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
-from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.mqtt.topics import Topics, progress_topic
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
@@ -41,67 +44,124 @@ class CommandListener:
         crashes: Crashes,
         response_prefixes: Sequence[str] = (),
         groups: Sequence[str] = (),
+        under_way: UnderWay | None = None,
+        find_later: Callable[[], "CommandListener | None"] = lambda: None,
     ) -> None:
         """Subscribe to all requests of this device and of its groups; call before ``client.start()`` to miss none.
 
-        ``response_prefixes`` are the first levels of further topics that a caller may have its answer sent to.
+        Args:
+            client: Connected later.
+            make_handler: A handler for each lane.
+            topics: Of this device.
+            crashes: The account of unexpected failures.
+            response_prefixes: First levels of further topics that a caller may have its answer sent to.
+            groups: That the device belongs to.
+            under_way: Does the work of commands that are answered later; it may outlive this connection.
+            find_later: The listener that is in force when such an answer comes and this connection is gone.
         """
         self._client, self._topics, self._response_prefixes = client, topics, tuple(response_prefixes)
-        self._redirected = 0
-        self._quick = _Lane("commands-quick", make_handler(), self._publish, crashes)
-        self._others = _Lane("commands", make_handler(), self._publish, crashes)
+        self._under_way, self._find_later = under_way or UnderWay(crashes), find_later
+        self._redirected, self._has_ended = 0, False
+        self._quick = _Lane("commands-quick", make_handler(), self, self._under_way, crashes)
+        self._others = _Lane("commands", make_handler(), self, self._under_way, crashes)
         for wanted in (topics.requests, *map(topics.group_requests, groups)):
             client.subscribe(wanted, self._enqueue)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Requests by what became of them; ``dropped`` are those that found too many waiting.
+        """Requests by what became of them; ``dropped`` are those that found too many waiting, ``under_way`` are now.
 
         ``redirected``: answers whose caller named a response topic that is not allowed; ``forgotten``: used
         transactions that a damaged file has lost.
         """
-        total: Counter[str] = Counter()
+        total = Counter(self._under_way.counts)
         for lane in (self._quick, self._others):
             total.update(lane.handler.counts)
             total["dropped"] += lane.dropped
         return {**total, "redirected": self._redirected, "forgotten": self._others.handler.forgotten}
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Execute no more, also none that waits; a command that is running is waited for this long. Idempotent."""
+        """Execute no more, also none that waits; a command that is running is waited for this long. Idempotent.
+
+        One that is under way goes on, and is answered through ``find_later`` where that takes longer.
+        """
         for lane in (self._quick, self._others):
             lane.stop(timeout_s)
+        self._under_way.wait_idle(timeout_s)
+        self._has_ended = True
 
     def _enqueue(self, message: Message) -> None:
         lane = self._quick if _verb(message) in QUICK else self._others
         lane.put(message)
 
-    def _publish(self, message: Message, answer: bytes) -> None:
+    def publish(self, message: Message, answer: bytes) -> bool:
         """Answer where the caller wants it, when that is allowed; else on the verb's own response topic."""
-        topic, verb = message.response_topic, _verb(message)
-        if topic is not None and not self._topics.allows_response_to(topic, self._response_prefixes):
+        if message.response_topic is not None and not self._allows(message.response_topic):
             self._redirected += 1
             log.warning(
                 "answer not sent to the response topic that the caller named; mqtt.response_prefixes allows others",
-                asked=topic[:200], expected=f"{self._topics.root}/response/...",
+                asked=message.response_topic[:200], expected=f"{self._topics.root}/response/...",
             )  # fmt: skip
-            topic = None
+        topic = self._find_topic(message)
+        return topic is not None and self._send(message, topic, answer, is_light=_verb(message) in QUICK)
+
+    def report(self, message: Message, progress: bytes) -> bool:
+        """Say how far a command is, below the topic where its answer goes."""
+        topic = self._find_topic(message)
+        if topic is None or not self._allows(progress_topic(topic)):  # it may be too long now
+            return False
+        return self._send(message, progress_topic(topic), progress, is_light=True)
+
+    def find_in_force(self) -> "CommandListener":
+        """This one, or after it has ended the one that has its place."""
+        return self if not self._has_ended else self._find_later() or self
+
+    def _allows(self, topic: str) -> bool:
+        return self._topics.allows_response_to(topic, self._response_prefixes)
+
+    def _find_topic(self, message: Message) -> str | None:
+        """None where such a verb cannot be part of a topic."""
+        topic = message.response_topic
+        if topic is not None and self._allows(topic):
+            return topic
         try:
-            topic = topic or self._topics.response(verb)
+            return self._topics.response(_verb(message))
         except ConfigError:
-            return  # such a verb cannot be part of a topic
-        self._client.publish(
-            topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation, is_light=verb in QUICK
+            return None
+
+    def _send(self, message: Message, topic: str, payload: bytes, *, is_light: bool) -> bool:
+        return self._client.publish(
+            topic, payload, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation, is_light=is_light
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who sent a request that is answered later; implements ``under_way.Caller``."""
+
+    listener: CommandListener
+    message: Message
+
+    def answer(self, payload: bytes) -> None:
+        self.listener.find_in_force().publish(self.message, payload)
+
+    def report(self, payload: bytes) -> None:
+        self.listener.find_in_force().report(self.message, payload)
 
 
 class _Lane:
     """One queue of requests and the thread that answers them in turn."""
 
     def __init__(
-        self, name: str, handler: CommandHandler, publish: Callable[[Message, bytes], None], crashes: Crashes
+        self,
+        name: str,
+        handler: CommandHandler,
+        listener: CommandListener,
+        under_way: UnderWay,
+        crashes: Crashes,
     ) -> None:
         self.handler, self.dropped = handler, 0
-        self._publish = publish
+        self._listener, self._under_way = listener, under_way
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._lock, self._waiting_bytes = threading.Lock(), 0
         # Not vital: a command must not be able to end the daemon.
@@ -135,7 +195,8 @@ class _Lane:
 
     def _serve(self, message: Message) -> None:
         """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
-        answer, is_done = None, False
+        answer: bytes | Begun | None = None
+        is_done = False
         try:
             answer = self.handler.answer(
                 _verb(message),
@@ -148,8 +209,10 @@ class _Lane:
         finally:
             if not is_done:
                 answer = self.handler.encode_unexpected(message.payload)
-            if answer is not None:
-                self._publish(message, answer)
+            if isinstance(answer, Begun):
+                self._under_way.start(answer, _Caller(self._listener, message))
+            elif answer is not None:
+                self._listener.publish(message, answer)
 
 
 def _verb(message: Message) -> str:

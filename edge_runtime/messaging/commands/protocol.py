@@ -14,6 +14,7 @@ Rules, in this order:
        recognised: the broker hands a copy on like any other message. It is obeyed, and counted as ``unmarked``.
     6. Each verb has its own budget of valid changes, and bad requests have one: beyond it they are only counted.
        Neither garbage nor another verb takes from it.
+    7. A handler may answer later (``later``). Until then a repetition is refused: it is under way.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ import orjson
 
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.callers import Callers, Request
+from edge_runtime.messaging.commands.later import Begun, Later, Outcome
 from edge_runtime.messaging.commands.request import (
     ARGUMENTS,
     Arguments,
@@ -42,14 +44,18 @@ REPEATED = (
     "transaction {transaction!r} was used before and is not obeyed again; its answer is not known any more: ask for "
     "the 'status', and use another transaction to have it done once more"
 )
+UNDER_WAY = "transaction {transaction!r} is under way and is answered when it is done; nothing more was done"
 UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 DIGEST_BYTES = 24
 MOST_OUTCOME = 1000
 """Characters of a refusal that are noted."""
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
-VerbHandler = Callable[[Request], Mapping[str, Any]]
-"""Gets the checked request, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
+VerbHandler = Callable[[Request], Mapping[str, Any] | Later]
+"""Gets the checked request, gives the data of the answer, or says that it comes later.
+
+A :class:`CommandError` becomes an error answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,9 @@ class Used:
     request: bytes
     """Digest of verb and payload, ``DIGEST_BYTES`` of a SHA-256."""
     answer: bytes | None
-    """None when it is not known any more, or the change is still being made."""
+    """None when it is not known any more, or not yet."""
+    is_under_way: bool = False
+    """The change is still being made, by this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,15 @@ class _Read:
     at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A command that was answered."""
+
+    answer: bytes
+    data: bytes | None
+    """None when the handler said no, or broke."""
+
+
 class CommandHandler:
     """Turns requests into answers and calls the handlers. Belongs to one thread; ``used`` may be shared."""
 
@@ -155,8 +172,11 @@ class CommandHandler:
 
     def answer(
         self, verb: str, payload: bytes, *, is_retained: bool, now_s: float, now_wall_s: float
-    ) -> bytes | None:
-        """The answer to send, as JSON bytes; None when nothing must be sent (see the rules of the module)."""
+    ) -> bytes | Begun | None:
+        """The answer to send, as JSON bytes; None when nothing must be sent (see the rules of the module).
+
+        Of a command that is answered later, its work, which has not begun.
+        """
         if is_retained:
             self.counts["retained"] += 1
             return None
@@ -183,14 +203,16 @@ class CommandHandler:
 
     def _read(
         self, verb: str, request: Request, payload: bytes, now_s: float, now_wall_s: float
-    ) -> bytes | None:
+    ) -> bytes | Begun | None:
         arguments = request.arguments
         asked = arguments.model_copy(update={"transaction": None, "expires_at": None, "device": None})
         if self._read_budgets[verb].take(now_s):
-            answer, data = self._execute(verb, request, now_wall_s)
-            if data is not None:
-                self._reads[verb] = _Read(asked, data, now_s)
-            return answer
+            found = self._execute(verb, request, now_wall_s)
+            if isinstance(found, Begun):
+                return found
+            if found.data is not None:
+                self._reads[verb] = _Read(asked, found.data, now_s)
+            return found.answer
         newest = self._reads.get(verb)
         if newest is None or newest.arguments != asked or now_s - newest.at_s > SHARED_S:
             return self._refuse_flood(verb, payload, now_s)
@@ -207,7 +229,7 @@ class CommandHandler:
 
     def _change_once(
         self, verb: str, request: Request, payload: bytes, now_s: float, now_wall_s: float
-    ) -> bytes | None:
+    ) -> bytes | Begun | None:
         transaction, used_as = request.arguments.transaction, request.used_as
         digest = hashlib.sha256(verb.encode() + b"\0" + payload).digest()[:DIGEST_BYTES]
         known = None if used_as is None else self._used.find(used_as)
@@ -218,43 +240,73 @@ class CommandHandler:
                 )
             self.counts["repeated"] += 1
             if known.answer is None:
-                return self._refuse(REPEATED.format(transaction=transaction), payload, now_s)
+                text = UNDER_WAY if known.is_under_way else REPEATED
+                return self._refuse(text.format(transaction=transaction), payload, now_s)
             return known.answer if self._may_share(now_s) else None
         if not self._budgets[verb].take(now_s):
             return self._refuse_flood(verb, payload, now_s)
         if used_as is None:
             self.counts["unmarked"] += 1
-            return self._execute(verb, request, now_wall_s)[0]
-        # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
-        try:
-            self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s)
-        except StateError as err:
-            return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
-        self._used.finish(used_as, _encode_error(UNEXPECTED, transaction))
-        answer, _ = self._execute(verb, request, now_wall_s)
-        self._used.finish(used_as, answer)
-        return answer
+        else:
+            # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
+            try:
+                self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s)
+            except StateError as err:
+                return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
+        found = self._execute(verb, request, now_wall_s)
+        return found if isinstance(found, Begun) else found.answer
 
-    def _execute(self, verb: str, request: Request, now_wall_s: float) -> tuple[bytes, bytes | None]:
-        """The answer, and its data; None when the handler said no. Changes are noted, also one that broke."""
-        arguments, outcome = request.arguments, UNEXPECTED
+    def _execute(self, verb: str, request: Request, now_wall_s: float) -> _Settled | Begun:
+        """Call the handler, and settle what it did, unless that comes later. Also a handler that broke is settled."""
+        found: bytes | Later | EdgeRuntimeError | None = None
         try:
-            handler = self._handlers.get(verb)
-            if handler is None:
-                raise CommandError(f"{verb} is not available on this device")
-            data = encode_object(dict(handler(request)))
-            outcome = "ok"
-        except EdgeRuntimeError as err:
-            self.counts["failed"] += 1
-            outcome = str(err)
-            return _encode_error(outcome, arguments.transaction), None
+            found = self._obey(verb, request)
         finally:
-            if not is_read(verb, arguments):
-                given = arguments.as_noted()
-                transaction = arguments.transaction
-                self._note(Entry(now_wall_s, request.by, verb, given, transaction, outcome[:MOST_OUTCOME]))
-        self.counts["executed"] += 1
-        return _encode_data(data, arguments.transaction), data
+            if found is None:
+                self._settle(verb, request, None, now_wall_s)
+        if isinstance(found, Later):
+            return self._begin(verb, request, found)
+        settled = self._settle(verb, request, found, now_wall_s)
+        self.counts["failed" if settled.data is None else "executed"] += 1
+        return settled
+
+    def _obey(self, verb: str, request: Request) -> bytes | Later | EdgeRuntimeError:
+        handler = self._handlers.get(verb)
+        if handler is None:
+            return CommandError(f"{verb} is not available on this device")
+        try:
+            found = handler(request)
+        except EdgeRuntimeError as err:
+            return err
+        return found if isinstance(found, Later) else encode_object(dict(found))
+
+    def _begin(self, verb: str, request: Request, later: Later) -> Begun:
+        def settle(outcome: Outcome, done_wall_s: float) -> bytes:
+            data = encode_object(dict(outcome)) if isinstance(outcome, Mapping) else outcome
+            return self._settle(verb, request, data, done_wall_s).answer
+
+        transaction = request.arguments.transaction
+        return Begun(verb, later, settle, lambda data: _encode_progress(data, transaction))
+
+    def _settle(
+        self, verb: str, request: Request, outcome: bytes | EdgeRuntimeError | None, now_wall_s: float
+    ) -> _Settled:
+        """Encode the answer, keep it for a repetition, and note the change. Of a later answer: in any thread.
+
+        ``outcome`` is the data; or why the handler said no; None when it broke.
+        """
+        arguments, data = request.arguments, None
+        if isinstance(outcome, bytes):
+            text, data, answer = "ok", outcome, _encode_data(outcome, arguments.transaction)
+        else:
+            text = UNEXPECTED if outcome is None else str(outcome)
+            answer = _encode_error(text, arguments.transaction)
+        if not is_read(verb, arguments):
+            if request.used_as is not None:
+                self._used.finish(request.used_as, answer)
+            given, transaction = arguments.as_noted(), arguments.transaction
+            self._note(Entry(now_wall_s, request.by, verb, given, transaction, text[:MOST_OUTCOME]))
+        return _Settled(answer, data)
 
     @property
     def forgotten(self) -> int:
@@ -269,6 +321,10 @@ class CommandHandler:
 
 def _encode_data(data: bytes, transaction: str | int | None) -> bytes:
     return encode_object({"status": "ok", "data": orjson.Fragment(data), "transaction": transaction})
+
+
+def _encode_progress(data: Mapping[str, Any], transaction: str | int | None) -> bytes:
+    return encode_object({"status": "progress", "data": dict(data), "transaction": transaction})
 
 
 def _encode_error(text: str, transaction: str | int | None) -> bytes:

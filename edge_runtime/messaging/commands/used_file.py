@@ -83,6 +83,8 @@ class UsedFile:
         self._handle: int | None = None
         self._requests: dict[bytes, bytes] = {}
         self._answers: OrderedDict[bytes, bytes] = OrderedDict()
+        self._under_way: set[bytes] = set()
+        """Begun by this process and not finished."""
         self._next = 0
         self._places: dict[int, bytes] = {}
         """The transaction in each slot."""
@@ -106,7 +108,7 @@ class UsedFile:
         key = _digest(transaction)
         with self._lock:
             request = self._requests.get(key)
-            return None if request is None else Used(request, self._answers.get(key))
+            return None if request is None else Used(request, self._answers.get(key), key in self._under_way)
 
     def begin(
         self,
@@ -141,6 +143,7 @@ class UsedFile:
                 raise self._error(err) from err
             self._forgotten_until_s = max(self._forgotten_until_s, lost_s)
             self._take(slot)
+            self._under_way.add(key)
             self._next += 1
             self._undone.clear()  # they had this slot
 
@@ -178,9 +181,11 @@ class UsedFile:
 
     def finish(self, transaction: Transaction, answer: bytes) -> None:
         """Keep the answer in memory, as long as there is room."""
+        key = _digest(transaction)
         with self._lock:
+            self._under_way.discard(key)
             if len(answer) <= LARGEST_ANSWER_BYTES:
-                self._answers[_digest(transaction)] = answer
+                self._answers[key] = answer
             while len(self._answers) > KEPT_ANSWERS:
                 self._answers.popitem(last=False)
 

@@ -124,6 +124,11 @@ class Topics:
         return any(f"{topic}/".startswith(f"{prefix}/") for prefix in prefixes)
 
 
+def progress_topic(response: str) -> str:
+    """Where the progress of a command goes: not where its answer goes, of which callers take the first message."""
+    return f"{response}/progress"
+
+
 def matches(topic_filter: str, topic: str) -> bool:
     """Whether a topic falls under a subscription with ``+`` and ``#`` (MQTT v5 section 4.7)."""
     wanted, levels = topic_filter.split("/"), topic.split("/")

@@ -1,5 +1,6 @@
 """A command sent over a real broker to a real command listener, as ``edge-runtime send`` does."""
 
+import io
 import time
 from datetime import datetime
 from functools import partial
@@ -7,11 +8,12 @@ from functools import partial
 import orjson
 import pytest
 
-from edge_runtime.cli.main import main
+from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import send_command
 from edge_runtime.config import Address
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 from edge_runtime.messaging.commands.callers import Callers
+from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -37,13 +39,22 @@ def config(port, device="box", **keys):
 
 @pytest.fixture
 def device(broker):
-    """A device that obeys two verbs."""
+    """A device that obeys three verbs, one of them later."""
 
     def refuse(request):
         raise CommandError(f"no model {request.arguments.model!r}")
 
     client = MqttClient(MqttSettings(broker.host, "box", broker.port), Crashes())
-    handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
+
+    def work(progress):
+        progress.report({"phase": "opening", "missing": [1, 2]})
+        return {"outcome": "in_force"}
+
+    handlers = {
+        "status": lambda _: {"uptime_s": 1.5},
+        "recalibrate": refuse,
+        "rollback": lambda _: Later(work),
+    }
     commands = CommandListener(
         client,
         partial(
@@ -66,6 +77,26 @@ def device(broker):
 def test_brings_the_answer_back(broker):
     answer = send_command(config(broker.port), "status", {}, timeout_s=WAIT_S)
     assert (answer["status"], answer["data"]) == ("ok", {"uptime_s": 1.5})
+
+
+@pytest.mark.usefixtures("device")
+def test_shows_the_progress_and_then_brings_the_answer(broker):
+    shown = []
+    answer = send_command(config(broker.port), "rollback", {}, timeout_s=WAIT_S, on_progress=shown.append)
+    assert (answer["status"], shown) == ("ok", [{"phase": "opening", "missing": [1, 2]}])
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_a_line_for_a_person_only(broker, monkeypatch, tmp_path, is_terminal):
+    path = tmp_path / "box.yaml"
+    path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    screen = io.StringIO()
+    screen.isatty = lambda: is_terminal
+    monkeypatch.setattr("sys.stderr", screen)
+    assert cli(["send", "rollback", "--config", str(path)], standalone_mode=False) == 0
+    assert ("phase opening" in screen.getvalue()) is is_terminal
+    assert "missing" not in screen.getvalue()
 
 
 @pytest.mark.usefixtures("device")

@@ -137,10 +137,19 @@ def test_the_caller_hears_that_it_waits_and_that_another_edit_is_under_way(box):
     caller.start()
     assert begun.wait(WAIT_S)
     with pytest.raises(CommandError):
-        box.set(set={"device": "b"})
+        box.set(set={"device": "b"}, timeout_s=0.1)
     caller.join(WAIT_S)
     assert answers[0]["outcome"] == "waits"
     go_on.set()
+
+
+def test_an_edit_that_has_not_begun_when_the_daemon_ends_is_never_begun(box):
+    box.close()
+    box.progress.is_ending = True
+    with pytest.raises(CommandError):
+        box.set(set={"device": "late"})
+    edit = box.commanded.get()
+    assert not edit.done.set_running_or_notify_cancel()
 
 
 def test_a_folder_that_may_not_be_written_is_named(box, monkeypatch):

@@ -31,6 +31,7 @@ from edge_runtime.errors import (
     StateError,
 )
 from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, VersionMended
@@ -166,6 +167,7 @@ class DaemonBench:
             reloader=reloader,
             reporter=self.reporter,
             delivery=self.delivery,
+            under_way=UnderWay(self.crashes),
             http=SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None),
             watch=SimpleNamespace(
                 start=lambda: None,

@@ -23,6 +23,7 @@ from edge_runtime.system.state_lock import is_in_use
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 from tests.support.fake_engine import FakeEngine
+from tests.support.progress import Heard
 
 TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"
 
@@ -132,11 +133,13 @@ def test_a_restart_ends_the_process_only_where_systemd_starts_it_again(env):
     stop = StopRequest()
     restart = partial(restart_by_command, SystemdNotify(env), stop)
     handlers = make_command_handlers(*[SimpleNamespace()] * 2, restart, *[SimpleNamespace()] * 2)
+    later = handlers["restart"](Request(ARGUMENTS["restart"](), None, None))
+    assert not stop.was_made()
     if env:
-        assert handlers["restart"](Request(ARGUMENTS["restart"](), None, None)) == {"restarting": True}
+        assert later.work(Heard()) == {"restarting": True}
     else:
         with pytest.raises(CommandError):
-            handlers["restart"](Request(ARGUMENTS["restart"](), None, None))
+            later.work(Heard())
     assert stop.was_made() is bool(env)
 
 

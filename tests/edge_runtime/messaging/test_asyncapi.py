@@ -11,12 +11,17 @@ from click.testing import CliRunner
 from edge_runtime.cli.main import cli
 from edge_runtime.datatypes import Detection, Label, Origin, Rejected, RejectReason, Result, Timings
 from edge_runtime.messaging.asyncapi import describe_device
+from edge_runtime.messaging.commands.callers import Callers
+from edge_runtime.messaging.commands.later import Later
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.commands.request import ARGUMENTS
+from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.encoding import encode_event, encode_rejection, encode_result
 from edge_runtime.messaging.events import Event
-from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.mqtt.topics import Topics, progress_topic
 from tests.support.event_examples import EXAMPLES
 from tests.support.paths import ROOT
+from tests.support.used_transactions import UsedInMemory
 
 SCHEMA = json.loads(gzip.decompress((ROOT / "tests/data/asyncapi-3.0.0.schema.json.gz").read_bytes()))
 """Of the AsyncAPI Initiative, package @asyncapi/specs 6.11.1 (Apache-2.0), ``3.0.0-without-$id.json``."""
@@ -104,6 +109,16 @@ def test_results_are_as_described(answers):
 def test_rejections_are_as_described():
     rejected = Rejected("belt", 7, RejectReason.TRUNCATED, "ends early", None, Origin(name="a.jpg"))
     payload_of("rejected").validate(orjson.loads(encode_rejection(rejected, "belt-3", "parts", 2)))
+
+
+def test_progress_is_as_described():
+    handlers = {"restart": lambda _: Later(lambda _: {})}
+    handler = CommandHandler(handlers, CommandPolicy(True, Callers(unsigned=Role.OWNER)), UsedInMemory())
+    begun = handler.answer("restart", b'{"transaction": 7}', is_retained=False, now_s=0.0, now_wall_s=0.0)
+    payload_of("progress").validate(orjson.loads(begun.encode_progress({"phase": "opening"})))
+    payload_of("response-restart").validate(orjson.loads(begun.settle({}, 0.0)))
+    address = DOCUMENT["channels"]["progress"]["address"]
+    assert address.format(verb="restart") == progress_topic(TOPICS.response("restart"))
 
 
 def test_the_command_line_prints_it(tmp_path):
