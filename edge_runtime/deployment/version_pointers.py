@@ -18,6 +18,7 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from calibration.stats.regular_file import read_whole
+from edge_runtime.bundles.foreign_json import describe_first
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -93,7 +94,7 @@ class VersionPointers:
             return cls()
         except (OSError, ValidationError) as err:
             raise StateError(
-                f"{path} cannot be read ({_first_problem(err)}); expected the versions that are active, previous and "
+                f"{path} cannot be read ({_describe(err)}); expected the versions that are active, previous and "
                 "candidate. Remove the file: the daemon then chooses a version as at its first start"
             ) from err
 
@@ -122,9 +123,5 @@ def read_boot_id(path: Path = BOOT_ID) -> str | None:
         return None
 
 
-def _first_problem(err: OSError | ValidationError) -> str:
-    if isinstance(err, OSError):
-        return str(err.strerror)
-    first = err.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part)[:64] for part in first["loc"])
-    return f"{place}: {first['msg'][:200]}" if place else first["msg"][:200]
+def _describe(err: OSError | ValidationError) -> str:
+    return str(err.strerror) if isinstance(err, OSError) else describe_first(err)

@@ -13,12 +13,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
-from calibration.stats.json_values import MOST_VALUES, count_values
+from edge_runtime.bundles.foreign_json import BadJson, read_json
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -28,7 +28,6 @@ MAX_BYTES = 4 * 1024 * 1024
 """Of a signature file: 1,000 files take less than 0.5 MiB."""
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
-_SHOWN = 200
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -190,14 +189,7 @@ def read_envelope(data: bytes) -> Envelope:
 def _read(shape: type[_Shape], data: bytes) -> _Shape:
     if len(data) > MAX_BYTES:
         raise BadEnvelope(f"more than {MAX_BYTES} bytes")
-    if count_values(data) > MOST_VALUES:
-        raise BadEnvelope(f"more than {MOST_VALUES} values")
     try:
-        # orjson bounds the depth, which json does not.
-        return shape.model_validate(orjson.loads(data))
-    except orjson.JSONDecodeError as err:
-        raise BadEnvelope(f"no JSON ({err})") from err
-    except ValidationError as err:
-        first: Any = err.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))[:_SHOWN]  # a key of the file may be in it
-        raise BadEnvelope(f"{where}: {first['msg'][:_SHOWN]}") from err
+        return read_json(shape, data)
+    except BadJson as err:
+        raise BadEnvelope(str(err)) from err

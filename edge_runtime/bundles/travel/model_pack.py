@@ -9,12 +9,12 @@ Source: github.com/modelpack/model-spec, docs/spec.md, docs/config.md, docs/anno
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
-from calibration.stats.json_values import MOST_VALUES, count_values
+from edge_runtime.bundles.foreign_json import BadJson, read_json
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, RelativePath
 from edge_runtime.bundles.verify import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES
 
@@ -36,7 +36,6 @@ FILE_PATH = "org.cncf.model.filepath"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """As registries bound it."""
 
-_SHOWN = 200
 _PATH = TypeAdapter(RelativePath)
 
 
@@ -150,16 +149,10 @@ def read_manifest(data: bytes, most_bytes: int = MAX_TOTAL_BYTES) -> tuple[Layer
     Raises:
         NotABundle: it is something else, or too large.
     """
-    if count_values(data) > MOST_VALUES:
-        raise NotABundle(f"more than {MOST_VALUES} values")
     try:
-        found = _Manifest.model_validate(orjson.loads(data))
-    except orjson.JSONDecodeError as err:
-        raise NotABundle(f"no JSON ({err})") from err
-    except ValidationError as err:
-        first: Any = err.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))[:_SHOWN]  # a key of the artifact may be in it
-        raise NotABundle(f"{where}: {first['msg'][:_SHOWN]}") from err
+        found = read_json(_Manifest, data)
+    except BadJson as err:
+        raise NotABundle(str(err)) from err
     if found.artifactType != ARTIFACT_TYPE or found.config.mediaType != CONFIG_TYPE:
         raise NotABundle(
             f"an artifact of another type ({(found.artifactType or found.config.mediaType)[:100]!r})"

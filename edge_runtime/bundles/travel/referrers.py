@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
-from calibration.stats.json_values import MOST_VALUES, count_values
+from edge_runtime.bundles.foreign_json import BadJson, read_json
 from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, find_digest
 from edge_runtime.bundles.travel.push import ANSWERS_OF_BLOB, push_blob
 from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
@@ -37,7 +37,6 @@ MAX_ATTACHED = 256
 _EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
 _ANSWERS_OF_ARTIFACT = 3
 """Its manifest, and the list under a tag, read and written."""
-_SHOWN = 200
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
@@ -193,16 +192,10 @@ def _read_index(where: str, data: bytes | None) -> _Index:
 
 
 def _read(shape: type[_Shape], data: bytes, where: str) -> _Shape:
-    if count_values(data) > MOST_VALUES:
-        raise _unreadable(where, f"more than {MOST_VALUES} values")
     try:
-        return shape.model_validate(orjson.loads(data))
-    except orjson.JSONDecodeError as err:
-        raise _unreadable(where, f"no JSON ({err})") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False, include_input=False)[0]
-        at = ".".join(map(str, first["loc"]))[:_SHOWN]  # a key of the list may be in it
-        raise _unreadable(where, f"{at}: {first['msg'][:_SHOWN]}") from err
+        return read_json(shape, data)
+    except BadJson as err:
+        raise _unreadable(where, str(err)) from err
 
 
 def _unreadable(where: str, found: str) -> RegistryRefused:
