@@ -48,6 +48,9 @@ BENCHMARKS = {
         "live frames with and without a version in the shadow", "rollout.shadow_load"
     ),
     "commands-flood": Benchmark("bad commands by the thousand, and what they cost", "commands.flood"),
+    "commands-remote": Benchmark(
+        "a box commanded from another network over TLS, by stock tools (root)", "commands.remote.trial"
+    ),
     "config-edits": Benchmark(
         "edits of a running configuration by hand and by command, valid and broken", "commands.config_edits"
     ),

@@ -116,7 +116,7 @@ def test_the_python_of_the_page_commands_a_box_and_prints_its_answer(box):
 def test_the_shell_of_the_page_commands_a_box_and_prints_its_answer(box):
     where = {"HOST": "127.0.0.1", "PORT": str(box.broker.port), "DEVICE": "belt-3", "VERB": "rollback"}
     answer = json.loads(
-        box.run("bash", "-euc", SHELL, KEY_ID=box.key.id, ARGUMENTS='{"model": "parts"}', **where)
+        box.run("bash", "-euc", SHELL, KEY="anna", KEY_ID=box.key.id, ARGUMENTS='{"model": "parts"}', **where)
     )
     assert (answer["status"], answer["data"]) == ("ok", {"model": "parts"})
     assert len(box.done) == 1

@@ -1,0 +1,1 @@
+"""A trial of remote commands from another machine, with stock tools only."""

@@ -1,0 +1,69 @@
+"""The access rules that docs/operations.md gives to installers, tried on a real broker."""
+
+import re
+import threading
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+RULES = next(
+    block
+    for block in re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    if "pattern" in block
+)
+USERS = ("belt-3", "belt-4", "anna", "panel")
+BOX = ("result/belt", "rejected/belt", "event", "state", "availability", "response/status", "request/status")
+TOPICS = (*(f"edge/belt-3/{topic}" for topic in BOX), "edge/groups/line-3/request/status")
+OWN, COMMANDS = set(TOPICS[:-1]), {TOPICS[-2], TOPICS[-1]}
+MAY_PUBLISH = {"belt-3": OWN, "belt-4": set(), "anna": COMMANDS, "panel": set()}
+MAY_HEAR = {
+    "belt-3": OWN | COMMANDS,
+    "belt-4": {TOPICS[-1]},
+    "anna": {"edge/belt-3/response/status", TOPICS[-1]},
+    "panel": set(TOPICS[:5]) | {TOPICS[-1]},
+}
+
+
+class User:
+    """Of the broker; listens to everything that it may hear."""
+
+    def __init__(self, broker, name):
+        self.heard, self.codes, self._is_ready = set(), {}, threading.Event()
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.client.username_pw_set(name, f"of {name}")
+        self.client.on_connect = lambda client, *_: client.subscribe("edge/#", 1)
+        self.client.on_subscribe = lambda *_: self._is_ready.set()
+        self.client.on_message = lambda _, __, message: self.heard.add(message.topic)
+        self.client.on_publish = lambda _, __, mid, reason, ___: self.codes.update({mid: reason.value})
+        self.client.connect(broker.host, broker.port)
+        self.client.loop_start()
+        assert self._is_ready.wait(WAIT_S)
+
+    def publish(self, topic):
+        """The reason code of the broker."""
+        mid = self.client.publish(topic, b"{}", qos=1).mid
+        assert until(lambda: mid in self.codes)
+        return self.codes[mid]
+
+
+def test_each_box_speaks_for_itself_and_only_the_operator_commands(tmp_path):
+    (tmp_path / "acl").write_text(RULES)
+    passwords = {name: f"of {name}" for name in USERS}
+    with Mosquitto(tmp_path, passwords=passwords, extra=f"acl_file {tmp_path / 'acl'}") as broker:
+        users = {name: User(broker, name) for name in USERS}
+        for name, user in users.items():
+            taken = {topic for topic in TOPICS if user.publish(topic) < 0x80}
+            assert taken == MAY_PUBLISH[name], name
+        for name, user in users.items():
+            assert until(lambda user=user, name=name: user.heard >= MAY_HEAR[name]), name
+            assert user.heard == MAY_HEAR[name], name
+            user.client.disconnect()
+            user.client.loop_stop()
