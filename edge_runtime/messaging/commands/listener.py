@@ -103,7 +103,12 @@ class CommandListener:
                 asked=message.response_topic[:200], expected=f"{self._topics.root}/response/...",
             )  # fmt: skip
         topic = self._find_topic(message)
-        return topic is not None and self._send(message, topic, answer, is_light=_verb(message) in QUICK)
+        if topic is None:
+            return False
+        room = self._client.find_room(topic, message.correlation)
+        if room is not None and len(answer) > room:
+            answer = self._others.handler.encode_too_large(message.payload, len(answer), room)
+        return self._send(message, topic, answer, is_light=_verb(message) in QUICK)
 
     def report(self, message: Message, progress: bytes) -> bool:
         """Say how far a command is, below the topic where its answer goes."""

@@ -30,6 +30,7 @@ from edge_runtime.messaging.commands.callers import Callers, Request
 from edge_runtime.messaging.commands.later import Begun, Later, Outcome
 from edge_runtime.messaging.commands.request import (
     ARGUMENTS,
+    UNKEPT,
     Arguments,
     Transaction,
     is_read,
@@ -45,6 +46,11 @@ REPEATED = (
     "the 'status', and use another transaction to have it done once more"
 )
 UNDER_WAY = "transaction {transaction!r} is under way and is answered when it is done; nothing more was done"
+NOT_KEPT = "transaction {transaction!r} was answered with a picture, which is not kept; take another one"
+TOO_LARGE = (
+    "the answer has {size_bytes} bytes, the broker takes {room_bytes}, so it was not sent; ask for less (snapshot: "
+    "max_side, quality; logs: lines), or raise the broker's limit (mosquitto: max_packet_size)"
+)
 UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 DIGEST_BYTES = 24
 MOST_OUTCOME = 1000
@@ -303,7 +309,15 @@ class CommandHandler:
             answer = _encode_error(text, arguments.transaction)
         if not is_read(verb, arguments):
             if request.used_as is not None:
-                self._used.finish(request.used_as, answer)
+                is_kept = verb not in UNKEPT or data is None
+                kept = (
+                    answer
+                    if is_kept
+                    else _encode_error(
+                        NOT_KEPT.format(transaction=arguments.transaction), arguments.transaction
+                    )
+                )
+                self._used.finish(request.used_as, kept)
             given, transaction = arguments.as_noted(), arguments.transaction
             self._note(Entry(now_wall_s, request.by, verb, given, transaction, text[:MOST_OUTCOME]))
         return _Settled(answer, data)
@@ -312,6 +326,12 @@ class CommandHandler:
     def forgotten(self) -> int:
         """Used transactions that a damaged file has lost."""
         return self._used.damaged
+
+    @staticmethod
+    def encode_too_large(payload: bytes, size_bytes: int, room_bytes: int) -> bytes:
+        """The answer to a request in the place of one that the broker does not take."""
+        text = TOO_LARGE.format(size_bytes=size_bytes, room_bytes=room_bytes)
+        return _encode_error(text, read_transaction(payload))
 
     @staticmethod
     def encode_unexpected(payload: bytes) -> bytes:

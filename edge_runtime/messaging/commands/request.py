@@ -208,6 +208,8 @@ READS = frozenset({"status", "baselines", "logs", "get-config", "config-history"
 """Verbs that change nothing: they may be carried out again, and share an answer."""
 _ASKING = frozenset({"status", "history"})
 """Actions of ``rollout`` that change nothing."""
+UNKEPT = frozenset({"snapshot"})
+"""Verbs whose data is not kept for a repetition: no picture stays in memory."""
 QUICK = frozenset({"status", "logs"})
 """Verbs that wait for no recalibration loop."""
 

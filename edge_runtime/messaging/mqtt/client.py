@@ -138,6 +138,11 @@ class MqttClient:
         send = session.send_light if is_light else session.send
         return send(topic, payload, expiry_s=expiry_s, correlation=correlation) is not None
 
+    def find_room(self, topic: str, correlation: bytes | None = None) -> int | None:
+        """How many bytes of payload the broker takes in one message; None while it is away."""
+        session = self._session
+        return None if session is None else session.find_room(topic, correlation)
+
     def set_state(self, payload: bytes) -> None:
         """Make this the retained ``state``, now or as soon as the broker is there."""
         with self._lock:

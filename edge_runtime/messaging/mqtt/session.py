@@ -214,9 +214,13 @@ class MqttSession:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def fits(self, topic: str, payload: bytes) -> bool:
+    def fits(self, topic: str, payload: bytes, correlation: bytes | None = None) -> bool:
         """Whether the broker takes a packet of this size; a larger one would end the connection."""
-        return len(payload) + len(topic.encode()) + _HEADER_BYTES <= self.max_packet_bytes
+        return len(payload) <= self.find_room(topic, correlation)
+
+    def find_room(self, topic: str, correlation: bytes | None = None) -> int:
+        """How many bytes of payload fit into a packet that the broker takes."""
+        return self.max_packet_bytes - len(topic.encode()) - len(correlation or b"") - _HEADER_BYTES
 
     def send(
         self,
@@ -244,7 +248,7 @@ class MqttSession:
     def _publish(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
     ) -> paho.MQTTMessageInfo | None:
-        if not self.is_open or not self.fits(topic, payload):
+        if not self.is_open or not self.fits(topic, payload, getattr(properties, "CorrelationData", None)):
             return None
         if not topic or "\0" in topic:  # paho leaves these to the broker, which ends the connection
             raise ValueError(f"a topic cannot be {topic!r}")

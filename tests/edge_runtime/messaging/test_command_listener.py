@@ -24,11 +24,14 @@ class Broker:
     """Notes what is published; ``deliver`` is set by the subscriber."""
 
     def __init__(self):
-        self.answers, self.lock = [], threading.Lock()
+        self.answers, self.lock, self.room = [], threading.Lock(), None
 
     def subscribe(self, topic_filter, handler):
         assert topic_filter == TOPICS.requests
         self.deliver = handler
+
+    def find_room(self, _topic, _correlation):
+        return self.room
 
     def publish(self, topic, payload, **_properties):
         with self.lock:
@@ -141,3 +144,12 @@ def test_waiting_requests_are_bounded_in_bytes(broker, busy):
     lane = busy.listener._others
     assert MAX_QUEUED_BYTES <= lane._waiting_bytes <= MAX_QUEUED_BYTES + MAX_REQUEST_BYTES + 1
     assert busy.listener.counts["dropped"] == 100 - lane._queue.qsize()
+
+
+def test_an_answer_that_the_broker_does_not_take_is_an_error_that_says_so(broker, listener):
+    broker.room = 5
+    ask(broker, "status", "a", correlation=b"c")
+    assert until(lambda: broker.answers)
+    ((_, answer),) = broker.answers
+    assert (answer["status"], answer["transaction"]) == ("error", "a")
+    assert "takes 5," in answer["error"]

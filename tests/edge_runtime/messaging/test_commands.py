@@ -33,6 +33,12 @@ class Device:
         self.done.append(request.arguments)
         return {"expired": request.arguments.name}
 
+    def snapshot(self, request):
+        if request.arguments.camera == "off":
+            raise CommandError("not open")
+        self.done.append(request.arguments)
+        return {"jpeg": "abcd"}
+
     def broken(self, request):
         self.done.append(request.arguments)
         raise ZeroDivisionError
@@ -43,6 +49,7 @@ def make(used=None, **policy):
     handlers = {
         "status": device.status, "baselines": device.status, "rollback": device.rollback,
         "expire": device.expire, "remove": device.expire, "commission": device.broken,
+        "snapshot": device.snapshot,
     }  # fmt: skip
     policy = CommandPolicy(**{"is_enabled": True, "callers": Callers(device="belt-3"), **policy})
     return device, CommandHandler(handlers, policy, used or UsedInMemory())
@@ -140,6 +147,17 @@ def test_a_repeated_change_whose_answer_is_lost_is_refused_in_words():
     answer = ask(handler, "expire", {"transaction": "t"})
     assert (answer["status"], answer["transaction"], len(device.done)) == ("error", "t", 1)
     assert "another transaction" in answer["error"]
+
+
+def test_a_copy_of_a_request_gets_no_second_picture_and_none_is_kept():
+    device, handler = make()
+    asked = {"transaction": "t1", "camera": "belt"}
+    first, again = (ask(handler, "snapshot", asked) for _ in range(2))
+    assert first["data"] == {"jpeg": "abcd"}
+    assert (again["status"], again["transaction"]) == ("error", "t1")
+    assert len(device.done) == 1
+    refused, repeated = (ask(handler, "snapshot", {"transaction": "t2", "camera": "off"}) for _ in range(2))
+    assert refused == repeated, "what is no picture is kept"
 
 
 def test_a_change_that_cannot_be_noted_is_not_made():
