@@ -63,6 +63,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--config", "config_path", required=True, type=PATH, help="The device's YAML file.")
 @MODEL
 @click.option("--stream", help="commission, recalibrate: only this camera's frames.")
+@click.option("--reference", help="recalibrate: live, folder, or a set of recalibration.reference.sets.")
 @click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")
 @click.option("--patch", help="approve-patch, reject-patch: its id; refused when another one waits by now.")
@@ -77,7 +78,10 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 )
 @click.option("--remove", multiple=True, metavar="KEY", help="set-config: a key to take out.")
 @click.option(
-    "--dry-run", is_flag=True, default=None, help="set-config, undo-config: try it, and change nothing."
+    "--dry-run",
+    is_flag=True,
+    default=None,
+    help="recalibrate, set-config, undo-config: try it, and change nothing.",
 )
 @click.option("--number", type=click.IntRange(min=1), help="undo-config: which one of the history.")
 @click.option(

@@ -6,6 +6,7 @@ from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig
 from edge_runtime.config.history import ConfigHistory
 from edge_runtime.config.last_good import find_last_good, keep_last_good
 from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
+from edge_runtime.config.reference import ReferenceConfig
 from edge_runtime.config.rollout import RolloutConfig, RolloutMetric
 from edge_runtime.config.shape import (
     AuditConfig,
@@ -17,7 +18,6 @@ from edge_runtime.config.shape import (
     OutboxConfig,
     PicturesConfig,
     RecalibrationConfig,
-    ReferenceConfig,
 )
 
 __all__ = [

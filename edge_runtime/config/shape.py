@@ -2,7 +2,8 @@
 
 Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that names a
 program, a shell line or a Python object. ``load`` reads files, ``problems`` words errors; the kinds of value are in
-``values``, and cameras and broker, the parts with an outside, in ``connections``, installed bundles in ``bundles``.
+``values``, and cameras and broker, the parts with an outside, in ``connections``, installed bundles in ``bundles``,
+reference sets in ``reference``.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from edge_runtime.config.bundles import BundlesConfig
 from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
+from edge_runtime.config.reference import ReferenceConfig
 from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.trust import TrustConfig
@@ -122,33 +124,6 @@ class CommissionConfig(Section):
     """What the baseline is called unless the command says otherwise; a site may have several."""
     expires_days: float | None = Field(default=None, gt=0, le=36_500, examples=[180])
     """No patch is made from a baseline older than this until it is approved again; null: no end."""
-
-
-class ReferenceConfig(Section):
-    """The pictures that stand for what the camera sees now."""
-
-    folder: FilePath | None = Field(default=None, examples=["/var/lib/edge-runtime/reference/belt"])
-    """Pictures to recalibrate with, besides those of the reservoir; sub-folders named like labels make a labelled
-    set."""
-    reservoir: int = Field(default=256, ge=16, le=8192)
-    """Recent frames kept to choose from, spread over classes and time."""
-    reservoir_mib: int = Field(default=64, ge=1, le=65_536)
-    """Memory and, with persist, disk the kept frames may use, MiB. A picture takes 3 bytes a pixel of the model's
-    input: 64 MiB hold 256 pictures of 224 x 224, or 54 of 640 x 640."""
-    max_age_h: float = Field(default=24.0, gt=0, le=8760)
-    """Kept frames older than this are dropped, hours."""
-    persist: bool = True
-    """Keep them below state_dir, so that a restart does not begin with none."""
-    pictures: Literal["keep", "never"] = "keep"
-    """never: no picture is kept, on disk or in memory, only each frame's moments, class and time. A recalibration
-    then waits for new frames, nothing is distilled, and only conservative candidates can be accepted."""
-    frames: int = Field(default=64, ge=8, le=4096)
-    """Frames one recalibration uses; more are slower, not better."""
-
-    @model_validator(mode="after")
-    def _check_frames(self) -> Self:
-        self.require(self.frames <= self.reservoir, "frames", f"at most reservoir ({self.reservoir})")
-        return self
 
 
 class RecalibrationConfig(Section):

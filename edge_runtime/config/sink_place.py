@@ -57,9 +57,9 @@ def _others(config: Config, own_file: Path | None) -> Iterator[tuple[str, Path, 
             yield f"a picture or in the folder of camera {name!r}", path, camera.subfolders
     for name in config.models:
         yield f"in the bundle of model {name!r}", config.bundle_root(name), True
-    folder = config.recalibration.reference.folder
-    if folder is not None:
-        yield "in the folder of recalibration.reference", folder, True
+    reference = config.recalibration.reference
+    folders = [*reference.sets.values(), *([] if reference.folder is None else [reference.folder])]
+    yield from (("in a folder of recalibration.reference", folder, True) for folder in folders)
 
 
 def _overlaps(path: Path, other: Path, *, is_deep: bool) -> bool:

@@ -13,6 +13,7 @@
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
                 observed.safetensors, patch.sig, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
+    dry-runs/d4/{report.json, report.html}
     trials/t2/{report.json, report.html}     of newer versions, and of patches in the shadow
     reservoir/                    see reservoir_store
     audit/a17.{jpg, json}         confident answers (see audit)

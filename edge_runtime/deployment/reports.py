@@ -1,9 +1,9 @@
 """Reports of one model: of recalibrations, and of trials of versions and patches; read over HTTP, bounded in number.
 
 That of a new patch lies with it (``patches/p3/report.{json,html}``, see ``model_state``) and goes with it. Every other
-one of a recalibration, a refusal or a known patch that was judged again, lies in ``reports/r7/``, and one of a trial in
-``trials/t2/``; of each kind the newest ``KEPT`` stay. The content of a page is in ``calibration.report.page`` and in
-``trial_page``.
+one of a recalibration, a refusal or a known patch that was judged again, lies in ``reports/r7/``, one of a dry run in
+``dry-runs/d4/``, and one of a trial in ``trials/t2/``; of each kind the newest ``KEPT`` stay, so that dry runs crowd
+out no other. The content of a page is in ``calibration.report.page`` and in ``trial_page``.
 """
 
 import re
@@ -23,8 +23,8 @@ from edge_runtime.system.own_folder import make_folder, remove
 
 log = structlog.get_logger()
 
-REPORT_ID = re.compile(r"[prt][1-9][0-9]{0,8}")
-FOLDERS = {"p": "patches", "r": "reports", "t": "trials"}
+REPORT_ID = re.compile(r"[prdt][1-9][0-9]{0,8}")
+FOLDERS = {"p": "patches", "r": "reports", "d": "dry-runs", "t": "trials"}
 """By the first letter of an id; those of patches are not written here."""
 KEPT = 20
 LARGEST_PAGE_BYTES = 2**20
@@ -41,8 +41,8 @@ class Reports:
         """Those of a model."""
         return cls(model_folder(state_dir, model))
 
-    def keep(self, finished: Path, kind: Literal["r", "t"] = "r") -> str | None:
-        """Move the report of a finished recalibration that made no patch, or trial, in and forget the oldest.
+    def keep(self, finished: Path, kind: Literal["r", "d", "t"] = "r") -> str | None:
+        """Move the report of a finished recalibration that made no patch, dry run or trial in and forget the oldest.
 
         Whole or not at all. Gives its id; None when there is no report or the disk refuses.
         """

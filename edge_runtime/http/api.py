@@ -132,6 +132,7 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
             "at": format_rfc3339(_seconds(figures.get("at"))),
             "accepted": figures.get("accepted"),
             "candidate": figures.get("candidate"),
+            "dry_run": figures.get("dry_run", False),
             "reasons": figures.get("reasons"),
             "page": f"/reports/{model}/{report_id}" if kept.has_page(report_id) else None,
         }

@@ -172,8 +172,10 @@ def _fact(fact: Fact) -> dict[str, Any]:
             return {"outcome": "recovered", **_values(fact)}
         case events.Commissioned():
             return {"outcome": "recorded", **_values(fact)}
-        case events.TaskFailed(_, error, cause, is_lasting):
-            return {"outcome": "failed", "error": error, "cause": cause, "is_lasting": is_lasting}
+        case events.TaskFailed():
+            data = {"outcome": "failed", **_values(fact)}
+            del data["task"]
+            return _without_false(data, "dry_run")
         case events.PatchesPaused(reason):
             return {"no_patch": reason}
         case events.DriftAlarm(figures):
@@ -184,6 +186,8 @@ def _fact(fact: Fact) -> dict[str, Any]:
             return {"outcome": "proposed", **as_json(report), "waits": patch}
         case events.PatchObserved(report):
             return {"outcome": "observed", **as_json(report)}
+        case events.DryRunEnded(report):
+            return {"outcome": "dry_run", **as_json(report)}
         case events.ProposalEnded() | events.PatchTried():
             return _without_none(_values(fact), "generation", "report")
         case events.RecalibrationRefused(report):
@@ -207,6 +211,11 @@ def _without_none(data: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value is not None or key not in keys}
 
 
+def _without_false(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Without those of these flags that are not set."""
+    return {key: value for key, value in data.items() if value or key not in keys}
+
+
 def _values(value: Any) -> dict[str, Any]:
     """The fields of a dataclass by the names that subscribers know."""
     data = {}
@@ -217,13 +226,9 @@ def _values(value: Any) -> dict[str, Any]:
 
 
 def as_json(report: RecalibrationReport) -> dict[str, Any]:
-    """The report's fields; ``report`` only where there is a page, ``is_known`` only where it is true."""
+    """The report's fields; ``report`` only where there is a page, ``is_known`` and ``dry_run`` only where true."""
     data = asdict(report) | {"frames": report.frames.to_json()}
-    if report.report is None:
-        del data["report"]
-    if not report.is_known:
-        del data["is_known"]
-    return data
+    return _without_false(_without_none(data, "report"), "is_known", "dry_run")
 
 
 def encode_object(values: object) -> bytes:

@@ -64,6 +64,7 @@ def describe(fact: Fact) -> list[str]:
             return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
         case events.TaskFailed():
             task = "commissioning" if fact.task == "commission" else "recalibration"
+            task = f"dry run of a {task}" if fact.dry_run else task
             return [f"{task} failed: {fact.error}", *([LASTING] if fact.is_lasting else [])]
         case events.BaselineChanged():
             return [f"the camera is nearer to the baseline {fact.after} now than to {fact.before}: no drift"]
@@ -88,6 +89,12 @@ def describe(fact: Fact) -> list[str]:
         case events.PatchObserved(report):
             return [
                 f"a patch was accepted in {report.seconds:.1f} s and is not used: the box only observes",
+                *report.reasons,
+            ]
+        case events.DryRunEnded(report):
+            decided = f"accepts {report.candidate!r}" if report.accepted else "refuses"
+            return [
+                f"dry run of {report.seconds:.1f} s, nothing changed: the gate {decided}",
                 *report.reasons,
             ]
         case events.ProposalEnded(patch, outcome, reason, generation):

@@ -101,6 +101,10 @@ class RecalibrationReport:
     """``model/id`` of the page below ``/reports``; None when there is no page."""
     is_known: bool = False
     """A patch that was accepted for this drift before is used again; ``candidate`` is its id."""
+    reference: str = "live"
+    """The pictures: ``live`` (frames of the cameras), ``folder``, or the name of a reference set."""
+    dry_run: bool = False
+    """Nothing was changed, whatever the gate decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,8 @@ class TaskFailed:
     """``first start``, ``drift alarm``, ``schedule`` or ``command``."""
     is_lasting: bool
     """Not tried again until the model or the configuration changes, or on command."""
+    dry_run: bool = False
+    """Whether nothing would have been changed anyway."""
 
     @property
     def kind(self) -> str:
@@ -303,6 +309,14 @@ class PatchProposed:
 @dataclass(frozen=True, slots=True)
 class PatchObserved:
     """A patch was accepted by the gate, and is not used: the box only observes."""
+
+    kind: ClassVar = "recalibration"
+    report: RecalibrationReport
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunEnded:
+    """The gate has decided in a dry run; nothing was changed."""
 
     kind: ClassVar = "recalibration"
     report: RecalibrationReport
@@ -392,6 +406,7 @@ Fact = (
     | RecalibrationRefused
     | PatchProposed
     | PatchObserved
+    | DryRunEnded
     | ProposalEnded
     | PatchTried
     | RolledBack

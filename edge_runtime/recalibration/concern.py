@@ -33,6 +33,8 @@ class Concern:
     def find(self, settings: RecalibrationConfig, autonomy: Autonomy) -> str | None:
         """None when all is well, and while a task or a patch in the shadow corrects the drift of now."""
         phase, task = self._runner.state
+        if task is not None and task.is_dry_run:
+            task = None  # it corrects nothing
         if task is not None and (self._watch.is_open or not settings.enabled):
             return None
         if task is not None:

@@ -139,7 +139,7 @@ class RecalibrationController:
         phase, task = self._runner.state
         return ControllerStatus(
             phase=str(phase),
-            task=None if task is None else f"{task.kind} ({task.cause})",
+            task=None if task is None else str(task),
             progress=self._runner.progress,
             commissioned=self._watch.is_open,
             generation=str(rollout.active),
@@ -278,8 +278,10 @@ class RecalibrationController:
         if self._runner.is_collecting_for_drift and self._patch_policy.settle_known_drift():
             self._runner.drop_task_of_drift()
         ended = self._runner.advance()
-        if ended is not None:
-            result = ended[1]
+        if ended is None:
+            return
+        task, result = ended
+        if not task.is_dry_run:
             report = result if isinstance(result, RecalibrationReport) else None
             self._planner.note_end(
                 self._context.clock(),
@@ -287,7 +289,7 @@ class RecalibrationController:
                 is_refused=report is not None and not report.accepted,
                 is_undecided=report is not None and self._results.goes_into_shadow(report),
             )
-            self._results.take(*ended)
+        self._results.take(task, result)
 
     def _advance_trial(self) -> None:
         waiting = self._proposals.waiting
@@ -336,4 +338,6 @@ class RecalibrationController:
             tried = self._trials.patch
             hint = "" if tried is None else f"; 'reject-patch' ends the shadow of patch {tried}"
             raise CommandError(f"the base is active: there is nothing to roll back{hint}") from err
-        return {"begun": str(task.kind), "frames_wanted": task.wanted}
+        dry = {"dry_run": True} if task.is_dry_run else {}
+        used = {"reference": task.reference.name} if task.kind is Kind.RECALIBRATE else {}
+        return {"begun": str(task.kind), "frames_wanted": task.wanted, **used, **dry}

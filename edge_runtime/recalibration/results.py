@@ -9,6 +9,7 @@ from edge_runtime.deployment.reports import Reports, forget_thumbnails
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
     Commissioned,
+    DryRunEnded,
     PatchObserved,
     PatchProposed,
     Recalibrated,
@@ -28,7 +29,9 @@ from edge_runtime.recalibration.reference.live_reference_set import LiveReferenc
 from edge_runtime.recalibration.task import Task
 from edge_runtime.recalibration.trials import PatchTrials, TrialEnd
 from edge_runtime.system.autonomy import Autonomy
-from edge_runtime.system.own_folder import make_folder
+from edge_runtime.system.own_folder import make_folder, remove
+
+OTHER_BASELINE = "another baseline has come into use meanwhile; the patch is not used"
 
 
 class TaskResults:
@@ -57,6 +60,9 @@ class TaskResults:
     def take(self, task: Task, result: JobResult) -> None:
         """Use a result, or publish that there is none."""
         folder = self._model_state.job_folder(task.kind)
+        if task.is_dry_run:
+            self._take_dry_run(task, folder, result)
+            return
         if task.known is not None:
             self._patch_policy.note_judged(task.known)
         if isinstance(result, JobFailure):
@@ -70,6 +76,19 @@ class TaskResults:
                 self._take_report(task, folder, result)
         except (CalibrationError, EdgeRuntimeError, OSError) as err:
             self._fail(task, JobFailure(str(err)))
+
+    def _take_dry_run(self, task: Task, folder: Path, result: JobResult) -> None:
+        """Keep the report and publish it; nothing else is noted, counted or kept of a dry run."""
+        baseline = self._baselines.in_use
+        report_id = None if isinstance(result, JobFailure) else self._reports.keep(folder / "report", "d")
+        remove(folder, below=self._model_state.folder)  # with the patch
+        match result:
+            case RecalibrationReport() if baseline is None or baseline.id != result.baseline_id:
+                self._emit_failure(task, JobFailure(OTHER_BASELINE))
+            case RecalibrationReport():
+                self._emit(DryRunEnded(self._add_page(result, report_id)))
+            case JobFailure():
+                self._emit_failure(task, result)
 
     def goes_into_shadow(self, report: RecalibrationReport) -> bool:
         """Whether its patch is tried first, so that the shadow decides what became of the recalibration."""
@@ -85,7 +104,11 @@ class TaskResults:
         self.failed += 1
         if failure.is_lasting:
             self._planner.note_failure(task.kind, failure.error)
-        self._emit(TaskFailed(task.kind.value, failure.error, task.cause, failure.is_lasting))
+        self._emit_failure(task, failure)
+
+    def _emit_failure(self, task: Task, failure: JobFailure) -> None:
+        is_lasting = failure.is_lasting and not task.is_dry_run  # of which nothing is remembered
+        self._emit(TaskFailed(task.kind.value, failure.error, task.cause, is_lasting, task.is_dry_run))
 
     def _take_baseline(self, folder: Path, result: CommissioningResult) -> None:
         self._patch_policy.doubt_patch()
@@ -107,7 +130,7 @@ class TaskResults:
             return
         baseline = self._baselines.in_use
         if baseline is None or report.baseline_id != baseline.id:
-            raise StateError("another baseline has come into use meanwhile; the patch is not used")
+            raise StateError(OTHER_BASELINE)
         if report.is_known:
             patch_id = report.candidate
             self.last_report = self._add_page(report, self._reports.keep(folder / "report"))

@@ -7,7 +7,10 @@ because the frames it meant would be stale by then.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
+
+from edge_runtime.config.reference import FOLDER, LIVE
 
 
 class Phase(StrEnum):
@@ -59,6 +62,21 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenReference:
+    """The pictures that a task uses."""
+
+    name: str = LIVE
+    """``live``, ``folder``, or that of a set of the configuration."""
+    folder: Path | None = None
+    """Where they are; None: the frames of the cameras."""
+
+    @property
+    def needs_live_frames(self) -> bool:
+        """Whether frames are collected: to use them, or to see whether the cameras show what a named set shows."""
+        return self.name != FOLDER
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRequest:
     """One request to the controller."""
 
@@ -71,6 +89,10 @@ class TaskRequest:
     """commission and the verbs about baselines."""
     patch: str | None = None
     """approve-patch, reject-patch: id of the patch that waits; None takes it whatever it is."""
+    dry_run: bool = False
+    """recalibrate: do all of it, and change nothing."""
+    reference: str | None = None
+    """recalibrate: name of the reference set; None is as without a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +112,10 @@ class Task:
     """Of a commissioning."""
     known: str | None = None
     """The patch accepted for this drift before, which the process judges first; None while frames are collected."""
+    reference: ChosenReference = ChosenReference()
+    is_dry_run: bool = False
+    """Whether nothing may be changed by it."""
+
+    def __str__(self) -> str:
+        """Kind and cause, for people."""
+        return f"{self.kind} ({self.cause}{', dry run' if self.is_dry_run else ''})"

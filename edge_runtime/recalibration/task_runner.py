@@ -16,6 +16,7 @@ from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.job.messages import JobFailure, JobProgress, JobRequest, JobResult
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.patch_policy import PatchPolicy
+from edge_runtime.recalibration.reference.choice import choose_reference
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.reference.reservoir import Kept
 from edge_runtime.recalibration.task import (
@@ -70,23 +71,40 @@ class TaskRunner:
         """
         phase, busy = self.state
         if busy is not None:
-            raise CommandError(
-                f"request is not possible while {phase} with {busy.kind} (cause: {busy.cause})"
-            )
+            raise CommandError(f"request is not possible while {phase} with {busy}")
         given = request or TaskRequest("recalibrate")
         now_s, settings = self._context.clock(), self._settings
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
         envelope = self._context.envelope
         if kind is Kind.RECALIBRATE and envelope is not None and envelope.least_frames is not None:
             configured = max(configured, envelope.least_frames)
-        wanted = min(given.frames or configured, self._reference.most)
+        reference = choose_reference(settings.reference, kind, cause, given.reference)
+        wanted = given.frames or configured
+        if reference.needs_live_frames:
+            wanted = min(wanted, self._reference.most)
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
         patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * self._sample_every_s)
-        task = Task(kind, cause, since_s, wanted, now_s + patience_s, given.stream, given.approval)
+        task = Task(
+            kind,
+            cause,
+            since_s,
+            wanted,
+            now_s + patience_s,
+            given.stream,
+            given.approval,
+            reference=reference,
+            is_dry_run=given.dry_run,
+        )
         self._state = Phase.COLLECTING, task
         self._reference.begin(since_s)
-        log.info("collecting", model=self._context.model, task=str(kind), cause=str(cause), wanted=wanted)
+        log.info(
+            "collecting",
+            model=self._context.model,
+            task=str(task),
+            reference=reference.name,
+            wanted=wanted,
+        )
         return task
 
     @property
@@ -132,7 +150,7 @@ class TaskRunner:
         return task
 
     def _collect(self, task: Task) -> JobResult | None:
-        if self._folder_of(task) is not None:
+        if not task.reference.needs_live_frames:
             return self._start_job(task, [])
         kept, is_enough = self._reference.collect(task)
         is_late, least = self._context.clock() >= task.deadline_s, self._settings.min_frames
@@ -142,11 +160,6 @@ class TaskRunner:
             return None
         self._reference.end()
         return JobFailure(f"only {len(kept)} usable frames came, {least} are needed")
-
-    def _folder_of(self, task: Task) -> Path | None:
-        """An operator's folder stands for the site in general; for a drift that has just begun only fresh frames do."""
-        is_general = task.kind is Kind.RECALIBRATE and task.cause is not Cause.DRIFT
-        return self._settings.reference.folder if is_general else None
 
     def _start_job(self, task: Task, kept: Sequence[Kept]) -> JobResult | None:
         context, settings, at_wall_s = self._context, self._settings, self._context.wall_clock()
@@ -158,14 +171,16 @@ class TaskRunner:
             at_wall_s,
             context.bundle,
             self._baselines.in_use_path,
-            self._folder_of(task),
+            task.reference,
+            task.wanted,
             settings,
             self._make_facts(task, kept, at_wall_s),
-            tuple(self._reference.list_moments(task)) if kept else (),
+            tuple(self._reference.list_moments(task)) if task.reference.folder is None else (),
             context.identity.manifest_sha256,
             context.pictures,
             {} if known is None else {known: path_of(known)},
             None if start is None else path_of(start),
+            is_dry_run=task.is_dry_run,
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         folder, deadline_s = context.model_state.job_folder(task.kind), context.clock() + settings.timeout_s
@@ -176,7 +191,7 @@ class TaskRunner:
         finally:
             self._reference.end()
         self._state = Phase.WORKING, task
-        log.info("working", model=context.model, task=str(task.kind), frames=len(kept))
+        log.info("working", model=context.model, task=str(task), frames=len(kept))
         return None
 
     def _find_patches(self, task: Task, kept: Sequence[Kept]) -> tuple[str | None, str | None]:

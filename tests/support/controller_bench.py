@@ -109,14 +109,17 @@ class ScriptedJob:
             sha256 = hashlib.sha256(model).hexdigest() if result.accepted else result.model_sha256
             from_id = result.baseline_id or Baseline.load(self.request.baseline).id
             result = replace(result, cause=self.request.cause, model_sha256=sha256, baseline_id=from_id)
+            result = replace(result, reference=self.request.reference.name, dry_run=self.request.is_dry_run)
             is_new = result.accepted and not result.is_known
-            place = self.folder / ("patch" if is_new else "report")
-            place.mkdir(parents=True)
+            patch = self.folder / "patch"
+            if is_new:
+                patch.mkdir()
+                (patch / "model.onnx").write_bytes(model)
+                (patch / "patch.safetensors").write_bytes(b"patch")
+            place = patch if is_new and not self.request.is_dry_run else self.folder / "report"
+            place.mkdir(exist_ok=True)
             (place / "report.json").write_bytes(orjson.dumps(as_json(result)))
             (place / "report.html").write_text(PAGE)
-            if is_new:
-                (place / "model.onnx").write_bytes(model)
-                (place / "patch.safetensors").write_bytes(b"patch")
         self.outcome = result
 
     def fail(self, error, *, is_lasting=False):

@@ -13,6 +13,7 @@ from edge_runtime.messaging.events import (
     DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
+    DryRunEnded,
     HealthChanged,
     PatchesPaused,
     PatchFacts,
@@ -73,7 +74,8 @@ ACCEPTED_DATA = {
                "witness": 48, "distilled_from": 48},
     "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
     "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "bb", "baseline_id": "b1", "seed": 0,
-    "cause": "drift alarm", "at": 1795966859.5, "report": "parts/p1", "generation": "parts/1+p1"}  # fmt: skip
+    "cause": "drift alarm", "at": 1795966859.5, "reference": "live",
+    "report": "parts/p1", "generation": "parts/1+p1"}  # fmt: skip
 
 A_COMPARISON = {
     "name": "label_share", "label": "bolt", "is_paired": True, "difference": -0.08, "low": -0.13, "high": -0.04,
@@ -144,7 +146,7 @@ EXAMPLES = {
                    "witness": 48, "distilled_from": 48},
         "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
         "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "aa", "baseline_id": "b1", "seed": 0,
-        "cause": "drift alarm", "at": 1795966859.5}),
+        "cause": "drift alarm", "at": 1795966859.5, "reference": "live"}),
     "patch reused": (
         Recalibrated(a_report(candidate="p1", is_known=True, report="parts/r1"), PATCHED), "recalibration",
         {**ACCEPTED_DATA, "is_known": True, "candidate": "p1", "report": "parts/r1"}),
@@ -152,6 +154,12 @@ EXAMPLES = {
         **{key: ACCEPTED_DATA[key] for key in ACCEPTED_DATA if key != "generation"}, "waits": "p1"}),
     "patch observed": (PatchObserved(a_report(report="parts/r1")), "recalibration", {
         **{key: ACCEPTED_DATA[key] for key in ACCEPTED_DATA if key != "generation"}, "report": "parts/r1"}),
+    "dry run": (
+        DryRunEnded(a_report(report="parts/d1", reference="night", dry_run=True, cause="command")), "recalibration", {
+            **{key: ACCEPTED_DATA[key] for key in ACCEPTED_DATA if key != "generation"}, "report": "parts/d1",
+            "reference": "night", "dry_run": True, "cause": "command"}),
+    "dry run failed": (TaskFailed("recalibrate", "killed", "command", False, dry_run=True), "recalibration", {
+        "error": "killed", "cause": "command", "is_lasting": False, "dry_run": True}),
     "patch approved": (ProposalEnded("p1", "approved", "command", PATCHED), "proposal", {
         "patch": "p1", "outcome": "approved", "reason": "command", "generation": "parts/1+p1"}),
     "patch withdrawn": (ProposalEnded("p1", "withdrawn", "the drift is over"), "proposal", {

@@ -29,7 +29,7 @@ from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, JobResult
 from edge_runtime.recalibration.job.process import JobProcess
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 
 DEMO = BUNDLE.parents[2] / "pictures"
@@ -164,7 +164,8 @@ def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
         time.time(),
         bundle.resolve(),
         job.baseline,
-        None,
+        ChosenReference(),
+        settings.reference.frames,
         settings,
         BaselineFacts(),
         (),

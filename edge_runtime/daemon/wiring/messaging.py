@@ -267,7 +267,8 @@ def _undo_config(editor: ConfigEditor, request: Request) -> Later:
 def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any]:
     """Hand a command to its model; each verb has only some of these arguments."""
     arguments: Any = request.arguments
-    given = {name: getattr(arguments, name, None) for name in ("stream", "frames", "patch")}
+    names = ("stream", "frames", "patch", "dry_run", "reference")
+    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
     return running.request(TaskRequest(verb, approval=approval, **given), arguments.model)
 

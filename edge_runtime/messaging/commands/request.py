@@ -68,6 +68,11 @@ class RecalibrateArguments(ModelArguments):
 
     stream: Name | None = None
     """Use only this stream's reservoir."""
+    dry_run: bool = False
+    """Do all of it, and change nothing: the report says what the gate decided."""
+    reference: BaselineName | None = None
+    """The pictures: ``live``, ``folder``, or a set of ``recalibration.reference.sets``; None: the folder where the
+    configuration has one, else the frames of the cameras."""
 
 
 class CommissionArguments(ModelArguments):

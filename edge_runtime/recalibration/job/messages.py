@@ -19,7 +19,7 @@ from edge_runtime.config import PicturesConfig, RecalibrationConfig
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.reference.reservoir import InputMoments
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from edge_runtime.system.atomic_file import write_atomically
 
 
@@ -34,8 +34,11 @@ class JobRequest:
     bundle: Path
     baseline: Path
     """The file to recalibrate from; not read by a commissioning."""
-    reference_folder: Path | None
-    """Pictures to use; None takes the frames that are handed over."""
+    reference: ChosenReference
+    """Where the pictures are. Frames are handed over as well for a set by name: a patch is accepted only where they
+    show what the set shows."""
+    frames: int
+    """Most pictures of a folder to use."""
     settings: RecalibrationConfig
     facts: BaselineFacts | None
     """Of the baseline that a commissioning makes; None for a recalibration."""
@@ -49,6 +52,8 @@ class JobRequest:
     """By id, the files of patches that were accepted for this drift before: they are judged first."""
     start: Path | None = None
     """File of the patch in force, where its drift goes on: the descent may start there. None starts at the input."""
+    is_dry_run: bool = False
+    """Whether nothing will come of it but its report."""
 
     @property
     def keep_pictures(self) -> bool:
@@ -148,4 +153,5 @@ _REPORT = TypeAdapter(RecalibrationReport)
 def make_report(verdict: Verdict, request: JobRequest) -> RecalibrationReport:
     """The report of a verdict."""
     facts = {**verdict.to_json(), "frames": verdict.frames, "cause": request.cause, "at": request.at_wall_s}
+    facts |= {"reference": request.reference.name, "dry_run": request.is_dry_run}
     return _REPORT.validate_python(facts | {"is_known": verdict.candidate in request.known})

@@ -67,13 +67,13 @@ def make_picture_scale(spec: PreprocessSpec) -> PictureScale:
 
 
 def _make_setting(bundle: Bundle, verdict: Verdict, request: JobRequest) -> Setting:
-    facts = {"Bundle": bundle.id, "Begun by": request.cause}
-    if request.reference_folder is not None:
-        facts["Reference"] = f"the pictures in {request.reference_folder}"
+    reference = request.reference
+    facts = {"Bundle": bundle.id, "Begun by": request.cause, "Reference": reference.name}
+    if reference.folder is not None:
+        facts["Reference"] = f"{reference.name}: the pictures in {reference.folder}"
+    if request.is_dry_run:
+        facts["Dry run"] = "nothing was changed, whatever the gate decided"
+        return Setting(f"Dry run of a recalibration of {bundle.id}", request.at_wall_s, facts)
     back = "edge-runtime send rollback --config CONFIG"
-    return Setting(
-        f"Recalibration of {bundle.id}",
-        request.at_wall_s,
-        facts,
-        (("Take it back", back),) if verdict.accepted else (),
-    )
+    further = (("Take it back", back),) if verdict.accepted else ()
+    return Setting(f"Recalibration of {bundle.id}", request.at_wall_s, facts, further)

@@ -11,7 +11,7 @@ not an error.
 import contextlib
 import resource
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 import calibration
 from calibration.errors import CalibrationError, ModelError
 from calibration.gate.classification import GateSettings
+from calibration.search.candidates import UNPATCHED
 from calibration.search.reference import FEWEST_FRAMES
 from calibration.stats.moments import FrameMoments
 from calibration.targets import model_files
@@ -59,8 +60,18 @@ _OTHER_BUNDLE = (
     "Restart the daemon, so that it opens the new one, or put the old one back"
 )
 
-Prepared = tuple[NDArray[np.float32], NDArray[np.int64] | None]
-"""Frames ready for the model, (N,C,H,W), and their labels, (N,), where the folder tells them."""
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Frames ready for the model."""
+
+    x: NDArray[np.float32]
+    """(N,C,H,W)."""
+    y: NDArray[np.int64] | None = None
+    """(N,) their labels, where the folder tells them."""
+    live: NDArray[np.float32] | None = None
+    """(M,C,H,W) frames of the cameras, where ``x`` are of a set that must show the same; None where it need not."""
+
 
 _STEP_SHARES = {"full": 1.0, "short": 0.5, "off": 0.0}
 """Of the library's steps, by ``recalibration.distillation``."""
@@ -71,7 +82,7 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> None:
 
     Args:
         folder: With ``job.json``; takes ``outcome.json`` and the job's files.
-        pictures: Live frames, uint8 (N,H,W,C) in numpy's file format; None where the job names a reference folder.
+        pictures: Live frames, uint8 (N,H,W,C) in numpy's file format; None where the job needs none.
     """
     try:
         request = REQUEST.read(folder)
@@ -98,7 +109,7 @@ def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobRe
 
 
 def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared, tell: Tell) -> JobResult:
-    model, (x, _) = bundle.model_files, frames
+    model, x = bundle.model_files, frames.x
     if request.facts is None:
         raise StateError("job.json has no facts about the baseline that is to be made")
     tell("measuring", 0.0)
@@ -127,10 +138,10 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
 def _recalibrate(
     folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared, tell: Tell
 ) -> RecalibrationReport:
-    baseline, (x, y) = calibration.Baseline.load(request.baseline), frames
+    baseline, model = calibration.Baseline.load(request.baseline), bundle.model_files
     further = np.asarray([[one.mean, one.var] for one in request.further_input], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
-    earlier = EarlierPatches.load(request, bundle.model_files.sha256, baseline.id)
+    earlier = EarlierPatches.load(request, model.sha256, baseline.id)
     options = replace(
         choose_options(request.settings),
         output=bundle.manifest.scores_output,
@@ -139,9 +150,11 @@ def _recalibrate(
         known=earlier.known,
         start=earlier.start,
     )
-    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options, moments, tell)
+    verdict = calibration.recalibrate(model, baseline, frames.x, frames.y, options, moments, tell)
     verdict = replace(verdict, notes=(*verdict.notes, *earlier.problems))
     verdict = keep_within(bundle.manifest.calibration.envelope, verdict, baseline)
+    if verdict.accepted and frames.live is not None:
+        verdict = refuse_unlike(verdict, model, baseline, frames.x, frames.live)
     tell("writing", 0.0)
     report = make_report(verdict, request)
     is_new = verdict.patch is not None and not report.is_known
@@ -150,12 +163,29 @@ def _recalibrate(
     elif verdict.patch is not None:
         sha256 = _store_patch(folder / "patch", bundle, verdict.patch)
         report = replace(report, model_sha256=sha256)
-        if request.reference_folder is None:  # a folder stands for the site in general, not for a drift
-            seen = calibration.snapshot(bundle.model_files, x)
+        if request.reference.needs_live_frames:  # a folder stands for the site in general, not for a drift
+            seen = calibration.snapshot(model, frames.x if frames.live is None else frames.live)
             seen.save(folder / "patch" / "observed.safetensors")
-    place = folder / ("patch" if is_new else "report")
-    leave_report(place, report, bundle, baseline, x, verdict, request)
+    place = folder / ("patch" if is_new and not request.is_dry_run else "report")
+    leave_report(place, report, bundle, baseline, frames.x, verdict, request)
     return report
+
+
+def refuse_unlike(
+    verdict: calibration.Verdict,
+    model: ModelFiles,
+    baseline: calibration.Baseline,
+    x: NDArray[np.float32],
+    live: NDArray[np.float32],
+) -> calibration.Verdict:
+    """The verdict; a refusal with the reason where the frames ``live`` do not show the drift that ``x`` shows."""
+    reason = calibration.find_unlikeness(
+        calibration.snapshot(model, x), calibration.snapshot(model, live), baseline
+    )
+    if reason is None:
+        return verdict
+    reasons = (f"The reference set does not stand for what the cameras show now: {reason}", *verdict.reasons)
+    return replace(verdict, accepted=False, candidate=UNPATCHED, patch=None, reasons=reasons)
 
 
 def choose_options(settings: RecalibrationConfig) -> calibration.Options:
@@ -222,19 +252,32 @@ def _patched_files(bundle: Bundle, patch: calibration.Patch) -> ModelFiles:
 
 def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
     limits = PictureLimits(request.pictures.max_pixels, request.pictures.max_file_mib << 20)
-    preprocessor = Preprocessor(bundle.manifest.preprocess, limits)
-    if request.reference_folder is not None:
-        x, y = read_reference_folder(
-            request.reference_folder, preprocessor, bundle.labels, request.settings.reference.frames
-        )
-        return channels_first(x, preprocessor.spec), y
-    if pictures is None:
-        raise StateError("no frames were handed over; expected the number of an open file after the folder")
+    preprocessor, reference = Preprocessor(bundle.manifest.preprocess, limits), request.reference
+    live = None if pictures is None else _prepare_live(preprocessor, pictures)
+    if reference.folder is not None:
+        x, y = read_reference_folder(reference.folder, preprocessor, bundle.labels, request.frames)
+        if len(x) < request.settings.min_frames:
+            least = request.settings.min_frames
+            raise StateError(f"{reference.folder}: {len(x)} pictures; recalibration.min_frames is {least}")
+        x = channels_first(x, preprocessor.spec)
+        if reference.needs_live_frames:
+            return Prepared(x, y, _require(live))
+        return Prepared(x, y)
+    return Prepared(_require(live))
+
+
+def _prepare_live(preprocessor: Preprocessor, pictures: BinaryIO) -> NDArray[np.float32]:
     pixels = np.load(pictures, allow_pickle=False)
     x = np.empty((len(pixels), *preprocessor.spec.tensor_shape), np.float32)
     for i, picture in enumerate(pixels):
         x[i] = preprocessor.normalise(picture)
-    return channels_first(x, preprocessor.spec), None
+    return channels_first(x, preprocessor.spec)
+
+
+def _require(live: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    if live is None:
+        raise StateError("no frames were handed over; expected the number of an open file after the folder")
+    return live
 
 
 def _limit_this_process(memory_mib: int) -> None:

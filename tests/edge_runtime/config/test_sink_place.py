@@ -18,7 +18,7 @@ cameras:
   deep: {{path: ./deep, model: m, watch: true, subfolders: true}}
   clip: {{path: ./clips/belt.mp4, model: m}}
 mqtt: {{host: broker.example, user: u, password_file: password}}
-recalibration: {{reference: {{folder: ./reference}}}}
+recalibration: {{reference: {{folder: ./reference, sets: {{night: ./night}}}}}}
 sink: {{path: {path}}}
 """
 
@@ -31,6 +31,7 @@ def box(tmp_path):
         "deep/a/b",
         "clips",
         "reference/good",
+        "night",
         "bundle/1",
         "state/streams",
     ):
@@ -65,6 +66,7 @@ NOT_OURS = {
     "hard.jsonl": "camera 'clip'",
     "bundle/1/model.onnx": "bundle of model 'm'",
     "reference/good/x.jsonl": "recalibration.reference",
+    "night/x.jsonl": "recalibration.reference",
     "state": "state",
     "state/outbox-file.db": "state",
     "state/outbox.db-wal": "state",

@@ -33,7 +33,7 @@ from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import REQUEST, RESULT, CommissioningResult, JobRequest
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.engine_models import FILES, SmallNet, torchscript_bytes
 
@@ -82,7 +82,8 @@ def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path
         9.0,
         bundle.path,
         baseline,
-        None,
+        ChosenReference(),
+        32,
         settings,
         BaselineFacts(),
         (),

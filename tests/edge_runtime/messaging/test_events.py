@@ -37,6 +37,8 @@ OUTCOMES = {
     "patch reused": "accepted",
     "patch proposed": "proposed",
     "patch observed": "observed",
+    "dry run": "dry_run",
+    "dry run failed": "failed",
 }
 
 

@@ -11,7 +11,7 @@ from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import PROGRESS, REQUEST, RESULT, CommissioningResult, JobRequest
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from tests.support.onnx_nets import hazy
 from tests.support.small_site import frames_of, small_bundle
 
@@ -46,7 +46,8 @@ def site(tmp_path_factory):
         0.0,
         bundle.path,
         folder / "healthy" / "baseline.safetensors",
-        None,
+        ChosenReference(),
+        48,
         RecalibrationConfig(reference=ReferenceConfig(frames=48)),
         BaselineFacts(),
         (),

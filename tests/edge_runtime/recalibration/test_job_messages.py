@@ -19,14 +19,24 @@ from edge_runtime.recalibration.job.messages import (
     make_report,
 )
 from edge_runtime.recalibration.reference.reservoir import InputMoments
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from tests.support.event_examples import a_report
 
 SETTINGS = RecalibrationConfig(
     schedule="0 3 * * *", memory_mib=1024, reference=ReferenceConfig(folder="/r", pictures="never")
 )
 JOB = JobRequest(
-    Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, SETTINGS, None, (), "b" * 64
+    Kind.RECALIBRATE,
+    Cause.DRIFT,
+    1.5,
+    Path("/b/1"),
+    Path("/s/day"),
+    ChosenReference(),
+    64,
+    SETTINGS,
+    None,
+    (),
+    "b" * 64,
 )
 
 
@@ -37,7 +47,12 @@ JOB = JobRequest(
         replace(
             JOB, kind=Kind.COMMISSION, facts=BaselineFacts("day", streams=("a", "b"), blessed_wall_s=1.0)
         ),
-        replace(JOB, reference_folder=Path("/r"), settings=RecalibrationConfig(strictness=2.0, margin=0.1)),
+        replace(
+            JOB,
+            reference=ChosenReference("night", Path("/r")),
+            is_dry_run=True,
+            settings=RecalibrationConfig(strictness=2.0, margin=0.1),
+        ),
         replace(JOB, further_input=(InputMoments((0.1, 0.2), (1.0, 2.0)),)),
     ],
 )

@@ -15,7 +15,7 @@ from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobRequest
 from edge_runtime.recalibration.job.process import JobProcess
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from edge_runtime.system import priority
 from tests.support.conveyor import conveyor_frames
 from tests.support.paths import DEMO
@@ -34,7 +34,8 @@ def job(**fields):
         "at_wall_s": 0.0,
         "bundle": BUNDLE,
         "baseline": Path("none"),
-        "reference_folder": None,
+        "reference": ChosenReference(),
+        "frames": 64,
         "settings": RecalibrationConfig(),
         "facts": BaselineFacts(),
         "further_input": (),

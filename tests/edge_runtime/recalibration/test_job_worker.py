@@ -36,18 +36,22 @@ from edge_runtime.recalibration.job.messages import (
     JobRequest,
 )
 from edge_runtime.recalibration.reference.reservoir import InputMoments
-from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
+from tests.support.bundle_models import png
 from tests.support.onnx_nets import detector, hazy, street
 from tests.support.small_site import SIDE, frames_of, small_bundle
 
 pytestmark = pytest.mark.integration
 
 
+LIVE_FRAMES = ChosenReference()
+
+
 def settings(**keys):
     return RecalibrationConfig(reference=ReferenceConfig(frames=48), **keys)
 
 
-def order(kind, bundle, folder, reference_folder=None, **keys):
+def order(kind, bundle, folder, reference=LIVE_FRAMES, **keys):
     """A job of ``bundle`` whose baseline is, or will be, in ``folder``."""
     return JobRequest(
         kind,
@@ -55,7 +59,8 @@ def order(kind, bundle, folder, reference_folder=None, **keys):
         12.0,
         bundle.path,
         folder / "baseline.safetensors",
-        reference_folder,
+        reference,
+        48,
         settings(**keys),
         BaselineFacts(),
         (),
@@ -99,7 +104,11 @@ def site(bundle, tmp_path_factory):
 
 def drifted():
     """48 frames with a little haze: a patch helps, though less than a margin of 1 asks for."""
-    return frames_of(48, 2, lambda x: hazy(x, keep=0.8, add=0.12))
+    return frames_of(48, 2, slightly_hazy)
+
+
+def slightly_hazy(x):
+    return hazy(x, keep=0.8, add=0.12)
 
 
 def limit(bundle, monkeypatch, **hints):
@@ -210,8 +219,58 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
 
 
 def test_a_bad_reference_folder_is_an_outcome(bundle, site, tmp_path):
-    job = order(Kind.RECALIBRATE, bundle, site, reference_folder=tmp_path / "missing")
+    job = order(Kind.RECALIBRATE, bundle, site, reference=ChosenReference("folder", tmp_path / "missing"))
     assert run(tmp_path / "job", job).error
+
+
+def write_pictures(folder, pictures):
+    folder.mkdir()
+    for i, picture in enumerate(pictures):
+        (folder / f"{i:03}.png").write_bytes(png(picture))
+    return ChosenReference("haze", folder)
+
+
+def test_a_set_by_name_makes_a_patch_where_the_cameras_show_the_same_drift(bundle, site, tmp_path):
+    reference = write_pictures(tmp_path / "set", frames_of(48, 5, slightly_hazy))
+    report = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
+    assert (report.accepted, report.reference, report.dry_run) == (True, "haze", False)
+    assert (tmp_path / "job" / "patch" / "observed.safetensors").is_file()
+    assert str(reference.folder) in (tmp_path / "job" / "patch" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("now", [lambda x: x, lambda x: 1 - x], ids=["healthy", "another drift"])
+def test_a_set_by_name_is_refused_where_the_cameras_show_something_else(bundle, site, tmp_path, now):
+    reference = write_pictures(tmp_path / "set", frames_of(48, 5, slightly_hazy))
+    live = frames_of(48, 2, now)
+    report = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), live)
+    assert (report.accepted, report.patch, report.candidate) == (False, None, "identity")
+    assert report.scores
+    assert not (tmp_path / "job" / "patch").exists()
+
+
+def test_a_folder_of_fewer_pictures_than_a_recalibration_needs_is_a_failure(bundle, site, tmp_path):
+    reference = write_pictures(tmp_path / "set", frames_of(31, 5, slightly_hazy))
+    outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
+    assert isinstance(outcome, JobFailure)
+    assert "31 pictures" in outcome.error
+
+
+def test_a_damaged_picture_of_a_set_is_named(bundle, site, tmp_path):
+    reference = write_pictures(tmp_path / "set", frames_of(48, 5, slightly_hazy))
+    (reference.folder / "007.png").write_bytes(b"no picture")
+    outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
+    assert isinstance(outcome, JobFailure)
+    assert "1 pictures cannot be used: 007.png" in outcome.error
+
+
+def test_a_dry_run_leaves_its_report_where_no_patch_is(bundle, site, tmp_path):
+    job = replace(order(Kind.RECALIBRATE, bundle, site), is_dry_run=True)
+    report = run(tmp_path / "job", job, drifted())
+    assert (report.accepted, report.dry_run) == (True, True)
+    assert (tmp_path / "job" / "report" / "report.json").is_file()
+    page = (tmp_path / "job" / "report" / "report.html").read_text()
+    assert "Dry run of a recalibration of small/1" in page
+    assert "send rollback" not in page
 
 
 def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(
@@ -291,7 +350,7 @@ def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(bundle, tmp
         manifest=SimpleNamespace(sha256=bundle.manifest.sha256, scores_output=None, postprocess=spec),
     )
     monkeypatch.setattr(worker, "load_bundle", lambda path: of_boxes)
-    monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: (street(48), None))
+    monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: worker.Prepared(street(48)))
     run(tmp_path, order(Kind.COMMISSION, of_boxes, tmp_path))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     kept, features = baseline.healthy_samples, baseline.frames[ANSWERS_TAP].mean
