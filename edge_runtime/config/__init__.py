@@ -5,7 +5,8 @@ from edge_runtime.config.changes import Changes, Effect, changes, merge_in_force
 from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
 from edge_runtime.config.history import ConfigHistory
 from edge_runtime.config.last_good import find_last_good, keep_last_good
-from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
+from edge_runtime.config.load import load_config, parse_config, secrets_of
+from edge_runtime.config.parts import Address, load_address
 from edge_runtime.config.reference import ReferenceConfig
 from edge_runtime.config.rollout import RolloutConfig, RolloutMetric
 from edge_runtime.config.shape import (

@@ -5,14 +5,15 @@ copy lies in the state directory, readable for the daemon's user only.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.load import load_state_dir, parse_config, restrict_by_refused, secrets_of
+from edge_runtime.config.load import parse_config, secrets_of
+from edge_runtime.config.parts import load_state_dir, restrict_by_refused
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError, StateError
@@ -34,8 +35,32 @@ def keep_last_good(config: Config, path: Path) -> None:
         with suppress(OSError):
             copy.unlink(missing_ok=True)
         raise StateError("it holds a password; write {EDGE_NAME} for it, or use password_file")
-    if config.text and _read(copy) != config.text:
+    if config.text and read_last_good(path, config.state_dir) != config.text:
         write_atomically(copy, config.text)
+
+
+def read_last_good(path: Path, state_dir: Path) -> bytes | None:
+    """The text that is kept for a file in one state directory; None when there is none, or it cannot be read."""
+    try:
+        return read_regular(_copy_of(path, state_dir), MAX_BYTES + 1)
+    except OSError:
+        return None
+
+
+def restore_last_good(path: Path, state_dir: Path, text: bytes | None) -> None:
+    """Put back what :func:`read_last_good` gave.
+
+    Raises:
+        StateError: the disk refuses.
+    """
+    copy = _copy_of(path, state_dir)
+    if text is not None:
+        write_atomically(copy, text)
+        return
+    try:
+        copy.unlink(missing_ok=True)
+    except OSError as err:
+        raise StateError(f"cannot remove {copy}: {err.strerror}") from err
 
 
 def holds_password(config: Config) -> bool:
@@ -52,10 +77,7 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
     directory is the one that the file names, as far as that can be read, else the service's (``STATE_DIRECTORY``,
     systemd.exec(5)), else the default.
     """
-    for state_dir in find_state_dirs(path, env):
-        text = _read(_copy_of(path, state_dir))
-        if text is None:
-            continue
+    for text in _find_texts(path, env):
         try:
             own_file, source = path.resolve(), f"{path} (as it was in force last)"
             # A key that was revoked in the file must not come back here.
@@ -64,6 +86,18 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
         except ConfigError:
             continue
     return None
+
+
+def find_last_good_text(path: Path, env: Mapping[str, str]) -> bytes | None:
+    """The text of that configuration, also when it cannot be used any more; None when there is none."""
+    return next(_find_texts(path, env), None)
+
+
+def _find_texts(path: Path, env: Mapping[str, str]) -> Iterator[bytes]:
+    for state_dir in find_state_dirs(path, env):
+        text = read_last_good(path, state_dir)
+        if text is not None:
+            yield text
 
 
 def find_state_dirs(path: Path, env: Mapping[str, str]) -> list[Path]:
@@ -85,10 +119,3 @@ def _copy_of(path: Path, state_dir: Path) -> Path:
 def name_of_file(path: Path) -> str:
     """What stands for a configuration file in a state directory."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return read_regular(path, MAX_BYTES + 1)
-    except OSError:
-        return None

@@ -6,24 +6,20 @@ with ``EDGE_``, or from a file; they are never written into messages.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.commands import CommandsConfig, restrict
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
 from edge_runtime.config.sink_place import find_sink_problem
 from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, load
-from edge_runtime.config.trust import TrustConfig
-from edge_runtime.config.values import FilePath, Name
 from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
 from edge_runtime.system.environment import SECRET_PREFIX, secrets_in
@@ -35,100 +31,18 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 
 
-class Address(BaseModel):
-    """Where a device is reached: what a command to it needs of its configuration, and nothing else."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
-
-    device: Name
-    mqtt: MqttConfig | None = None
-
-
-def load_address(path: Path, env: Mapping[str, str]) -> Address:
-    """Read ``device`` and ``mqtt`` of a configuration file, even if its other sections are wrong.
-
-    A daemon must be reachable most of all when the last edit of its file was refused.
-
-    Raises:
-        ConfigError: the file is not YAML, or one of the two cannot be used.
-    """
-    address, document = _load_part(Address, path, env)
-    problems: list[Problem] = []
-    mqtt = address.mqtt and _read_files(address.mqtt, document, problems)
-    if problems:
-        raise _refusal(document, problems)
-    return address.model_copy(update={"mqtt": mqtt})
-
-
-class _StateDir(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
-
-    state_dir: FilePath | None = None
-
-
-def load_state_dir(path: Path, env: Mapping[str, str]) -> Path | None:
-    """The ``state_dir`` of a configuration file, even if its other sections are wrong; None when it names none.
-
-    Raises:
-        ConfigError: the file is not YAML, or the value cannot be used.
-    """
-    return _load_part(_StateDir, path, env)[0].state_dir
-
-
-class _TrustOnly(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
-
-    trust: TrustConfig | None = None
-
-
-class _CommandsOnly(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
-
-    commands: CommandsConfig | None = None
-
-
-def restrict_by_refused(path: Path, env: Mapping[str, str], in_force: Config) -> Config:
-    """What is in force, with what a file that is refused for something else says of ``trust`` and ``commands``.
-
-    Of ``commands`` only what takes rights away counts; a file without that section names no key. A section that is
-    wrong itself changes nothing. Whether the keys that are named are there is not checked.
-    """
-    sections: dict[str, TrustConfig | CommandsConfig] = {}
-    with suppress(ConfigError):
-        if (trust := _load_part(_TrustOnly, path, env)[0].trust) is not None:
-            sections["trust"] = trust
-    with suppress(ConfigError):
-        wanted = _load_part(_CommandsOnly, path, env)[0].commands
-        sections["commands"] = restrict(in_force.commands, wanted or CommandsConfig())
-    return in_force.model_copy(update=sections)
-
-
-def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:
-    """The keys of a file that ``shape`` has, checked without the others."""
-    document = load(_read(path), str(path))
-    _require_sections(document)
-    filling = _Filling(env, document)
-    given = shape.model_fields.keys() & document.data.keys()
-    data = {key: filling.fill(document.data[key], (key,)) for key in given}
-    problems = list(filling.problems)
-    part = _validate(shape, data, document, path.resolve().parent, problems)
-    if part is None or problems:
-        raise _refusal(document, problems)
-    return part, document
-
-
 def load_config(path: Path, env: Mapping[str, str]) -> Config:
     """Read and check a YAML file; relative paths in it count from its folder, ``{EDGE_...}`` comes from ``env``.
 
     Raises:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.
     """
-    text = _read(path)
+    text = read_file(path)
     own_file = path.resolve()
     return parse_config(text, str(path), env, base=own_file.parent, own_file=own_file)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The bytes of a configuration file, at most one more than may be.
 
     Raises:
@@ -168,43 +82,49 @@ def parse_config(
         ConfigError: as ``load_config``.
     """
     document = load(text, source)
-    _require_sections(document)
-    filling = _Filling(env, document)
+    require_sections(document)
+    filling = Filling(env, document)
     data = filling.fill(document.data, ())
     problems = [*filling.problems, *islice(_cross_problems(document), MAX_PROBLEMS)]
-    config = _validate(Config, data, document, base, problems)
+    config = validate(Config, data, document, base, problems)
     if config is not None:
         config = adjust(config)
     if config is not None and config.mqtt is not None and check_files:
-        config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
+        config = config.model_copy(update={"mqtt": fill_from_files(config.mqtt, document, problems)})
     if config is not None and check_files:
         trusted = {("trust", "keys", str(index)): path for index, path in enumerate(config.trust.keys)}
         callers = {("commands", "keys", name, "file"): one.file for name, one in config.commands.keys.items()}
         for key, path in (trusted | callers).items():
-            if not _is_file(path):
+            if not has_file(path):
                 problems.append(_at(document, key, f"no file {path}", "a public key"))
     if config is not None and check_files and base is not None:
         found = find_sink_problem(config, own_file)
         if found is not None:
             problems.append(_at(document, ("sink", "path"), found, "a new file, or one that holds results"))
     if config is None or problems:
-        raise _refusal(document, problems)
+        raise refusal(document, problems)
     return config.with_source(text.encode() if isinstance(text, str) else text, document.lines)
 
 
-def _require_sections(document: Document) -> None:
+def require_sections(document: Document) -> None:
+    """Refuse a text that is no mapping.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else show(document.data)
         expected = "'key: value' lines: device, models, cameras, ..."
         raise ConfigError(document.source, (Problem("", None, found, expected),))
 
 
-def _refusal(document: Document, problems: list[Problem]) -> ConfigError:
+def refusal(document: Document, problems: list[Problem]) -> ConfigError:
+    """The error with these problems, in the order of the file and each once."""
     ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line is None, p.line or 0))
     return ConfigError(document.source, tuple(ordered))
 
 
-def _validate(
+def validate(
     shape: type[_Model], data: Any, document: Document, base: Path | None, problems: list[Problem]
 ) -> _Model | None:
     """The model, or None when ``problems`` has grown."""
@@ -234,7 +154,7 @@ def secrets_of(config: Config, env: Mapping[str, str]) -> frozenset[str]:
 
 
 @dataclass(slots=True)
-class _Filling:
+class Filling:
     """Puts environment variables into string values; what is missing becomes a problem at its key."""
 
     env: Mapping[str, str]
@@ -242,6 +162,7 @@ class _Filling:
     problems: list[Problem] = field(default_factory=list)
 
     def fill(self, value: Any, path: tuple[str, ...]) -> Any:
+        """The value of the key at ``path`` with all variables in it, however deep, replaced."""
         if isinstance(value, dict):
             return {key: self.fill(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
@@ -328,11 +249,11 @@ def _at(document: Document, path: tuple[str, ...], found: str, expected: str) ->
     return Problem(".".join(path), document.nearest_line(path), found, expected)
 
 
-def _read_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -> MqttConfig:
+def fill_from_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -> MqttConfig:
     """Check that named files are there; fill the password, so that a new file is a new configuration."""
     for key in ("ca", "cert", "key") if mqtt.tls is not None else ():
         path: Path | None = getattr(mqtt.tls, key)
-        if path is not None and not _is_file(path):
+        if path is not None and not has_file(path):
             problems.append(_at(document, ("mqtt", "tls", key), f"no file {path}", "a PEM file"))
     if mqtt.password_file is None:
         return mqtt
@@ -348,7 +269,8 @@ def _read_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -
     return mqtt.model_copy(update={"password": SecretStr(password)})
 
 
-def _is_file(path: Path) -> bool:
+def has_file(path: Path) -> bool:
+    """Whether there is a file that can be looked at."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long, a folder that may not be entered

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Config, load_config
-from edge_runtime.config.load import restrict_by_refused
+from edge_runtime.config.parts import restrict_by_refused
 from edge_runtime.config.strict_yaml import MAX_BYTES
-from edge_runtime.errors import CommandError, ConfigError, ConfigUnreadable, Problem
+from edge_runtime.errors import CommandError, ConfigError, ConfigUnreadable, EdgeRuntimeError, Problem
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.regular_file import is_being_written
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -47,7 +47,7 @@ class ConfigWatcher:
         on_error: Called in the watch's thread with what is wrong; the last good configuration counts on.
         current: The configuration in force when the watch starts.
         crashes: Counts failures of the thread, such as those of ``on_change``. They never end the daemon.
-        is_refused: The file as it is now was refused already, and ``current`` is an earlier one.
+        refused: Why the file as it is now was refused already; ``current`` is not what it says.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class ConfigWatcher:
         on_change: Callable[[Config], None],
         on_error: Callable[[ConfigError], None],
         crashes: Crashes,
-        is_refused: bool = False,
+        refused: EdgeRuntimeError | None = None,
     ) -> None:
         self._path, self._env = path, env
         self._current = current
         self._on_change, self._on_error, self._crashes = on_change, on_error, crashes
-        self._digest = self._compute_digest() if is_refused else b""  # of no content yet
-        self._is_refused, self._said = is_refused, ""
+        self._digest = b"" if refused is None else self._compute_digest()  # of no content yet
+        self._is_refused, self._said = refused is not None, "" if refused is None else str(refused)
         self._unreadable = 0
         self._checking = threading.Lock()
         self._thread = SupervisedThread("config-watch", self._run, crashes, is_vital=False)
@@ -89,6 +89,10 @@ class ConfigWatcher:
         """
         with self._checking:
             return self._check(is_asked=again, is_repeated=False)
+
+    def look_again(self) -> None:
+        """The file could not be used for what it names: hand it on once more in a while, by itself."""
+        self._is_refused = True
 
     def write(self, before: bytes, edited: Config) -> None:
         """Replace the file by the text of an edit that is in force from now on; a link is followed.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import structlog
@@ -28,11 +27,11 @@ from edge_runtime.daemon.edit_under_way import (
     close_late,
     stop_all,
 )
+from edge_runtime.daemon.mended_versions import MendedVersions
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.trust_watch import TrustWatch
-from edge_runtime.deployment.bundle_trust import find_trust
-from edge_runtime.deployment.versions import Skipped, find_mended
+from edge_runtime.deployment.versions import Skipped
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, OpeningStopped, StateError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
@@ -48,8 +47,6 @@ DEADLINE_S = 900.0
 need (``bundles.opening_limits``), gives one whenever it asks whether to stop."""
 
 MADE_ROOM = "the file was edited meanwhile; nothing was done, send it again"
-LOOK_EVERY_S = 5.0
-"""For a version that was skipped and has been copied whole since."""
 
 
 @dataclass(kw_only=True)
@@ -82,10 +79,9 @@ class ConfigReloader:
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
     _edit: EditUnderWay | None = field(default=None, init=False)
-    _look: Future[dict[str, Skipped]] | None = field(default=None, init=False)
-    _tried: dict[str, Skipped] = field(default_factory=dict, init=False)
-    """By model: a mended version could not be used all the same; not tried again before its folder changes."""
-    _looked_at_s: float = field(default=-LOOK_EVERY_S, init=False)
+
+    def __post_init__(self) -> None:
+        self._mended = MendedVersions(self.running, self.crashes, self.run_in_background)
 
     def follow_edits(self, now_s: float) -> None:
         """Begin with the next edit, or end the one under way; never waits for it.
@@ -102,7 +98,7 @@ class ConfigReloader:
             elif not self.promoted.empty():
                 self._begin_promoted(self.promoted.get(), now_s)
             else:
-                self._look_for_mended_versions(now_s)
+                self._begin_mended(self._mended.find(now_s), now_s)
                 self.trust.look_again(now_s)
             return
         if not self.edits.empty():
@@ -129,29 +125,10 @@ class ConfigReloader:
             plan = Changes({f"models.{name}": Effect.REBUILD_MODEL})
             self._start(self.running.config, plan, now_s, promoted=name)
 
-    def _look_for_mended_versions(self, now_s: float) -> None:
-        """Open a model again when a version of its bundle that was skipped has become whole."""
-        if self._look is not None:
-            if self._look.done():
-                done, self._look = self._look, None
-                if mended := self._read_look(done):
-                    plan = Changes({f"models.{name}": Effect.REBUILD_MODEL for name in mended})
-                    self._start(self.running.config, plan, now_s, mended)
-            return
-        skipped = {
-            name: (self._tried.get(name, runtime.skipped), runtime.bundle.manifest.version)
-            for name, runtime in self.running.models.items()
-            if runtime.skipped is not None
-        }
-        if skipped and now_s - self._looked_at_s >= LOOK_EVERY_S:
-            self._looked_at_s, config = now_s, self.running.config
-            self._look = self.run_in_background(lambda: find_mended(skipped, partial(find_trust, config)))
-
-    def _read_look(self, look: Future[dict[str, Skipped]]) -> dict[str, Skipped]:
-        """The models that have a mended version; none after a look that failed, which the next one may find better."""
-        with self.crashes.contain("mended-versions", log_once=True):
-            return look.result()
-        return {}
+    def _begin_mended(self, mended: Mapping[str, Skipped], now_s: float) -> None:
+        if mended:
+            plan = Changes({f"models.{name}": Effect.REBUILD_MODEL for name in mended})
+            self._start(self.running.config, plan, now_s, mended)
 
     def stop(self) -> None:
         """Open nothing more; an edit under way is not applied."""
@@ -273,7 +250,7 @@ class ConfigReloader:
             log.warning("commanded edit refused", by=edit.commanded.by, reason=problem)
             edit.commanded.done.set_exception(CommandError(problem))
         elif edit.mended:
-            self._tried |= edit.mended
+            self._mended.note_unusable(edit.mended)
             log.error("version that was mended cannot be used", reason=problem)
         else:
             self._refuse(problem, for_people)
@@ -327,7 +304,7 @@ class ConfigReloader:
     def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
         running = self.running.models
         for name in sorted(names):
-            self._tried.pop(name, None)
+            self._mended.forget(name)
             old, new = running.get(name), opened.get(name)
             if new is not None:
                 running[name] = new  # at once: another thread never sees the model missing

@@ -94,7 +94,7 @@ def build_daemon(
             on_change=lambda edited: edits.put(adjust(edited)),
             on_error=edits.put,
             crashes=crashes,
-            is_refused=refused is not None,
+            refused=refused,
         )
         history = ConfigHistory(config_path, config.state_dir)
         restart = partial(restart_by_command, notify, stop)
