@@ -17,23 +17,41 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+UNUSABLE = (ConfigError, BundleError, EngineError)
+"""Another configuration may do better."""
+
 
 @click.command()
 @CONFIG
 @click.option("--for", "for_s", type=SECONDS, help="Stop by itself after so many seconds, with a summary.")
-def run(config: Path, for_s: float | None) -> int:
+@click.option(
+    "--safe-mode",
+    is_flag=True,
+    help="Run without cameras and models when no configuration can be used, so that it can be mended from afar; "
+    "as always under systemd.",
+)
+def run(config: Path, for_s: float | None, *, safe_mode: bool) -> int:
     """Run the daemon with the configuration file CONFIG.
 
     If that cannot be used any more, the daemon starts with the configuration that was in force last, and says so.
     """
+    loaded = None
     try:
         loaded = load_and_log(config)
-    except ConfigError as err:
-        return _run_last_good(config, err, for_s)
-    try:
         return _run(_build(loaded, config), for_s)
-    except (BundleError, EngineError) as err:
-        return _run_last_good(config, err, for_s, instead_of=loaded)
+    except UNUSABLE as err:
+        refused = err
+    last_good = _find_last_good(config, instead_of=loaded)
+    if last_good is not None:
+        log.warning("starting with the configuration that was in force last", refused=str(refused))
+        try:
+            return _run(_build(last_good, config, refused), for_s)
+        except UNUSABLE as err:
+            log.error("the configuration that was in force last cannot be used either", reason=str(err))
+    is_there = os.path.exists(config)  # noqa: PTH110 - a folder that may not be entered is no error
+    if not (safe_mode or _is_managed()) or not is_there:
+        raise refused
+    return _run(_build(_load_safe(config, refused), config, refused), for_s)
 
 
 def load_and_log(path: Path) -> "Config":
@@ -47,6 +65,37 @@ def load_and_log(path: Path) -> "Config":
 
     config = load_config(path, os.environ)
     configure_log_as_set(config)
+    return config
+
+
+def _find_last_good(path: Path, instead_of: "Config | None") -> "Config | None":
+    """The configuration that was in force last, with the log set up as it says; None: it is the one refused."""
+    from edge_runtime.config import find_last_good
+    from edge_runtime.daemon.wiring.daemon import configure_log_as_set
+
+    found = find_last_good(path, os.environ)
+    if found is None or (instead_of is not None and found.text == instead_of.text):
+        return None
+    configure_log_as_set(found)
+    return found
+
+
+def _is_managed() -> bool:
+    """A person at a terminal wants the error, a service nobody sees must be within reach."""
+    from edge_runtime.system.systemd import SystemdNotify
+
+    return SystemdNotify(os.environ).is_managed
+
+
+def _load_safe(path: Path, refused: EdgeRuntimeError) -> "Config":
+    from edge_runtime.config import find_safe_config
+    from edge_runtime.daemon.wiring.daemon import configure_log_as_set
+
+    config = find_safe_config(path, os.environ)
+    configure_log_as_set(config)
+    log.error(
+        "safe mode: no camera and no model runs until the configuration is mended", refused=str(refused)
+    )
     return config
 
 
@@ -68,18 +117,3 @@ def _run(daemon: "Daemon", for_s: float | None) -> int:
         sys.stdout.flush()
         os._exit(code)
     return code
-
-
-def _run_last_good(
-    path: Path, refused: EdgeRuntimeError, for_s: float | None, *, instead_of: "Config | None" = None
-) -> int:
-    """Run with the configuration that was in force last; without another one than was refused, raise the refusal."""
-    from edge_runtime.config import find_last_good
-    from edge_runtime.daemon.wiring.daemon import configure_log_as_set
-
-    last_good = find_last_good(path, os.environ)
-    if last_good is None or (instead_of is not None and last_good.text == instead_of.text):
-        raise refused
-    configure_log_as_set(last_good)
-    log.warning("starting with the configuration that was in force last", refused=str(refused))
-    return _run(_build(last_good, path, refused), for_s)

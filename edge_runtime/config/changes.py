@@ -88,6 +88,14 @@ def merge_in_force(old: Config, new: Config) -> Config:
     return merged
 
 
+def must_start_anew(in_force: Config, plan: Changes) -> bool:
+    """Whether an edit ends safe mode by a start only: something was another there than the file says now.
+
+    Nothing is opened before: the models might lie in another state directory.
+    """
+    return in_force.is_safe_mode and bool(plan.needs_restart)
+
+
 def _merge(old: Any, new: Any, path: str) -> Any:
     before, after = _parts(old), _parts(new)
     if before is None or after is None:

@@ -49,6 +49,15 @@ def _is_secret(key: str, value: str) -> bool:
     return redact_url(literal) != literal
 
 
+def holds_secret(text: str) -> bool:
+    """Whether a secret stands in the text of a configuration; of a broken one also where that may only be so."""
+    try:
+        data = load(text, "").data
+    except ConfigError:
+        return hide_secrets(text) != text
+    return next(find_secrets(data), None) is not None
+
+
 def hide_secrets(text: str) -> str:
     """The text of a configuration, which may be broken, with the secrets hidden that stand in it."""
     try:

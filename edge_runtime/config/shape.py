@@ -279,6 +279,16 @@ class Config(Section):
     """Logging."""
     _source: _Source = PrivateAttr(default_factory=_Source)
 
+    @classmethod
+    def for_safe_mode(cls, **sections: Any) -> Self:
+        """One without models and cameras, which no text gives; the others are checked already, or their defaults."""
+        return cls.model_construct(models={}, cameras={}, **sections)
+
+    @property
+    def is_safe_mode(self) -> bool:
+        """Whether it only keeps a box within reach whose configuration cannot be used."""
+        return not self.models
+
     def with_source(self, text: bytes, lines: Mapping[tuple[str, ...], int]) -> Self:
         """The same configuration, which also knows the text that it was read from and the lines of its keys."""
         read = self.model_copy()

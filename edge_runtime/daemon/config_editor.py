@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config import Changes, Config, ConfigHistory, changes, parse_config
+from edge_runtime.config import Changes, Config, ConfigHistory, changes, must_start_anew, parse_config
 from edge_runtime.config.edit import edit_keys
 from edge_runtime.config.secret_values import ADVICE, hide_secrets
 from edge_runtime.config.strict_yaml import MAX_BYTES
@@ -62,7 +62,7 @@ class ConfigEditor:
             "file": str(self._path),
             "text": PROCESS.text(hide_secrets(text.decode("utf-8", "replace"))),
             "sha256": hashlib.sha256(text).hexdigest(),
-            "in_force": text == running.config.text,
+            "in_force": text == running.config.text and not running.config.is_safe_mode,
             "problem": running.config_problem,
         }
 
@@ -116,16 +116,20 @@ class ConfigEditor:
         if given.dry_run:
             return {"outcome": "checked", **self._try_out(config)}
         edit = CommandedEdit(config, who, lambda: self._trial.write(in_force, before, loaded, who))
-        return self._apply(edit, given.timeout_s, progress)
+        return self._apply(edit, in_force, given.timeout_s, progress)
 
-    def _apply(self, edit: CommandedEdit, timeout_s: float, progress: Progress) -> dict[str, Any]:
+    def _apply(
+        self, edit: CommandedEdit, in_force: Config, timeout_s: float, progress: Progress
+    ) -> dict[str, Any]:
         self._commanded.put(edit)
 
         def describe() -> dict[str, Any]:
             return {"phase": "opening" if edit.done.running() else "waiting"}
 
         try:
-            return {"outcome": "in_force", **_describe(wait_for(edit.done, timeout_s, progress, describe))}
+            plan = wait_for(edit.done, timeout_s, progress, describe)
+            outcome = "written" if must_start_anew(in_force, plan) else "in_force"
+            return {"outcome": outcome, **_describe(plan)}
         except TimeoutError as err:
             if edit.done.cancel():
                 raise CommandError(

@@ -2,7 +2,8 @@
 
 An edit by command that changes how the box is reached is on trial: when the broker was not reached, or the commands
 were not subscribed to, within a minute, the text of before is put back. A marker in the state directory carries that
-over a kill; an edit that counts from the next start on is tried then.
+over a kill; an edit that counts from the next start on is tried then. Before an edit that ended safe mode there was a
+text that cannot be used: putting it back leads into safe mode again.
 """
 
 import hashlib
@@ -17,8 +18,10 @@ import orjson
 import structlog
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config import Changes, Config, changes, parse_config
-from edge_runtime.config.last_good import holds_password
+from edge_runtime.config import Changes, Config, changes, must_start_anew, parse_config
+from edge_runtime.config.last_good import holds_password, read_last_good, restore_last_good
+from edge_runtime.config.safe_mode import make_safe_config
+from edge_runtime.config.secret_values import holds_secret
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
@@ -44,6 +47,9 @@ class Trial:
     by: str
     changed: tuple[str, ...]
     waits_for_restart: bool
+    was_safe_mode: bool = False
+    last_good: str | None = None
+    """What was in force last before safe mode; None when nothing was, or it was no safe mode."""
 
 
 class EditTrial:
@@ -72,7 +78,7 @@ class EditTrial:
             emit: Publishes that an edit was taken back.
             restart: Ends the process for a start with the text of before; raises CommandError where nobody starts it.
         """
-        self._path, self._env, self._marker = path, env, state_dir / MARKER
+        self._path, self._env, self._state_dir, self._marker = path, env, state_dir, state_dir / MARKER
         self._commanded, self._watch, self._adjust = commanded, watch, adjust
         self._emit, self._restart = emit, restart
         self._deadline_s: float | None = None
@@ -102,7 +108,7 @@ class EditTrial:
                 "nobody could command this box as owner afterwards (mqtt.commands, commands); make this edit in the "
                 "file on the box"
             )
-        if holds_password(before):
+        if not before.is_safe_mode and holds_password(before):
             raise CommandError(
                 "the file holds a password, so its text could not be kept and put back if this edit cut the box off; "
                 "write {EDGE_NAME} for it first"
@@ -115,21 +121,39 @@ class EditTrial:
             CommandError, StateError: nothing was done.
         """
         plan = changes(before, self._adjust(edited))
-        if not (reaching := _reaches(plan)):
+        trial = self._make_trial(before, text_before, edited, by, plan) if _reaches(plan) else None
+        if trial is None:
             self._watch.write(text_before, edited)
             return
-        waits = any(key in plan.needs_restart for key in reaching)
-        digest = hashlib.sha256(edited.text).hexdigest()
-        trial = Trial(before.text.decode("utf-8-sig"), digest, by, reaching, waits)
-        write_atomically(
-            self._marker, orjson.dumps(asdict(trial))
-        )  # before the file: a kill may come in between
+        write_atomically(self._marker, orjson.dumps(asdict(trial)))  # first: a kill may come in between
         try:
             self._watch.write(text_before, edited)
         except EdgeRuntimeError:
             self._end()
             raise
         self._trial, self._deadline_s = trial, None
+
+    def _make_trial(
+        self, before: Config, text_before: bytes, edited: Config, by: str, plan: Changes
+    ) -> Trial | None:
+        """None: what would be put back must not be kept."""
+        text, last_good = before.text.decode("utf-8-sig", "replace"), None
+        if before.is_safe_mode:
+            text = text_before.decode("utf-8-sig", "replace")
+            last_good = read_last_good(self._path, self._state_dir)
+            if holds_secret(text):
+                log.warning("the file held a password: this edit stays even if it cuts the box off", by=by)
+                return None
+        reaching = _reaches(plan)
+        return Trial(
+            text,
+            hashlib.sha256(edited.text).hexdigest(),
+            by,
+            reaching,
+            must_start_anew(before, plan) or any(key in plan.needs_restart for key in reaching),
+            before.is_safe_mode,
+            None if last_good is None else last_good.decode("utf-8-sig", "replace"),
+        )
 
     def observe(self, is_reached: bool, now_s: float) -> None:
         """Decide about the edit on trial.
@@ -155,17 +179,33 @@ class EditTrial:
         if not self._is_in_file(trial):  # a person is there
             self._end()
             return
-        target, now = self._path.resolve(), self._read()
+        now = self._read()
         try:
-            source = f"{self._path} (before the edit)"
-            loaded = parse_config(trial.before, source, self._env, base=target.parent, own_file=target)
+            loaded = self._read_before(trial)
         except EdgeRuntimeError as err:
             self._give_up(err)
             return
         log.error("edit taken back: it cut the box off", by=trial.by, changed=trial.changed)
-        edit = CommandedEdit(self._adjust(loaded), BY_UNDO, lambda: self._watch.write(now, loaded))
+        edit = CommandedEdit(self._adjust(loaded), BY_UNDO, lambda: self._put_back(trial, now, loaded))
         self._commanded.put(edit)
         self._undoing = trial, edit.done
+
+    def _read_before(self, trial: Trial) -> Config:
+        """The configuration of before.
+
+        Raises:
+            ConfigError: it cannot be used now.
+        """
+        if trial.was_safe_mode:
+            return make_safe_config(trial.before.encode(), _encode(trial.last_good), self._path, self._env)
+        target, source = self._path.resolve(), f"{self._path} (before the edit)"
+        return parse_config(trial.before, source, self._env, base=target.parent, own_file=target)
+
+    def _put_back(self, trial: Trial, now: bytes, before: Config) -> None:
+        """With what was in force before safe mode: a start would else take the edit for the last good one."""
+        if trial.was_safe_mode:
+            restore_last_good(self._path, self._state_dir, _encode(trial.last_good))
+        self._watch.write(now, before)
 
     def _follow_undo(self, trial: Trial, done: Future[Changes]) -> None:
         if not done.done():
@@ -203,6 +243,10 @@ class EditTrial:
         with suppress(OSError):
             return read_regular(self._path, MAX_BYTES + 1)
         return b""
+
+
+def _encode(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
 
 
 def _reaches(plan: Changes) -> tuple[str, ...]:

@@ -133,6 +133,8 @@ class Facts:
     results_lost: int = 0
     free_disk_mib: float | None = None
     config_problem: str | None = None
+    safe_mode: str | None = None
+    """Why no camera and no model runs; None when they may."""
     calibration: Mapping[str, str] = field(default_factory=dict)
     """By model, why it is not watched, or its drift not corrected."""
     distrusted: Mapping[str, str] = field(default_factory=dict)
@@ -183,7 +185,9 @@ def judge(findings: tuple[Finding, ...]) -> Health:
 def _judge_daemon(facts: Facts) -> Iterator[Finding]:
     if facts.is_stopping:
         yield Finding("daemon", Weight.UNREADY, "is stopping")
-    if not facts.engines:
+    if facts.safe_mode is not None:
+        yield Finding("configuration", Weight.UNREADY, f"safe mode: {facts.safe_mode}")
+    elif not facts.engines:
         yield Finding("daemon", Weight.UNREADY, "no model is loaded yet")
 
 
@@ -245,7 +249,7 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
     if facts.free_disk_mib is not None and facts.free_disk_mib < MIN_FREE_DISK_MIB:
         reason = f"{facts.free_disk_mib:.0f} MiB free, less than {MIN_FREE_DISK_MIB:.0f}"
         yield Finding("disk", Weight.NOTE, reason)
-    if facts.config_problem:
+    if facts.config_problem and facts.safe_mode is None:
         yield Finding(
             "configuration",
             Weight.NOTE,

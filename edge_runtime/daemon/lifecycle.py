@@ -18,7 +18,7 @@ from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import OpeningStopped
-from edge_runtime.http.server import HttpServer
+from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Fact
@@ -132,13 +132,27 @@ class Daemon:
         for stream, camera in config.cameras.items():
             if camera.enabled:
                 self.cameras.open(stream, camera, models[camera.model].pipeline)
-        if self.http is not None:
-            self.http.start()
+        self._start_http()
         self.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self.running.connection.start()
         self.watch.start()
-        self.reloader.keep_config(config, BY_START, Changes())
+        if not config.is_safe_mode:
+            self.reloader.keep_config(config, BY_START, Changes())
+
+    def _start_http(self) -> None:
+        """In safe mode the box is reached otherwise when the port is taken; it listens again after the next start."""
+        if self.http is None:
+            return
+        try:
+            self.http.start()
+        except HttpUnavailable as err:
+            config = self.running.config
+            if not config.is_safe_mode:
+                raise
+            log.error("no status page", reason=str(err))
+            off = config.http.model_copy(update={"enabled": False})
+            self.running.config, self.http = config.model_copy(update={"http": off}), None
 
     def _extend_start(self) -> Callable[[], bool]:
         """Ask systemd for time; gives the function that a first opening, however long, asks whether to stop."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
+from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force, must_start_anew
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.edit_under_way import (
     BY_FILE,
@@ -30,13 +30,13 @@ from edge_runtime.daemon.edit_under_way import (
 from edge_runtime.daemon.mended_versions import MendedVersions
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.take_over import TakeOver
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.deployment.versions import Skipped
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, OpeningStopped, StateError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Fact, VersionMended
-from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
@@ -75,12 +75,17 @@ class ConfigReloader:
     """Publishes what has happened to a model, or (None) to the whole device."""
     keep_config: Callable[[Config, str, Changes], None]
     """Remembers a configuration that is in force, who made it so, and what that changed."""
+    restart: Callable[[], object]
+    """Ends the process for another start; raises CommandError where nobody starts it."""
+    look_again: Callable[[], None]
+    """Has the file handed on once more in a while: what it names may be there by then."""
     trust: TrustWatch
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
     _edit: EditUnderWay | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self._take_over = TakeOver(self.running, self.cameras, self.delivery, self.configure_log)
         self._mended = MendedVersions(self.running, self.crashes, self.run_in_background)
 
     def follow_edits(self, now_s: float) -> None:
@@ -117,7 +122,10 @@ class ConfigReloader:
         if edit.done.set_running_or_notify_cancel():  # else its caller has given up
             config = self.running.config
             plan, new = changes(config, edit.config), merge_in_force(config, edit.config)
-            self._start(new, plan, now_s, commanded=edit)
+            if must_start_anew(config, plan):
+                self._write_and_restart(edit, plan)
+            else:
+                self._start(new, plan, now_s, commanded=edit)
 
     def _begin_promoted(self, name: str, now_s: float) -> None:
         runtime = self.running.models.get(name)
@@ -151,7 +159,31 @@ class ConfigReloader:
             self._refuse(str(edit), *map(str, problems))
             return
         plan, new = changes(self.running.config, edit), merge_in_force(self.running.config, edit)
-        self._start(new, plan, now_s)
+        if must_start_anew(self.running.config, plan):
+            self._start_anew(plan)
+        else:
+            self._start(new, plan, now_s)
+
+    def _write_and_restart(self, edit: CommandedEdit, plan: Changes) -> None:
+        try:
+            edit.write()
+        except (CommandError, StateError) as err:
+            edit.done.set_exception(CommandError(str(err)))
+            return
+        edit.done.set_result(plan)
+        self._start_anew(plan)
+
+    def _start_anew(self, plan: Changes) -> None:
+        """Leave safe mode by a start with the file as it is now."""
+        keys = ", ".join(plan.needs_restart)
+        log.warning("safe mode ends with a restart", since=keys)
+        try:
+            self.restart()
+        except CommandError:
+            problem = (
+                f"the file can be used again, after a restart of the daemon: {keys} count from a start on"
+            )
+            self._refuse(problem, problem)
 
     def _start(
         self,
@@ -225,7 +257,9 @@ class ConfigReloader:
 
     def _apply(self, edit: EditUnderWay, opened: Opened) -> None:
         before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
-        self._take_over(edit, opened)
+        self._take_over.replace(edit.config, edit.plan, opened[0], opened[1])
+        for name in edit.plan.models:
+            self._mended.forget(name)
         known, self.running.distrusted = self.running.distrusted, opened[2]
         if edit.promoted is not None:
             return
@@ -234,7 +268,13 @@ class ConfigReloader:
                 if runtime.bundle.id != before.get(name):
                     self.emit(VersionMended(runtime.bundle.id, before[name]), name)
             return
-        self.running.config, self.running.config_problem = edit.config, None
+        was_safe_mode, self.running.config = self.running.config.is_safe_mode, edit.config
+        if edit.config.is_safe_mode:
+            self._stay_in_safe_mode()
+            return
+        self.running.set_config_problem(None)
+        if was_safe_mode:
+            log.warning("safe mode is over", models=sorted(edit.config.models))
         warnings = (f"models.{name}: {why}" for name, why in opened[2].items() if known.get(name) != why)
         self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart, tuple(warnings)), None)
         self.keep_config(edit.config, BY_FILE if edit.commanded is None else edit.commanded.by, edit.plan)
@@ -255,9 +295,20 @@ class ConfigReloader:
         else:
             self._refuse(problem, for_people)
 
+    def _stay_in_safe_mode(self) -> None:
+        """The file took rights away, or an edit was taken back that had ended it."""
+        if self.running.config_problem is None:
+            problem = "the configuration before the edit that was taken back could not be used either"
+            self._refuse(problem, problem)
+        self.look_again()
+
     def _refuse(self, problem: str, *problems: str) -> None:
-        self.running.config_problem = problem
-        self.emit(ConfigRefused(problems), None)
+        is_safe_mode, known = self.running.config.is_safe_mode, self.running.config_problem
+        self.running.set_config_problem(problem, *problems)
+        if not is_safe_mode or problem != known:
+            self.emit(ConfigRefused(problems, is_safe_mode), None)
+        if is_safe_mode:
+            self.look_again()
 
     def _open(self, new: Config, plan: Changes, should_stop: Callable[[], bool]) -> Opened:
         """Open the new parts; when one fails, the models opened before it are closed. The old parts are not touched."""
@@ -270,56 +321,3 @@ class ConfigReloader:
             distrusted = self.trust.find_after(plan, new)
             opened.pop_all()
         return models, connection, distrusted
-
-    def _take_over(self, edit: EditUnderWay, opened: Opened) -> None:
-        """Replace what changed; cameras that changed are closed before and opened again after.
-
-        The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
-        """
-        (models, connection, _), new, running = opened, edit.config, self.running
-        of_connection = {
-            stream
-            for stream, camera in new.cameras.items()
-            if connection and camera.address.kind is CameraKind.MQTT
-        }
-        streams = sorted(edit.plan.cameras | of_connection)
-        for stream in streams:
-            self.cameras.close(stream)
-        for name in models.keys() & running.models.keys():
-            models[name].pipeline.continue_counts(running.models[name].pipeline)
-        for stream, known in running.config.cameras.items():
-            if known.enabled and known.model in models and stream not in streams:
-                self.cameras.move(stream, models[known.model].pipeline)
-        self._replace_models(edit.plan.models, models)
-        if connection is not None:
-            self._replace_connection(connection)
-        for runtime in running.models.values():
-            runtime.reconfigure(new)
-        self.configure_log(new)
-        for stream in streams:
-            camera = new.cameras.get(stream)
-            if camera is not None and camera.enabled:
-                self.cameras.open(stream, camera, running.models[camera.model].pipeline)
-
-    def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
-        running = self.running.models
-        for name in sorted(names):
-            self._mended.forget(name)
-            old, new = running.get(name), opened.get(name)
-            if new is not None:
-                running[name] = new  # at once: another thread never sees the model missing
-                if old is None:
-                    new.start()
-                else:
-                    new.take_over(old)
-            elif old is not None:
-                del running[name]
-                old.stop("the model was taken out of the configuration")
-
-    def _replace_connection(self, connection: BrokerConnection) -> None:
-        """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
-        old = self.running.connection
-        self.delivery.use_channels(connection.topics, connection.channels, connection.answer)
-        self.running.connection = connection
-        old.stop(drain_s=1.0)
-        connection.start()

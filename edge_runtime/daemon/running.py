@@ -26,12 +26,18 @@ class Running:
     connection: BrokerConnection = NOT_CONNECTED
     models: dict[str, ModelRuntime] = field(default_factory=dict)
     config_problem: str | None = None
-    """Why the last edit was refused; None after a good one."""
+    """Why the last edit was refused, or the box is in safe mode; None after a good one."""
+    first_problem: str | None = None
+    """The first of several problems in it."""
     config_entry: Entry | None = None
     """Who made the configuration be in force, and when; None as long as that is not known."""
     distrusted: dict[str, str] = field(default_factory=dict)
     """By model, why the next start does not open what answers now, since an edit of ``trust``; replaced as a whole."""
     is_stopping: bool = False
+
+    def set_config_problem(self, problem: str | None, *problems: str) -> None:
+        """Note what is wrong with the file, as a whole and one by one."""
+        self.config_problem, self.first_problem = problem, next(iter(problems), problem)
 
     def engine_facts(self) -> tuple[EngineFacts, ...]:
         """For the health verdict and the watchdog."""
@@ -113,6 +119,8 @@ def choose_model_name(models: Mapping[str, object], wanted: str | None) -> str:
     Raises:
         CommandError: there is no such model, or there are several.
     """
+    if not models:
+        raise CommandError("no model runs on this device; its status says why")
     if wanted is None and len(models) == 1:
         return next(iter(models))
     if wanted is None or wanted not in models:

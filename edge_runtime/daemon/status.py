@@ -53,13 +53,15 @@ class DaemonStatus:
     first_result_s: float | None
     """From the start to the first result of any model."""
     health: Health
+    safe_mode: bool
+    """No camera and no model runs, since the configuration cannot be used."""
     models: dict[str, ModelStatus]
     cameras: dict[str, CameraStatus]
     delivery: dict[str, ChannelStatus]
     broker: BrokerStatus | None
     """None when no broker is configured."""
     config: ConfigStatus | None
-    """None where the state directory cannot be written."""
+    """None in safe mode, and where the state directory cannot be written."""
     config_problem: str | None
     worker_failures: int
     """Unexpected exceptions of all threads."""
@@ -111,6 +113,7 @@ class StatusReporter:
             results_lost=sum(channel.dropped for channel in channels),
             free_disk_mib=self._free_disk_mib(),
             config_problem=running.config_problem,
+            safe_mode=(running.first_problem or "starting") if running.config.is_safe_mode else None,
             calibration=running.calibration_concerns(),
             distrusted=running.distrusted,
             untried={
@@ -134,6 +137,7 @@ class StatusReporter:
             uptime_s=round(time.monotonic() - self._started_at_s, 1),
             first_result_s=round(min(known) - self._started_at_s, 2) if known else None,
             health=self.health(),
+            safe_mode=running.config.is_safe_mode,
             models={name: runtime.status() for name, runtime in models.items()},
             cameras=self._cameras.status(running.config.cameras),
             delivery={channel.name: channel.status() for channel in self._delivery.channels},

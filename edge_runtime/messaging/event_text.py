@@ -36,7 +36,8 @@ def describe(fact: Fact) -> list[str]:
         case events.ConfigApplied():
             return _describe_edit(fact)
         case events.ConfigRefused():
-            return ["configuration edit refused, the last good one stays", *fact.problems]
+            effect = "safe mode, no camera and no model runs" if fact.safe_mode else "the last good one stays"
+            return [f"configuration refused, {effect}", *fact.problems]
         case events.ConfigUndone(by, undone, reason):
             return [f"configuration edit by {by} taken back: {', '.join(undone)}", reason]
         case events.VersionSkipped():

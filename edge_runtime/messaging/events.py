@@ -122,10 +122,12 @@ class ConfigApplied:
 
 @dataclass(frozen=True, slots=True)
 class ConfigRefused:
-    """An edit of the configuration is wrong; the last good one stays."""
+    """The configuration file cannot be used; the last good one stays, or without one the box is in safe mode."""
 
     kind: ClassVar = "config"
     problems: tuple[str, ...]
+    safe_mode: bool = False
+    """No camera and no model runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,11 @@ class Systemd:
         raise AssertionError(f"{word!r} is not among {self.heard}")
 
 
-def start(folder, systemd, **environment):
+def start(folder, systemd, text=None, **environment):
     config = folder / "box.yaml"
     config.write_text(
-        json.dumps(
+        text
+        or json.dumps(
             {
                 "device": "box",
                 "state_dir": str(folder / "state"),
@@ -102,6 +103,26 @@ def test_a_daemon_that_is_stopped_does_not_feed_the_watchdog(tmp_path, systemd):
         systemd.socket.settimeout(2)
         with pytest.raises(TimeoutError):
             systemd.socket.recv(4096)
+    finally:
+        daemon.kill()
+        daemon.wait(WAIT_S)
+
+
+def test_with_a_broken_file_the_service_is_up_and_not_ready_and_mended_by_hand_it_serves(tmp_path, systemd):
+    """No restart helps, and nobody may be there."""
+    port = free_port()
+    broken = f"device: box\nstate_dir: {tmp_path}/state\nhttp: {{port: {port}}}\nmodels: {{parts: {{bundle: /gone}}}}\n"
+    broken += "cameras: {belt: {path: 'demo:conveyor', model: parts, fps: 2}}\n"
+    daemon = start(tmp_path, systemd, broken, WATCHDOG_USEC="2000000")
+    try:
+        systemd.hear_until("READY=1")
+        systemd.hear_until("STATUS=not ready; configuration: safe mode: ")
+        assert "/gone" in systemd.heard[-1]
+        for _ in range(2):
+            systemd.hear_until("WATCHDOG=1")
+        (tmp_path / "box.yaml").write_text(broken.replace("/gone", "demo:efficientnet-lite0"))
+        systemd.hear_until("STATUS=ready;")
+        assert daemon.poll() is None
     finally:
         daemon.kill()
         daemon.wait(WAIT_S)

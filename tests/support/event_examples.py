@@ -90,7 +90,9 @@ EXAMPLES = {
             "accepted": True, "changed": ["trust.require_signed"], "after_restart": [],
             "warnings": ["models.parts: parts/1 is unsigned"]}),
     "config refused": (ConfigRefused(("line 3: models.a.threads: 0; expected 1 to 256",)), "config", {
-        "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}),
+        "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"], "safe_mode": False}),
+    "safe mode": (ConfigRefused(("line 1: device: missing; expected a name",), safe_mode=True), "config", {
+        "accepted": False, "problems": ["line 1: device: missing; expected a name"], "safe_mode": True}),
     "config undone": (ConfigUndone("anna", ("mqtt.host",), "the broker was not reached within 60 s"), "config", {
         "accepted": False, "by": "anna", "undone": ["mqtt.host"], "reason": "the broker was not reached within 60 s"}),
     "version skipped": (VersionSkipped("parts/1", "no bundle.yaml in it"), "bundle", {

@@ -61,7 +61,7 @@ def build_daemon(
         loaded: What to run, as the file says.
         config_path: The file to watch for edits.
         adjust: Applied to it and to every edited configuration (the demo's options).
-        refused: Why ``loaded`` is an earlier configuration than the file holds now.
+        refused: Why ``loaded`` is an earlier configuration than the file holds now, or that of safe mode.
         on_result: Sees every result, in the inference worker's thread.
 
     Raises:
@@ -134,6 +134,8 @@ def build_daemon(
             configure_log=configure_log_as_set,
             emit=emit,
             keep_config=partial(_keep_config, config_path, running, history),
+            restart=restart,
+            look_again=watch.look_again,
             trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
         )
@@ -160,18 +162,31 @@ def build_daemon(
 
 
 def _open_connection(reloader: ConfigReloader, running: Running) -> BrokerConnection:
-    """The first connection; where a caller's key file is damaged, commands are off and inference goes on."""
-    config = running.config
+    """The first connection; where a caller's key file is damaged, commands are off and inference goes on.
+
+    In safe mode it may be none at all. What is not there then differs from the file, so that an edit brings it back.
+    """
+    config, off = running.config, CommandsConfig()
     try:
         return reloader.open_connection(config)
     except ConfigError as err:
-        if config.mqtt is None or not config.commands.keys:
+        if config.mqtt is None or not (config.commands.keys or config.is_safe_mode):
             raise
         log.error("no command is obeyed", reason=str(err))
-        running.config_problem = f"no command is obeyed: {err}"
+        running.set_config_problem(f"no command is obeyed: {err}")
         mqtt = config.mqtt.model_copy(update={"commands": False})
-        off = config.model_copy(update={"mqtt": mqtt, "commands": CommandsConfig()})
-        return reloader.open_connection(off)
+        less = config.model_copy(update={"mqtt": mqtt, "commands": off})
+    try:
+        connection = reloader.open_connection(less)
+    except ConfigError as err:
+        if not config.is_safe_mode:
+            raise
+        log.error("no broker is used", reason=str(err))
+        less = config.model_copy(update={"mqtt": None, "commands": off})
+        connection = reloader.open_connection(less)
+    if config.is_safe_mode:
+        running.config = less
+    return connection
 
 
 def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bool]:

@@ -72,6 +72,7 @@ def status(**model):
         uptime_s=60.0,
         first_result_s=0.61,
         health=Health(live=True, ready=True),
+        safe_mode=False,
         models={"photos": replace(MODEL, **model)},
         cameras={"belt": camera("photos", 5), "other": camera("street", 99)},
         delivery={"file": ChannelStatus(90, 88, 0, 2, 200, 0, durable=True, problem=None)},

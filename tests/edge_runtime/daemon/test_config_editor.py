@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from edge_runtime.config import parse_config
+from edge_runtime.config import find_safe_config, parse_config
 from edge_runtime.daemon import config_editor
 from edge_runtime.errors import CommandError, ConfigError
 from tests.support.edited_box import SECRET, EditedBox
@@ -120,6 +120,29 @@ def test_the_file_is_shown_without_secrets_and_with_what_is_wrong(box):
     shown = box.editor.read()
     assert (shown["in_force"], shown["problem"]) == (False, "line 1: device: missing")
     assert not any(secret in shown["text"] for secret in (SECRET, "b-c-d"))
+
+
+def test_an_edit_that_mends_a_file_only_partly_is_refused_with_all_that_is_left_and_safe_mode_goes_on(box):
+    broken = (
+        box.file.read_text().replace("fps: 3", "fps: soon").replace("parts, fps", "pats, fps") + "log: 7\n"
+    )
+    box.file.write_text(broken)
+    box.running.config = find_safe_config(box.file, box.env)
+    assert not box.editor.read()["in_force"]
+    with pytest.raises(ConfigError) as caught:
+        box.set(set={"cameras.belt.fps": 5})
+    assert [one.where for one in caught.value.problems] == ["cameras.belt.model", "log"]
+    assert (box.file.read_text(), box.running.config.is_safe_mode) == (broken, True)
+    mended = box.set(set={"cameras.belt.fps": 5, "cameras.belt.model": "parts", "log": {}})
+    assert (mended["outcome"], mended["after_restart"]) == ("in_force", [])
+    assert (box.editor.read()["in_force"], box.running.config.is_safe_mode) == (True, False)
+
+
+def test_a_mended_file_that_counts_from_the_next_start_on_is_said_to_be_written(box):
+    box.file.write_text(box.file.read_text().replace("device: box", "device: a/b"))
+    box.running.config = find_safe_config(box.file, box.env)
+    answer = box.set(set={"device": "box"})
+    assert (answer["outcome"], answer["after_restart"]) == ("written", ["device"])
 
 
 def test_the_caller_hears_that_it_waits_and_that_another_edit_is_under_way(box):

@@ -141,6 +141,7 @@ class DaemonBench:
         self.stop, self.edits, self.delivery = StopRequest(), Edits(), Delivery("box", lambda result: None)
         self.running, self.crashes = Running(self.config()), Crashes()
         self.reporter = StatusReporter(self.running, self.streams, self.delivery, self.crashes)
+        self.restarts, self.looks_again = [], []
         self.looked, self.kept, notify, resources = [], [], SystemdNotify({}), ExitStack()
         resources.callback(self.lock.close)
         resources.callback(lambda: self.diary.append("close outboxes"))
@@ -157,6 +158,8 @@ class DaemonBench:
             configure_log=lambda config: None,
             emit=self.emit,
             commanded=self.commanded,
+            restart=self.restart,
+            look_again=lambda: self.looks_again.append(1),
             keep_config=lambda config, by, changed: self.kept.append((config, by, changed)),
             trust=TrustWatch(self.running, self.crashes, self.run_in_background),
             run_in_background=self.run_in_background,
@@ -180,6 +183,10 @@ class DaemonBench:
             stop_request=self.stop,
             resources=resources,
         )
+
+    def restart(self):
+        self.fail_if_set("restart")
+        self.restarts.append(1)
 
     def config(self, extra="", **values):
         text = YAML.format(**{"state": self.folder, "threads": 1, "fps": 10, **values}) + extra

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_runtime.config import load_config
+from edge_runtime.config import find_last_good, find_safe_config, keep_last_good, load_config
 from edge_runtime.daemon.edit_trial import GRACE_S
 from edge_runtime.errors import CommandError
 from tests.support.edited_box import EditedBox
@@ -98,6 +98,51 @@ def test_a_file_with_a_password_cannot_be_put_back_so_its_reach_is_not_edited_by
     with pytest.raises(CommandError):
         box.set(set={"mqtt.host": "elsewhere"})
     assert box.set(set={"cameras.belt.fps": 5})["outcome"] == "in_force"
+
+
+BROKEN = "fps: soon"
+
+
+def enter_safe_mode(box, text):
+    """As a start does with this text."""
+    box.file.write_text(text)
+    box.running.config = find_safe_config(box.file, box.env)
+
+
+def test_an_edit_that_ended_safe_mode_and_cuts_the_box_off_leads_back_into_it(box):
+    keep_last_good(box.running.config, box.file)
+    last_good, broken = box.running.config, box.file.read_text().replace("fps: 3", BROKEN)
+    enter_safe_mode(box, broken)
+    box.set(set={"mqtt.host": "elsewhere", "cameras.belt.fps": 5})
+    assert box.running.config.cameras["belt"].fps == 5
+    keep_last_good(box.running.config, box.file)
+    let_pass(box, box.trial, is_reached=False)
+    assert is_undone(box, box.trial)
+    assert box.file.read_text() == broken
+    assert (box.running.config.is_safe_mode, box.running.config.mqtt) == (True, last_good.mqtt)
+    assert find_last_good(box.file, box.env) == last_good
+
+
+def test_a_kill_within_the_minute_leads_back_into_safe_mode_too(box):
+    broken = box.file.read_text().replace("fps: 3", BROKEN)
+    enter_safe_mode(box, broken)
+    box.set(set={"mqtt.host": "elsewhere", "cameras.belt.fps": 5})
+    keep_last_good(box.running.config, box.file)
+    restarted = box.make_trial()
+    let_pass(box, restarted, is_reached=False)
+    assert is_undone(box, restarted)
+    assert (box.file.read_text(), find_last_good(box.file, box.env)) == (broken, None)
+
+
+def test_an_edit_that_ends_safe_mode_is_not_refused_for_a_password_in_the_broken_text_which_is_kept_nowhere(
+    box,
+):
+    broken = box.file.read_text().replace("fps: 3", BROKEN).replace('"{EDGE_P}"', "literal-pass")
+    enter_safe_mode(box, broken)
+    box.set(set={"mqtt.keepalive_s": 30, "mqtt.password": "{EDGE_P}", "cameras.belt.fps": 5})
+    assert not box.running.config.is_safe_mode
+    kept = [path for path in box.running.config.state_dir.rglob("*") if path.is_file()]
+    assert not any(b"literal-pass" in path.read_bytes() for path in kept)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b"null"])

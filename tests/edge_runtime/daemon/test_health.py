@@ -166,6 +166,14 @@ def test_a_broker_that_is_away_a_full_disk_and_a_refused_edit_are_notes() -> Non
     assert all(word in text for word in ("refused", "12 results", "3 results lost", "1 MiB", "line 3"))
 
 
+def test_safe_mode_is_live_and_not_ready_and_says_why_once() -> None:
+    verdict = assess(
+        engines=(), sources=(), safe_mode="line 3: unknown key", config_problem="line 3: unknown key"
+    )
+    assert (verdict.live, verdict.ready) == (True, False)
+    assert verdict.reasons == ("configuration: safe mode: line 3: unknown key",)
+
+
 def test_errors_in_a_row_make_it_unready() -> None:
     assert not assess(engines=(replace(ENGINE, errors_in_a_row=ERRORS_IN_A_ROW),)).ready
 

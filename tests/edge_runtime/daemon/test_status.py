@@ -29,10 +29,10 @@ models: {{parts: {{bundle: parts}}}}
 cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}}}}
 """
 
-# As served since 16cd0a8; ``failures_by_thread`` and ``broker.commands`` are new.
+# As served since 16cd0a8; ``failures_by_thread``, ``broker.commands`` and ``safe_mode`` are new.
 KEYS = {
-    "": "device uptime_s first_result_s health models cameras delivery broker config config_problem worker_failures "
-    "failures_by_thread",
+    "": "device uptime_s first_result_s health safe_mode models cameras delivery broker config config_problem "
+    "worker_failures failures_by_thread",
     "health": "live ready reasons",
     "models.parts": "bundle generation runs_on notes threads batches mean_batch infer_ms total_ms dropped_oldest "
     "dropped_stale engine_errors lost_to_errors swaps streams answers recalibration rollout",
