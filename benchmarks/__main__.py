@@ -51,6 +51,7 @@ BENCHMARKS = {
     "commands-remote": Benchmark(
         "a box commanded from another network over TLS, by stock tools (root)", "commands.remote.trial"
     ),
+    "commands-status": Benchmark("bytes and milliseconds of the command status", "commands.status"),
     "commands-killed": Benchmark("kills -9 of a daemon while commands run", "commands.killed"),
     "config-edits": Benchmark(
         "edits of a running configuration by hand and by command, valid and broken", "commands.config_edits"

@@ -57,9 +57,9 @@ class RunningDaemon:
         Raises:
             BenchError: it gave no result meanwhile.
         """
-        offset, cpu_s, began_s = self._size(), self._cpu_s(), time.perf_counter()
+        offset, cpu_s, began_s = self._size(), self.cpu_s(), time.perf_counter()
         time.sleep(seconds)
-        end, used_s, took_s = self._size(), self._cpu_s() - cpu_s, time.perf_counter() - began_s
+        end, used_s, took_s = self._size(), self.cpu_s() - cpu_s, time.perf_counter() - began_s
         timings = [result["timings_ms"] for result in self._between(offset, end)]
         if not timings:
             raise BenchError(f"the daemon gave no result in {seconds:g} s; {self._last_words()}")
@@ -72,9 +72,18 @@ class RunningDaemon:
 
     def idle_share(self, seconds: float) -> float:
         """Share of one core that it uses; meaningful while its cameras give nothing."""
-        before_s, began_s = self._cpu_s(), time.perf_counter()
+        before_s, began_s = self.cpu_s(), time.perf_counter()
         time.sleep(seconds)
-        return (self._cpu_s() - before_s) / (time.perf_counter() - began_s)
+        return (self.cpu_s() - before_s) / (time.perf_counter() - began_s)
+
+    def cpu_s(self) -> float:
+        """Processor time of it and its children until now, user and system, seconds."""
+        total = 0.0
+        for process in self._tree():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
 
     def stop(self) -> None:
         """End it, by force if need be."""
@@ -109,14 +118,6 @@ class RunningDaemon:
     def _tree(self) -> list[psutil.Process]:
         own = psutil.Process(self._process.pid)
         return [own, *own.children(recursive=True)]
-
-    def _cpu_s(self) -> float:
-        total = 0.0
-        for process in self._tree():
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
 
     def _last_words(self) -> str:
         words = self._log.read_text(errors="replace").strip().splitlines()
