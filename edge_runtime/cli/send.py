@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 REQUEST_EXPIRY_S = 60.0
 """A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
 BOX_SHARE = 0.8
-"""Of the time that this end waits: an edit that is not in force by then is answered with ``waits`` in time."""
+"""Of the time that this end waits: what is not done by then is answered in time with ``waits`` or ``goes_on``."""
 MOST_KEPT_S = 86_400.0
 """Longest time that the broker keeps a request for a device that is away."""
 REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
+TASKS = ("commission", "recalibrate")
+"""Verbs that begin what may take minutes."""
 VERBS = {
     "status": "everything the device knows about itself",
     "commission": "approve what the cameras show now as healthy: a new baseline",
@@ -83,6 +85,11 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
     default=None,
     help="recalibrate, set-config, undo-config: try it, and change nothing.",
 )
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="commission, recalibrate: answer with the outcome, or after --timeout that it goes on.",
+)
 @click.option("--number", type=click.IntRange(min=1), help="undo-config: which one of the history.")
 @click.option(
     "--expires-s",
@@ -100,12 +107,15 @@ def send(
     expires_s: float,
     key: Path | None,
     out: Path | None,
+    wait: bool,
     **given: Any,
 ) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
-    from edge_runtime.messaging.commands.request import LONGEST_WAIT_S
+    from edge_runtime.messaging.commands.request import LONGEST_TASK_S, LONGEST_WAIT_S
 
+    if wait and verb not in TASKS:
+        raise click.UsageError(f"--wait: {verb} begins no task; it is for {' and '.join(TASKS)}")
     if out is not None and verb != "snapshot":
         raise click.UsageError(f"--out: {verb} has no picture; it is for snapshot")
     if verb in MOVED:
@@ -115,6 +125,8 @@ def send(
         arguments["set"] = dict(map(_read_value, arguments.pop("values")))
     if verb in ("set-config", "undo-config"):
         arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_WAIT_S)
+    if wait:
+        arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_TASK_S)
     address = load_address(config_path, os.environ)
     with ProgressLine() as line:
         answer = send_command(
@@ -123,7 +135,12 @@ def send(
     if out is not None and answer.get("status") == "ok":
         _write_picture(out, answer)
     print_indented(answer)
-    return 0 if answer.get("status") == "ok" else REFUSED
+    return 0 if answer.get("status") == "ok" and not _has_failed(answer["data"]) else REFUSED
+
+
+def _has_failed(data: dict[str, Any]) -> bool:
+    """Whether a task that was waited for came to no result; that the gate refuses is one."""
+    return data.get("outcome") in ("failed", "given_up")
 
 
 def _write_picture(path: Path, answer: dict[str, Any]) -> None:

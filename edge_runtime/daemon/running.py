@@ -1,7 +1,7 @@
 """The configuration in force, its models and the connection to the broker; an edit replaces parts of it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edge_runtime.config import Config
@@ -10,8 +10,12 @@ from edge_runtime.daemon.health import EngineFacts
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.errors import CommandError
+from edge_runtime.messaging.commands.later import Progress
+from edge_runtime.messaging.commands.under_way import wait_for
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.recalibration.follower import TaskFollower
 from edge_runtime.recalibration.task import TaskRequest
 
 ANSWER_TIMEOUT_S = 10.0
@@ -63,27 +67,27 @@ class Running:
         Raises:
             CommandError: unknown model or stream, or not possible now.
         """
-        runtime = self._find_model(model)
-        controller = runtime.controller
-        if controller is None:
-            raise CommandError("recalibration is turned off for this model in the configuration")
-        streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
-        if request.stream is not None and request.stream not in streams:
-            raise CommandError(
-                f"no stream {request.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
-            )
-        answer = controller.request(request)
+        runtime, controller = self._find_controller(model)
+        return self._hand_over(request, runtime, controller)
+
+    def follow(
+        self, request: TaskRequest, model: str | None, timeout_s: float, progress: Progress
+    ) -> dict[str, Any]:
+        """Hand a command that begins a task to a model, and wait for the end of this task.
+
+        Gives the answer of :meth:`request` with its ``outcome``, which is ``goes_on`` after ``timeout_s``.
+
+        Raises:
+            CommandError: as for :meth:`request`; the daemon ends.
+        """
+        follower = TaskFollower()
+        runtime, controller = self._find_controller(model)
+        begun = self._hand_over(replace(request, follower=follower), runtime, controller)
         try:
-            return answer.result(timeout=ANSWER_TIMEOUT_S)
-        except TimeoutError as err:
-            if answer.cancel():
-                raise CommandError("the recalibration loop is busy; nothing was done, try again") from err
-        try:  # it has just begun to act, or the answer has come
-            return answer.result(timeout=ANSWER_TIMEOUT_S)
-        except TimeoutError as err:
-            raise CommandError(
-                "it is being done and takes longer; ask for the status to see how it ends"
-            ) from err
+            end = wait_for(follower.end, timeout_s, progress, lambda: controller.describe_progress(follower))
+        except TimeoutError:
+            return {**begun, "outcome": "goes_on"}
+        return {**begun, **end}
 
     def steer_rollout(self, model: str | None, action: str, version: int | None = None) -> dict[str, Any]:
         """Carry out a command about the versions of a model; gives their status, or their history.
@@ -107,6 +111,33 @@ class Running:
                     raise CommandError("retry: name the refused version")
                 return rollout.retry(version)
         return rollout.command(Command(action))
+
+    def _hand_over(
+        self, request: TaskRequest, runtime: ModelRuntime, controller: RecalibrationController
+    ) -> dict[str, Any]:
+        streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
+        if request.stream is not None and request.stream not in streams:
+            raise CommandError(
+                f"no stream {request.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
+            )
+        answer = controller.request(request)
+        try:
+            return answer.result(timeout=ANSWER_TIMEOUT_S)
+        except TimeoutError as err:
+            if answer.cancel():
+                raise CommandError("the recalibration loop is busy; nothing was done, try again") from err
+        try:  # it has just begun to act, or the answer has come
+            return answer.result(timeout=ANSWER_TIMEOUT_S)
+        except TimeoutError as err:
+            raise CommandError(
+                "it is being done and takes longer; ask for the status to see how it ends"
+            ) from err
+
+    def _find_controller(self, name: str | None) -> tuple[ModelRuntime, RecalibrationController]:
+        runtime = self._find_model(name)
+        if runtime.controller is None:
+            raise CommandError("recalibration is turned off for this model in the configuration")
+        return runtime, runtime.controller
 
     def _find_model(self, name: str | None) -> ModelRuntime:
         models = dict(self.models)

@@ -17,16 +17,15 @@ from edge_runtime.config import DriftConfig, RecalibrationConfig, RolloutConfig
 from edge_runtime.datatypes import Result, Sample
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.patch_trial import PatchTrial
-from edge_runtime.deployment.rollout import IllegalStep, Step
-from edge_runtime.errors import CommandError, StateError
+from edge_runtime.errors import StateError
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.messaging.events import RecalibrationReport, TaskFailed
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
-from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.concern import Concern
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.envelope import choose_autonomy
+from edge_runtime.recalibration.follower import TaskFollower
 from edge_runtime.recalibration.inbox import RequestInbox, SampleInbox
 from edge_runtime.recalibration.job.messages import JobFailure
 from edge_runtime.recalibration.patch_policy import PatchPolicy
@@ -38,6 +37,7 @@ from edge_runtime.recalibration.status import ControllerStatus, NothingSeen
 from edge_runtime.recalibration.task import Cause, Kind, Phase, TaskRequest
 from edge_runtime.recalibration.task_runner import StartJob, TaskRunner
 from edge_runtime.recalibration.trials import PatchTrials
+from edge_runtime.recalibration.verbs import Verbs
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
@@ -69,7 +69,6 @@ class RecalibrationController:
         self._context, self._settings, self._drift = context, settings, drift
         self._deployment, self._watch = deployment, watch
         self._baselines = baselines = ActiveBaselines(context, watch, drift)
-        self._commands = BaselineCommands(context, baselines)
         self._reference = LiveReferenceSet(context, settings.reference, drift.sample_every_s)
         self._patch_policy = policy = PatchPolicy(context, deployment, baselines, watch)
         self._planner = planner = TaskPlanner(settings, next_due_wall_s, context.model_state.load_slots())
@@ -83,6 +82,7 @@ class RecalibrationController:
         self._concern = Concern(
             context, policy, baselines, watch, self._runner, planner, proposals, self._trials
         )
+        self._verbs = Verbs(context, deployment, baselines, policy, self._runner, proposals, self._trials)
         self._use_autonomy()
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
         self._edits: queue.SimpleQueue[_Settings] = queue.SimpleQueue()
@@ -112,12 +112,15 @@ class RecalibrationController:
         task = self._runner.stop()
         if task is not None and replaced is not None:
             error = f"given up, nothing was changed: {replaced}"
-            self._context.emit(TaskFailed(task.kind.value, error, task.cause, is_lasting=False))
+            self._context.emit(TaskFailed(task.kind.value, error, task.cause, False, task.is_dry_run))
         if has_ended:
             self._trials.withdraw(replaced or "the daemon ends")
             self._watch.close()
             self._reference.close()
         self._trials.close()
+        for follower in (None if task is None else task.follower, self._trials.follower):
+            if follower is not None:  # the second one is left only where the thread hangs
+                follower.give_up(f"nothing was changed: {replaced or 'the daemon ends'}")
 
     def offer(self, sample: Sample, result: Result) -> None:
         """Look at an answered sample if it is time to; returns at once."""
@@ -126,6 +129,16 @@ class RecalibrationController:
     def request(self, request: TaskRequest) -> "Future[dict[str, Any]]":
         """Have something begun or done; the future gives the answer, or a :class:`CommandError`."""
         return self._requests.put(request)
+
+    def describe_progress(self, follower: TaskFollower) -> dict[str, Any]:
+        """How far the task of this follower is, or the shadow of its patch; safe from any thread."""
+        phase, task = self._runner.state
+        if task is not None and task.follower is follower:
+            return self._runner.describe_progress(phase, task)
+        shadow = self._trials.status() if self._trials.follower is follower else None
+        if shadow is None:
+            return {"phase": "waiting"}
+        return {"phase": "shadow", "frames": shadow.frames, "frames_wanted": self._settings.shadow_frames}
 
     def reconfigure(
         self, settings: RecalibrationConfig, drift: DriftConfig, rollout: RolloutConfig | None = None
@@ -291,6 +304,9 @@ class RecalibrationController:
             )
         self._results.take(task, result)
 
+    def _obey(self, request: TaskRequest) -> dict[str, Any]:
+        return self._verbs.obey(request, self._settings, self._results.autonomy)
+
     def _advance_trial(self) -> None:
         waiting = self._proposals.waiting
         ended = self._trials.advance(self._results.autonomy, None if waiting is None else waiting.patch)
@@ -301,43 +317,3 @@ class RecalibrationController:
                 is_refused=ended.outcome == "refused",
             )
             self._results.take_trial(ended)
-
-    # ---- requests ------------------------------------------------------------------------------------------
-
-    def _obey(self, request: TaskRequest) -> dict[str, Any]:
-        try:
-            match request.verb:
-                case "rollback":
-                    self._patch_policy.take_back("command", Step.ROLL_BACK)
-                    self._trials.withdraw("what it was compared with was rolled back")
-                    return {"generation": str(self._deployment.state.active)}
-                case "recalibrate":
-                    if not self._settings.enabled:
-                        raise CommandError(
-                            "recalibration is turned off in the configuration: recalibration.enabled"
-                        )
-                    reason = self._baselines.why_no_patch()
-                    if reason is not None:
-                        raise CommandError(reason)
-                    task = self._runner.begin(Kind.RECALIBRATE, Cause.COMMAND, -np.inf, request)
-                case "approve-patch":
-                    if self._results.autonomy == "observe":
-                        raise CommandError("no patch is used: the autonomy is 'observe'")
-                    generation = self._proposals.approve(request.patch)
-                    if generation is None:
-                        return {"shadow": self._trials.patch, "frames_wanted": self._settings.shadow_frames}
-                    return {"generation": str(generation)}
-                case "reject-patch":
-                    return {"rejected": self._proposals.reject(request.patch)}
-                case "commission":
-                    self._commands.require_room(request.approval.name or self._settings.commission.name)
-                    task = self._runner.begin(Kind.COMMISSION, Cause.COMMAND, -np.inf, request)
-                case _:
-                    return self._commands.obey(request)
-        except IllegalStep as err:
-            tried = self._trials.patch
-            hint = "" if tried is None else f"; 'reject-patch' ends the shadow of patch {tried}"
-            raise CommandError(f"the base is active: there is nothing to roll back{hint}") from err
-        dry = {"dry_run": True} if task.is_dry_run else {}
-        used = {"reference": task.reference.name} if task.kind is Kind.RECALIBRATE else {}
-        return {"begun": str(task.kind), "frames_wanted": task.wanted, **used, **dry}

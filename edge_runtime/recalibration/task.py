@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_runtime.config.reference import FOLDER, LIVE
+from edge_runtime.recalibration.follower import TaskFollower
 
 
 class Phase(StrEnum):
@@ -93,6 +94,8 @@ class TaskRequest:
     """recalibrate: do all of it, and change nothing."""
     reference: str | None = None
     """recalibrate: name of the reference set; None is as without a command."""
+    follower: TaskFollower | None = None
+    """commission, recalibrate: told what becomes of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Task:
     reference: ChosenReference = ChosenReference()
     is_dry_run: bool = False
     """Whether nothing may be changed by it."""
+    follower: TaskFollower | None = None
 
     def __str__(self) -> str:
         """Kind and cause, for people."""

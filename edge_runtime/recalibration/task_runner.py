@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -56,6 +57,7 @@ class TaskRunner:
         self._baselines, self._reference = baselines, reference
         self._began_at_s = context.clock()
         self._state: tuple[Phase, Task | None] = _IDLE
+        self._collected = 0
         self._job: JobProcess | None = None
         self.reconfigure(settings, drift)
 
@@ -95,7 +97,9 @@ class TaskRunner:
             given.approval,
             reference=reference,
             is_dry_run=given.dry_run,
+            follower=given.follower,
         )
+        self._collected = 0
         self._state = Phase.COLLECTING, task
         self._reference.begin(since_s)
         log.info(
@@ -117,6 +121,13 @@ class TaskRunner:
         """How far the process is; None while none works. Safe from any thread."""
         job = self._job
         return None if job is None else job.progress
+
+    def describe_progress(self, phase: Phase, task: Task) -> dict[str, Any]:
+        """How far ``task`` is, which is in this phase; safe from any thread."""
+        if phase is Phase.COLLECTING:
+            return {"phase": str(phase), "frames": self._collected, "frames_wanted": task.wanted}
+        told = self.progress
+        return {"phase": str(phase)} if told is None else {"phase": told.phase, "share": told.share}
 
     @property
     def is_collecting_for_drift(self) -> bool:
@@ -153,6 +164,7 @@ class TaskRunner:
         if not task.reference.needs_live_frames:
             return self._start_job(task, [])
         kept, is_enough = self._reference.collect(task)
+        self._collected = len(kept)
         is_late, least = self._context.clock() >= task.deadline_s, self._settings.min_frames
         if is_enough or (is_late and len(kept) >= least):
             return self._start_job(task, kept)

@@ -20,6 +20,7 @@ from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.baseline_selector import Change
 from edge_runtime.recalibration.drift.watch import DriftWatch
+from edge_runtime.recalibration.follower import TaskFollower
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.proposal import PendingPatch, Proposal
 from edge_runtime.system.autonomy import Autonomy
@@ -46,6 +47,8 @@ class TrialEnd:
     """``model/id`` of the page of its shadow."""
     generation: Generation | None = None
     """Active now; only then."""
+    follower: TaskFollower | None = None
+    """Of the recalibration that has just made it."""
 
 
 class PatchTrials:
@@ -65,6 +68,8 @@ class PatchTrials:
         self._baselines, self._watch, self._trial = baselines, watch, trial
         self._pending: PendingPatch | None = None
         self._report: RecalibrationReport | None = None
+        self.follower: TaskFollower | None = None
+        """Waits for the end of the recalibration that made the patch on its way."""
         self._said: tuple[str, str] | None = None
         self._settings = settings
 
@@ -93,11 +98,17 @@ class PatchTrials:
         """For people and machines; None while no patch is on its way."""
         return self._trial.status()
 
-    def begin(self, proposal: Proposal, report: RecalibrationReport | None = None) -> None:
+    def begin(
+        self,
+        proposal: Proposal,
+        report: RecalibrationReport | None = None,
+        follower: TaskFollower | None = None,
+    ) -> None:
         """Try a patch from the next look on; one that is on its way makes room for it. The active one is not tried."""
         assert proposal.patch != self._policy.active_patch, "what is active needs no shadow"
         self.withdraw(f"a newer patch takes its place: {proposal.patch}")
         self._pending, self._report = PendingPatch(proposal, self._baselines, self._watch), report
+        self.follower = follower
         self._trial.begin(proposal.patch)
 
     def reject(self) -> str:
@@ -105,13 +116,13 @@ class PatchTrials:
         assert self._pending is not None, "there is one"
         patch_id = self._pending.proposal.patch
         self._policy.leave_alone(patch_id)
-        self._end("rejected", "command")
+        self._give_up("rejected", "command")
         return patch_id
 
     def withdraw(self, reason: str) -> None:
         """End the shadow of the patch on its way, if there is one."""
         if self._pending is not None:
-            self._end("withdrawn", reason)
+            self._give_up("withdrawn", reason)
 
     def follow_drift(self, change: Change | None) -> None:
         """Draw the consequences of one look of the drift watch."""
@@ -130,7 +141,7 @@ class PatchTrials:
             return None
         with self._crashes.contain("patch-trial") as contained:
             return self._go_on(pending.proposal, waiting)
-        return self._give_up(pending.proposal, f"failed unexpectedly: {contained.error!r}")
+        return self._fail(pending.proposal, f"failed unexpectedly: {contained.error!r}")
 
     def close(self) -> None:
         """Free the engine of a patch on its way, also of one that the controller's thread is just opening."""
@@ -151,7 +162,7 @@ class PatchTrials:
         try:
             verdict = self._trial.advance()
         except EdgeRuntimeError as err:
-            return self._give_up(proposal, str(err))
+            return self._fail(proposal, str(err))
         self._say_where()
         if verdict is None:
             return None
@@ -174,26 +185,31 @@ class PatchTrials:
             self.withdraw(str(err))
             return None
         except EdgeRuntimeError as err:
-            return self._give_up(proposal, str(err))
+            return self._fail(proposal, str(err))
         try:
             generation = self._policy.reuse(proposal.patch, proposal.cause, opened)
         except EdgeRuntimeError as err:
             return self._end("failed", str(err))
         return self._end("active", reason, generation)
 
-    def _give_up(self, proposal: Proposal, reason: str) -> TrialEnd:
+    def _fail(self, proposal: Proposal, reason: str) -> TrialEnd:
         self._policy.withdraw(proposal.patch, reason)
         return self._end("failed", reason)
 
+    def _give_up(self, outcome: ShadowOutcome, reason: str) -> None:
+        end = self._end(outcome, reason)
+        if end.follower is not None:
+            end.follower.give_up(f"patch {end.proposal.patch} was {outcome} in the shadow: {reason}")
+
     def _end(self, outcome: ShadowOutcome, reason: str, generation: Generation | None = None) -> TrialEnd:
         assert self._pending is not None, "a patch is on its way"
-        proposal, report, trial = self._pending.proposal, self._report, self._trial
+        proposal, report, trial, follower = self._pending.proposal, self._report, self._trial, self.follower
         decision = _DECISIONS.get(outcome)
         page = None if decision is None else trial.leave_report(decision, reason)
         self._say(outcome, reason, page, generation)
         trial.end()
-        self._pending = self._report = self._said = None
-        return TrialEnd(proposal, outcome, reason, report, page, generation)
+        self._pending = self._report = self._said = self.follower = None
+        return TrialEnd(proposal, outcome, reason, report, page, generation, follower)
 
     def _say_where(self) -> None:
         """Once when the shadow begins, and when it has to wait."""

@@ -36,6 +36,7 @@ from edge_runtime.messaging.commands.request import (
     LogsArguments,
     SetConfigArguments,
     SnapshotArguments,
+    TaskArguments,
     UndoConfigArguments,
 )
 from edge_runtime.messaging.commands.roles import Role
@@ -264,13 +265,17 @@ def _undo_config(editor: ConfigEditor, request: Request) -> Later:
     return Later(lambda progress: editor.undo(given, request.by, progress), CONFIGURATION)
 
 
-def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any]:
+def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any] | Later:
     """Hand a command to its model; each verb has only some of these arguments."""
     arguments: Any = request.arguments
     names = ("stream", "frames", "patch", "dry_run", "reference")
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
-    return running.request(TaskRequest(verb, approval=approval, **given), arguments.model)
+    task, model = TaskRequest(verb, approval=approval, **given), arguments.model
+    if not isinstance(arguments, TaskArguments) or not arguments.timeout_s:
+        return running.request(task, model)
+    timeout_s = arguments.timeout_s
+    return Later(lambda progress: running.follow(task, model, timeout_s, progress))
 
 
 def make_http(

@@ -27,6 +27,8 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 MAX_REQUEST_BYTES = 64 * 1024
 LONGEST_WAIT_S = 900.0
 """For an edit to be in force."""
+LONGEST_TASK_S = 7200.0
+"""For a commissioning or recalibration to end."""
 CLAIMS = ("transaction", "device", "expires_at")
 """What every request may carry, and a signed one says by claims instead."""
 
@@ -63,11 +65,18 @@ class ModelArguments(Arguments):
     """A model of the configuration; None when there is only one."""
 
 
-class RecalibrateArguments(ModelArguments):
-    """``recalibrate``: collect frames, try the candidates, let the gate decide."""
+class TaskArguments(ModelArguments):
+    """What every request may carry that begins a task."""
 
     stream: Name | None = None
-    """Use only this stream's reservoir."""
+    """Use only this stream's frames."""
+    timeout_s: Annotated[float, Field(ge=0, le=LONGEST_TASK_S)] = 0.0
+    """How long the answer may wait until the task has ended; 0: it comes when the task is begun."""
+
+
+class RecalibrateArguments(TaskArguments):
+    """``recalibrate``: collect frames, try the candidates, let the gate decide."""
+
     dry_run: bool = False
     """Do all of it, and change nothing: the report says what the gate decided."""
     reference: BaselineName | None = None
@@ -75,10 +84,9 @@ class RecalibrateArguments(ModelArguments):
     configuration has one, else the frames of the cameras."""
 
 
-class CommissionArguments(ModelArguments):
+class CommissionArguments(TaskArguments):
     """``commission``: approve the pictures of now as the healthy baseline."""
 
-    stream: Name | None = None
     frames: Annotated[int, Field(ge=8, le=4096)] | None = None
     """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
     name: BaselineName | None = None

@@ -5,6 +5,7 @@ import time
 from datetime import datetime
 from functools import partial
 
+import click
 import orjson
 import pytest
 
@@ -39,7 +40,7 @@ def config(port, device="box", **keys):
 
 @pytest.fixture
 def device(broker):
-    """A device that obeys three verbs, one of them later."""
+    """A device that obeys four verbs, one of them later."""
 
     def refuse(request):
         raise CommandError(f"no model {request.arguments.model!r}")
@@ -54,6 +55,10 @@ def device(broker):
         "status": lambda _: {"uptime_s": 1.5},
         "recalibrate": refuse,
         "rollback": lambda _: Later(work),
+        "commission": lambda request: {
+            "outcome": request.arguments.name,
+            "wait_s": request.arguments.timeout_s,
+        },
     }
     commands = CommandListener(
         client,
@@ -97,6 +102,25 @@ def test_progress_is_a_line_for_a_person_only(broker, monkeypatch, tmp_path, is_
     assert cli(["send", "rollback", "--config", str(path)], standalone_mode=False) == 0
     assert ("phase opening" in screen.getvalue()) is is_terminal
     assert "missing" not in screen.getvalue()
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("recorded", 0), ("goes-on", 0), ("failed", 65)], ids=["done", "goes on", "failed"]
+)
+def test_the_outcome_of_a_task_that_is_waited_for_decides_the_exit_code(
+    broker, tmp_path, capsys, outcome, code
+):
+    path = tmp_path / "box.yaml"
+    path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    command = ["send", "commission", "--wait", "--name", outcome, "--timeout", "60", "--config", str(path)]
+    assert cli(command, standalone_mode=False) == code
+    assert orjson.loads(capsys.readouterr().out)["data"] == {"outcome": outcome, "wait_s": 48.0}
+
+
+def test_only_tasks_are_waited_for(tmp_path):
+    with pytest.raises(click.UsageError):
+        cli(["send", "status", "--wait", "--config", str(tmp_path / "box.yaml")], standalone_mode=False)
 
 
 @pytest.mark.usefixtures("device")

@@ -1,5 +1,6 @@
 """running: a command that is refused as busy is never carried out later."""
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -56,3 +57,51 @@ def test_the_answer_of_the_loop_comes_back():
         return answer
 
     assert make(SimpleNamespace(request=put_and_answer)).request(ROLLBACK, "parts") == {"verb": "rollback"}
+
+
+class Caller:
+    """Of a command that is answered later."""
+
+    def __init__(self, *, is_ending=False):
+        self.is_ending, self.told = is_ending, []
+
+    def report(self, data):
+        self.told.append(data)
+
+
+def begun(end):
+    """A controller that has begun the task of a request, which then ends so; None: it goes on."""
+
+    def request(asked):
+        answer = Future()
+        answer.set_result({"begun": asked.verb})
+        if end is not None:
+            asked.follower.give_up(end)
+        return answer
+
+    return SimpleNamespace(request=request, describe_progress=lambda follower: {"phase": "collecting"})
+
+
+RECALIBRATE = TaskRequest("recalibrate")
+
+
+def test_the_end_of_a_task_comes_with_the_answer_to_its_command():
+    answer = make(begun("replaced")).follow(RECALIBRATE, None, 60.0, Caller())
+    assert answer == {"begun": "recalibrate", "outcome": "given_up", "reasons": ["replaced"]}
+
+
+def test_a_task_that_takes_longer_than_the_caller_waits_goes_on():
+    answer = make(begun(None)).follow(RECALIBRATE, None, 0.01, Caller())
+    assert answer == {"begun": "recalibrate", "outcome": "goes_on"}
+
+
+def test_the_end_of_the_daemon_ends_the_wait():
+    with pytest.raises(CommandError, match="daemon ends"):
+        make(begun(None)).follow(RECALIBRATE, None, 60.0, Caller(is_ending=True))
+
+
+def test_a_task_that_cannot_begin_is_refused_as_without_waiting():
+    with pytest.raises(CommandError, match="turned off"):
+        make(None).follow(RECALIBRATE, None, 60.0, Caller())
+    with pytest.raises(CommandError, match="no stream"):
+        make(begun(None)).follow(TaskRequest("recalibrate", stream="other"), None, 60.0, Caller())

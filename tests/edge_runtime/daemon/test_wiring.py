@@ -14,6 +14,7 @@ from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import CommandError, ConfigError, SourceLost, StateError
 from edge_runtime.messaging.commands.callers import Request
+from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -122,6 +123,21 @@ def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
     request = Request(ARGUMENTS[verb](model="parts", name="day"), None, None)
     make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 2)[verb](request)
     assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
+
+
+@pytest.mark.parametrize("verb", ["commission", "recalibrate"])
+def test_a_task_is_waited_for_where_the_caller_says_how_long(verb):
+    sent = []
+    running = SimpleNamespace(
+        request=lambda request, model: sent.append(request) or {"begun": verb},
+        follow=lambda request, model, timeout_s, progress: {"outcome": "goes_on", "after_s": timeout_s},
+    )
+    handler = make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 2)[verb]
+    assert handler(Request(ARGUMENTS[verb](), None, None)) == {"begun": verb}
+    later = handler(Request(ARGUMENTS[verb](timeout_s=5), None, None))
+    assert isinstance(later, Later)
+    assert later.work(None) == {"outcome": "goes_on", "after_s": 5.0}
+    assert len(sent) == 1
 
 
 def test_every_verb_that_is_understood_has_a_handler():
