@@ -1,4 +1,7 @@
-"""Patches on a whole daemon: one whose answers are no numbers is refused in the shadow, a sound one becomes active."""
+"""Patches on a whole daemon: one whose answers are no numbers is refused in the shadow, a sound one becomes active.
+
+Then the camera drifts, and commands are answered with what became of a dry run and of a real recalibration.
+"""
 
 import numpy as np
 import onnx
@@ -7,13 +10,18 @@ import pytest
 
 import calibration
 from calibration.targets.base import ModelFiles
+from edge_runtime.cli.send import send_command
+from edge_runtime.config import load_address
 from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.baselines.store import BaselineStore
+from edge_runtime.system.atomic_file import write_atomically
 from tests.support.bundle_models import png
+from tests.support.mosquitto import Mosquitto
+from tests.support.onnx_nets import hazy
 from tests.support.small_site import frames_of, small_bundle
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -32,8 +40,8 @@ def without_numbers(files):
 class Site:
     """A box whose baseline was recorded, and whose patches were accepted by the gate before."""
 
-    def __init__(self, box):
-        self.box, self.bundle = box, small_bundle(box.folder)
+    def __init__(self, box, broker):
+        self.box, self.broker, self.bundle = box, broker, small_bundle(box.folder)
         self.state, identity = ModelState.open(box.state, "parts"), identify_bundle(self.bundle)
         normalise = Preprocessor(self.bundle.manifest.preprocess).normalise
         model = self.bundle.model_files
@@ -44,9 +52,33 @@ class Site:
         )
         self.state.put_probe(self.baseline.model_sha256, calibration.probe_files(model))
         BaselineStore(self.state.baselines).put(self.baseline)
-        (box.folder / "pictures").mkdir()
-        for number, frame in enumerate(frames_of(40, 200)):
-            (box.folder / "pictures" / f"{number:02}.png").write_bytes(png(frame))
+        self.show("pictures", frames_of(40, 200))
+
+    def show(self, folder, frames):
+        """Pictures of a camera, or of a reference set; those of before are written over."""
+        (self.box.folder / folder).mkdir(exist_ok=True)
+        for number, frame in enumerate(frames):
+            write_atomically(self.box.folder / folder / f"{number:02}.png", png(frame))
+
+    def send(self, verb, **arguments):
+        """As ``edge-runtime send`` does."""
+        return send_command(load_address(self.box.file, {}), verb, arguments, timeout_s=WAIT_S)
+
+    def read_state(self):
+        """What the daemon keeps of the model, but pictures of the reservoir and reports of dry runs."""
+        found = {path.relative_to(self.state.folder): path for path in self.state.folder.rglob("*")}
+        return {
+            name: path.read_bytes()
+            for name, path in found.items()
+            if path.is_file() and name.parts[0] not in ("reservoir", "dry-runs")
+        }
+
+    def count(self):
+        """What a recalibration that is no dry run would change in the status."""
+        model = self.box.status()["models"]["parts"]
+        names = ("generation", "proposal", "shadow", "recalibrations", "accepted", "refused", "failed")
+        counts = {name: model["recalibration"][name] for name in (*names, "not_possible", "last_report")}
+        return {"answers": model["generation"], **counts}
 
     def write(self, **model):
         """The configuration; another model section opens the model again."""
@@ -55,7 +87,15 @@ class Site:
         self.box.write(
             models={"parts": {"bundle": str(self.bundle.path), "rollout": rollout, **model}},
             cameras={"belt": camera},
-            recalibration={"shadow_frames": 20, "on_drift": False},
+            recalibration={
+                "shadow_frames": 20,
+                "on_drift": False,
+                "distillation": "off",
+                "reference": {"frames": 40, "sets": {"haze": str(self.box.folder / "haze")}},
+            },
+            drift={"window_frames": 16, "sample_every_s": 0.03},
+            mqtt={"host": self.broker.host, "port": self.broker.port, "commands": True},
+            sink={},
         )
 
     def accept(self, files):
@@ -88,8 +128,13 @@ class Site:
         return {one["generation"] for one in self.box.results()}
 
 
-def test_a_patch_without_numbers_is_refused_and_a_sound_one_becomes_active(box):
-    site = Site(box)
+@pytest.fixture
+def site(box, tmp_path):
+    with Mosquitto(tmp_path / "broker") as broker:
+        yield Site(box, broker)
+
+
+def test_a_patch_without_numbers_is_refused_and_a_sound_one_becomes_active(box, site):
     model = site.bundle.model_files
     site.accept(without_numbers(model))
     site.write()
@@ -112,3 +157,25 @@ def test_a_patch_without_numbers_is_refused_and_a_sound_one_becomes_active(box):
     assert not any("arm" in one for one in box.results())
     status = box.status()["models"]["parts"]
     assert (status["lost_to_errors"], status["dropped_oldest"], status["engine_errors"]) == (0, 0, 0)
+
+    check_dry_run_and_real_one(box, site)
+
+
+def check_dry_run_and_real_one(box, site):
+    """The camera gets hazy: a dry run changes nothing, a real recalibration goes through the shadow."""
+    assert site.send("rollback")["data"] == {"generation": "small/1"}
+    site.show("pictures", frames_of(40, 200, hazy))
+    site.show("haze", frames_of(40, 300, hazy))
+    assert until(lambda: "drift" in {event["event"] for event in box.events()}), box.log()
+    counts, files = site.count(), site.read_state()
+    answer = site.send("recalibrate", dry_run=True, reference="haze", timeout_s=WAIT_S)
+    end = answer["data"]
+    assert (end["outcome"], end["accepted"], end["reference"]) == ("dry_run", True, "haze"), end
+    assert (site.count(), site.read_state()) == (counts, files)
+    assert box.get(f"/reports/{end['report']}").status_code == 200
+
+    end = site.send("recalibrate", timeout_s=WAIT_S)["data"]
+    assert (end["outcome"], end["patch"], end["reference"]) == ("accepted", "p3", "live"), end
+    assert until(lambda: "small/1+p3" in site.generations())
+    events = [event["data"] for event in box.events() if event["event"] == "recalibration"]
+    assert [event["outcome"] for event in events[:2]] == ["accepted", "dry_run"]
