@@ -6,6 +6,8 @@ in force last; else its default. Nobody gets a right from a text that cannot be 
 - ``commands`` that are wrong with nothing in force before: none is obeyed. With something in force before, the file
   only takes rights away, as it does from a daemon that runs. A file without that section may have been cut off: then
   a caller without a signature may only ask.
+- Where no text tells the state directory, and nothing was in force with the likeliest one, none is obeyed either: it is
+  not known which were obeyed already, so that a copy would be taken for new.
 - ``http`` that is wrong is the one before, else on this machine only. Without a ``device`` there is no topic, so no
   broker.
 """
@@ -18,6 +20,7 @@ from typing import Any
 
 from edge_runtime.config.commands import CommandsConfig, restrict
 from edge_runtime.config.connections import MqttConfig
+from edge_runtime.config.history import ConfigHistory
 from edge_runtime.config.last_good import find_last_good_text, find_state_dirs
 from edge_runtime.config.load import has_file, parse_config, read_file, require_sections
 from edge_runtime.config.parts import read_commands, read_section
@@ -46,11 +49,13 @@ def make_safe_config(text: bytes, before: bytes | None, path: Path, env: Mapping
         return whole.model_copy(update={"models": {}, "cameras": {}})
     reading = _Reading(_parse(text, path), None if before is None else _parse(before, path), path, env)
     names = Config.model_fields.keys() - _READ_OTHERWISE
-    device = reading.find("device", NO_NAME)
-    commands = reading.find_commands()
+    device, state_dir = reading.find("device", NO_NAME), reading.find("state_dir", None)
+    likeliest = find_state_dirs(path, env)[0]
+    remembers = state_dir is not None or bool(ConfigHistory(path, likeliest).entries())
+    commands = reading.find_commands() if remembers else None
     config = Config.for_safe_mode(
         device=device,
-        state_dir=reading.find("state_dir", find_state_dirs(path, env)[0]),
+        state_dir=state_dir or likeliest,
         mqtt=_restrict_mqtt(reading.find("mqtt", None), device, is_obeying=commands is not None),
         commands=commands or CommandsConfig(),
         sink=_without_path(reading.find("sink", None)),

@@ -77,6 +77,8 @@ class ConfigReloader:
     """Remembers a configuration that is in force, who made it so, and what that changed."""
     restart: Callable[[], object]
     """Ends the process for another start; raises CommandError where nobody starts it."""
+    prove_start: Callable[[Config], None]
+    """Raises EdgeRuntimeError when a start with a configuration would end at once."""
     look_again: Callable[[], None]
     """Has the file handed on once more in a while: what it names may be there by then."""
     trust: TrustWatch
@@ -123,7 +125,7 @@ class ConfigReloader:
             config = self.running.config
             plan, new = changes(config, edit.config), merge_in_force(config, edit.config)
             if must_start_anew(config, plan):
-                self._write_and_restart(edit, plan)
+                self._start_anew(edit.config, plan, edit)
             else:
                 self._start(new, plan, now_s, commanded=edit)
 
@@ -160,29 +162,30 @@ class ConfigReloader:
             return
         plan, new = changes(self.running.config, edit), merge_in_force(self.running.config, edit)
         if must_start_anew(self.running.config, plan):
-            self._start_anew(plan)
+            self._start_anew(edit, plan)
         else:
             self._start(new, plan, now_s)
 
-    def _write_and_restart(self, edit: CommandedEdit, plan: Changes) -> None:
+    def _start_anew(self, new: Config, plan: Changes, commanded: CommandedEdit | None = None) -> None:
+        """Leave safe mode by a start with the file; it stays where that start would fail at once."""
         try:
-            edit.write()
-        except (CommandError, StateError) as err:
-            edit.done.set_exception(CommandError(str(err)))
+            self.prove_start(new)
+            if commanded is not None:
+                commanded.write()
+        except EdgeRuntimeError as err:
+            if commanded is None:
+                self._refuse(str(err), str(err))
+            else:
+                commanded.done.set_exception(CommandError(str(err)))
             return
-        edit.done.set_result(plan)
-        self._start_anew(plan)
-
-    def _start_anew(self, plan: Changes) -> None:
-        """Leave safe mode by a start with the file as it is now."""
+        if commanded is not None:
+            commanded.done.set_result(plan)
         keys = ", ".join(plan.needs_restart)
         log.warning("safe mode ends with a restart", since=keys)
         try:
             self.restart()
         except CommandError:
-            problem = (
-                f"the file can be used again, after a restart of the daemon: {keys} count from a start on"
-            )
+            problem = f"the file can be used after a restart of the daemon: {keys} count from a start on"
             self._refuse(problem, problem)
 
     def _start(

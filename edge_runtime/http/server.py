@@ -101,6 +101,15 @@ class HttpServer:
             self._server.run(sockets=[listener])
 
 
+def prove_address(host: str, port: int) -> None:
+    """Listen for a moment.
+
+    Raises:
+        HttpUnavailable: as ``HttpServer.start``.
+    """
+    _listen(host, port).close()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

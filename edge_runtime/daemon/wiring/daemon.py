@@ -29,6 +29,7 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
+from edge_runtime.http.server import prove_address
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.commands.used_file import UsedFile
@@ -135,6 +136,7 @@ def build_daemon(
             emit=emit,
             keep_config=partial(_keep_config, config_path, running, history),
             restart=restart,
+            prove_start=partial(_prove_start, running),
             look_again=watch.look_again,
             trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
@@ -202,6 +204,19 @@ def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bo
     log.warning("restart by command")
     stop.put()
     return {"restarting": True}
+
+
+def _prove_start(running: Running, config: Config) -> None:
+    """Whether a start would have its state directory and its port; those of this process are in use by it.
+
+    Raises:
+        StateError, HttpUnavailable: it would not.
+    """
+    own = running.config
+    if config.state_dir != own.state_dir:
+        lock_state_dir(config.state_dir).close()
+    if config.http.enabled and not (own.http.enabled and own.http.port == config.http.port):
+        prove_address(config.http.host, config.http.port)
 
 
 def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resources: ExitStack) -> Cameras:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import Config, find_safe_config, keep_last_good, load_config, parse_config
+from edge_runtime.config import (
+    Config,
+    ConfigHistory,
+    find_safe_config,
+    keep_last_good,
+    load_config,
+    parse_config,
+)
 from edge_runtime.config.safe_mode import NO_NAME
 from edge_runtime.errors import ConfigError
 
@@ -155,6 +162,17 @@ def _without_none(found: dict[str, str | None] | None) -> dict[str, str] | None:
     return (
         None if found is None else {name: role for name, role in found.items() if role not in (None, "none")}
     )
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_without_the_memory_of_commands_that_were_obeyed_none_is(path: Path, is_used: bool) -> None:
+    if is_used:
+        ConfigHistory(path, path.parent / "state").note(
+            parse_config(WHOLE, "", {}, check_files=False), "start", {}
+        )
+    found = find(path, BROKEN.replace("state_dir: state", "state_dir: 7"))
+    assert found.state_dir == path.parent / "state"
+    assert rights(found) == (BOTH if is_used else None)
 
 
 def test_a_broker_whose_password_is_not_in_the_environment_is_not_used(path: Path) -> None:

@@ -159,6 +159,7 @@ class DaemonBench:
             emit=self.emit,
             commanded=self.commanded,
             restart=self.restart,
+            prove_start=lambda config: self.fail_if_set("new start"),
             look_again=lambda: self.looks_again.append(1),
             keep_config=lambda config, by, changed: self.kept.append((config, by, changed)),
             trust=TrustWatch(self.running, self.crashes, self.run_in_background),

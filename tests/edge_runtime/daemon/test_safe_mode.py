@@ -4,7 +4,7 @@ import pytest
 
 from edge_runtime.daemon.edit_under_way import CommandedEdit
 from edge_runtime.daemon.health import judge
-from edge_runtime.errors import CommandError, ConfigError, Problem
+from edge_runtime.errors import CommandError, ConfigError, Problem, StateError
 from edge_runtime.http.server import HttpUnavailable
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
 from tests.edge_runtime.daemon.test_daemon import BAD_BUNDLE, DaemonBench
@@ -125,6 +125,21 @@ def test_where_safe_mode_needed_another_state_directory_the_next_start_counts(
         "state_dir": "restart",
     }
     assert is_managed or "state_dir" in bench.running.config_problem
+
+
+@pytest.mark.parametrize("is_commanded", [True, False])
+def test_it_does_not_end_for_a_start_that_would_fail_at_once(bench, tmp_path, is_commanded):
+    bench.errors["new start"] = StateError("no such folder")
+    bench.start()
+    written, mended = [], bench.config(state=tmp_path / "other")
+    edit = CommandedEdit(mended, "anna", lambda: written.append(1))
+    if is_commanded:
+        bench.commanded.put(edit)
+    else:
+        bench.edits.put(mended)
+    bench.daemon.tick(0.0)
+    assert (written, bench.restarts, bench.running.config.is_safe_mode) == ([], [], True)
+    assert isinstance(edit.done.exception(0), CommandError) if is_commanded else bench.running.config_problem
 
 
 def test_a_mended_file_that_cannot_be_written_changes_nothing(bench, tmp_path):
