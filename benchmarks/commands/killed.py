@@ -38,7 +38,7 @@ class Sent:
     transaction: str
     request: bytes
     told: list[str] = field(default_factory=list)
-    """``status`` of every answer, in order."""
+    """Of every answer, in order: ``ok``, ``error``, or ``logged``: it was done, by the log of commands."""
     acts_until_kill: int = 0
     acts: int = 0
 
@@ -102,18 +102,22 @@ class Killer:
         return Sent(verb, transaction, self._box.make(name, transaction, verb.make_arguments()))
 
     def _answers(self, one: Sent) -> list[str]:
-        return [answer["status"] for answer in self._box.answers(one.transaction)]
+        answers = self._box.answers(one.transaction)
+        return [
+            "logged" if answer.get("error", "").endswith(": ok") else answer["status"] for answer in answers
+        ]
 
     def _judge(self, one: Sent) -> None:
         counts = self.counts[one.verb.name]
         counts["kills"] += 1
-        counts["said_done"] += "ok" in one.told
-        counts["said_not_known"] += "ok" not in one.told
+        is_known = not {"ok", "logged"}.isdisjoint(one.told)
+        counts["said_done"] += is_known
+        counts["said_not_known"] += not is_known
         counts["done_by_the_repetition"] += one.acts > one.acts_until_kill
         counts["acted_once"] += one.acts == 1
         counts["never_acted"] += one.acts == 0
         counts["acted_twice"] += one.acts > 1
-        counts["said_done_and_was_not"] += "ok" in one.told and one.acts == 0
+        counts["said_done_and_was_not"] += is_known and one.acts == 0
         if one.acts > 1:
             self.faults.append(f"{one.verb.name} acted {one.acts} times: {one.told}")
 

@@ -125,7 +125,7 @@ def test_the_shell_of_the_page_commands_a_box_and_prints_its_answer(box):
 def test_the_shell_of_the_page_makes_a_file_of_a_picture(box):
     where = {"HOST": "127.0.0.1", "PORT": str(box.broker.port), "DEVICE": "belt-3", "VERB": "snapshot"}
     command = f"{SHELL.strip()} {TO_FILE}"
-    box.run("bash", "-euc", command, KEY_ID=box.key.id, ARGUMENTS='{"camera": "belt"}', **where)
+    box.run("bash", "-euc", command, KEY="anna", KEY_ID=box.key.id, ARGUMENTS='{"camera": "belt"}', **where)
     assert (box.folder / "belt.jpg").read_bytes() == PICTURE
 
 

@@ -30,7 +30,8 @@ from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.http.server import prove_address
-from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog
+from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
+from edge_runtime.messaging.commands.unanswered import FOLDER, Unanswered
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.connection import BrokerConnection
@@ -105,6 +106,10 @@ def build_daemon(
         handlers = make_command_handlers(running, reporter, restart, editor, snapshots)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
+        unanswered = Unanswered(config.state_dir / FOLDER)
+        unanswered.settle(
+            lambda: read_log(config.state_dir / LOG_FILE).entries, used, command_log.note, time.time()
+        )
         under_way = UnderWay(crashes)
         reloader = ConfigReloader(
             running=running,
@@ -128,6 +133,7 @@ def build_daemon(
                 handlers=handlers,
                 used=used,
                 note=lambda entry: command_log.note(PROCESS.value(entry)),
+                unanswered=unanswered,
                 under_way=under_way,
                 find_commands=lambda: running.connection.commands,
                 crashes=crashes,

@@ -40,6 +40,7 @@ from edge_runtime.messaging.commands.request import (
     UndoConfigArguments,
 )
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.messaging.commands.unanswered import Unanswered
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -92,6 +93,7 @@ def open_connection(
     handlers: Mapping[str, VerbHandler],
     used: UsedTransactions,
     note: Callable[[Entry], None],
+    unanswered: Unanswered,
     under_way: UnderWay,
     find_commands: Callable[[], CommandListener | None],
     crashes: Crashes,
@@ -121,6 +123,7 @@ def open_connection(
             config.commands.groups,
             under_way,
             find_commands,
+            unanswered,
         )
     prefixes = config.mqtt.response_prefixes if config.mqtt is not None else ()
     return BrokerConnection(topics, client, commands, channels, prefixes)

@@ -7,7 +7,8 @@ commands.log.1  the lines before those
 ```
 A line that is changed, left out or put in between others breaks the chain from there on. Lines that are cut off at
 either end do not, and who may write the file can make a whole new chain: so the hash of the newest line is in
-``status``, where somebody else may note it and look for it later. A kill can cost the line of the command that runs.
+``status``, where somebody else may note it and look for it later. A command that a kill cut short gets its line at the
+next start (see ``unanswered``).
 """
 
 import contextlib

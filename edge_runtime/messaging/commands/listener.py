@@ -11,18 +11,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from edge_runtime.errors import ConfigError
+from edge_runtime.messaging.commands.callers import Request
 from edge_runtime.messaging.commands.later import Begun
 from edge_runtime.messaging.commands.protocol import CommandHandler
 from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, QUICK
+from edge_runtime.messaging.commands.unanswered import Unanswered, UnansweredRequest
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics, progress_topic
+from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
@@ -46,6 +50,7 @@ class CommandListener:
         groups: Sequence[str] = (),
         under_way: UnderWay | None = None,
         find_later: Callable[[], "CommandListener | None"] = lambda: None,
+        unanswered: Unanswered | None = None,
     ) -> None:
         """Subscribe to all requests of this device and of its groups; call before ``client.start()`` to miss none.
 
@@ -58,14 +63,17 @@ class CommandListener:
             groups: That the device belongs to.
             under_way: Does the work of commands that are answered later; it may outlive this connection.
             find_later: The listener that is in force when such an answer comes and this connection is gone.
+            unanswered: Keeps on disk who waits for an answer, and knows whom an earlier process left without one.
         """
         self._client, self._topics, self._response_prefixes = client, topics, tuple(response_prefixes)
         self._under_way, self._find_later = under_way or UnderWay(crashes), find_later
-        self._redirected, self._has_ended = 0, False
+        self._redirected, self._has_ended, self.unanswered = 0, False, unanswered
         self._quick = _Lane("commands-quick", make_handler(), self, self._under_way, crashes)
         self._others = _Lane("commands", make_handler(), self, self._under_way, crashes)
         for wanted in (topics.requests, *map(topics.group_requests, groups)):
             client.subscribe(wanted, self._enqueue)
+        if unanswered is not None:
+            client.listen(partial(self._answer_left, unanswered))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -121,6 +129,14 @@ class CommandListener:
         """This one, or after it has ended the one that has its place."""
         return self if not self._has_ended else self._find_later() or self
 
+    def _answer_left(self, unanswered: Unanswered) -> None:
+        """Answer those whom an earlier process left without, as soon as the broker is there."""
+        if self._client.session is None:
+            return
+        for request, answer in unanswered.take_answers():
+            topic, to = self._topics.request(request.verb), request.response_topic
+            self.publish(Message(topic, b"", response_topic=to, correlation=request.correlation), answer)
+
     def _allows(self, topic: str) -> bool:
         return self._topics.allows_response_to(topic, self._response_prefixes)
 
@@ -140,18 +156,38 @@ class CommandListener:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class _Caller:
-    """Who sent a request that is answered later; implements ``under_way.Caller``."""
+    """Who sent a request; implements ``under_way.Caller``."""
 
-    listener: CommandListener
-    message: Message
+    def __init__(self, listener: CommandListener, message: Message) -> None:
+        self._listener, self._message = listener, message
+        self._number: int | None = None
+
+    def begin(self, request: Request) -> None:
+        """The request is a change, and acts now."""
+        if (unanswered := self._listener.unanswered) is None:
+            return
+        message, arguments = self._message, request.arguments
+        self._number = unanswered.begin(
+            UnansweredRequest(
+                verb=_verb(message),
+                arguments=arguments.as_noted(),
+                by=request.by,
+                transaction=arguments.transaction,
+                used_as=request.used_as,
+                at=format_rfc3339(time.time()),
+                response_topic=message.response_topic,
+                correlation=message.correlation,
+            )
+        )
 
     def answer(self, payload: bytes) -> None:
-        self.listener.find_in_force().publish(self.message, payload)
+        self._listener.find_in_force().publish(self._message, payload)
+        if self._listener.unanswered is not None:
+            self._listener.unanswered.end(self._number)
 
     def report(self, payload: bytes) -> None:
-        self.listener.find_in_force().report(self.message, payload)
+        self._listener.find_in_force().report(self._message, payload)
 
 
 class _Lane:
@@ -201,7 +237,7 @@ class _Lane:
     def _serve(self, message: Message) -> None:
         """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
         answer: bytes | Begun | None = None
-        is_done = False
+        caller, is_done = _Caller(self._listener, message), False
         try:
             answer = self.handler.answer(
                 _verb(message),
@@ -209,15 +245,16 @@ class _Lane:
                 is_retained=message.is_retained,
                 now_s=time.monotonic(),
                 now_wall_s=time.time(),
+                on_begin=caller.begin,
             )
             is_done = True
         finally:
             if not is_done:
                 answer = self.handler.encode_unexpected(message.payload)
             if isinstance(answer, Begun):
-                self._under_way.start(answer, _Caller(self._listener, message))
+                self._under_way.start(answer, caller)
             elif answer is not None:
-                self._listener.publish(message, answer)
+                caller.answer(answer)
 
 
 def _verb(message: Message) -> str:

@@ -177,11 +177,18 @@ class CommandHandler:
         transaction."""
 
     def answer(
-        self, verb: str, payload: bytes, *, is_retained: bool, now_s: float, now_wall_s: float
+        self,
+        verb: str,
+        payload: bytes,
+        *,
+        is_retained: bool,
+        now_s: float,
+        now_wall_s: float,
+        on_begin: Callable[[Request], None] = lambda _: None,
     ) -> bytes | Begun | None:
         """The answer to send, as JSON bytes; None when nothing must be sent (see the rules of the module).
 
-        Of a command that is answered later, its work, which has not begun.
+        Of a command that is answered later, its work, which has not begun. ``on_begin`` is called before a change acts.
         """
         if is_retained:
             self.counts["retained"] += 1
@@ -194,14 +201,14 @@ class CommandHandler:
             return self._refuse(str(err), payload, now_s)
         if is_read(verb, request.arguments):
             return self._read(verb, request, payload, now_s, now_wall_s)
-        return self._change_once(verb, request, payload, now_s, now_wall_s)
+        return self._change_once(verb, request, payload, now_s, now_wall_s, on_begin)
 
     def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
         self.counts["refused"] += 1
         if not self._bad.take(now_s):
             self.counts["unanswered"] += 1
             return None
-        return _encode_error(text, read_transaction(payload))
+        return encode_error(text, read_transaction(payload))
 
     def _refuse_flood(self, verb: str, payload: bytes, now_s: float) -> bytes | None:
         limit = f"{self._policy.rate_per_s:g} a second"
@@ -234,7 +241,13 @@ class CommandHandler:
         return may
 
     def _change_once(
-        self, verb: str, request: Request, payload: bytes, now_s: float, now_wall_s: float
+        self,
+        verb: str,
+        request: Request,
+        payload: bytes,
+        now_s: float,
+        now_wall_s: float,
+        on_begin: Callable[[Request], None],
     ) -> bytes | Begun | None:
         transaction, used_as = request.arguments.transaction, request.used_as
         digest = hashlib.sha256(verb.encode() + b"\0" + payload).digest()[:DIGEST_BYTES]
@@ -259,6 +272,7 @@ class CommandHandler:
                 self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s)
             except StateError as err:
                 return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
+        on_begin(request)
         found = self._execute(verb, request, now_wall_s)
         return found if isinstance(found, Begun) else found.answer
 
@@ -306,14 +320,14 @@ class CommandHandler:
             text, data, answer = "ok", outcome, _encode_data(outcome, arguments.transaction)
         else:
             text = UNEXPECTED if outcome is None else str(outcome)
-            answer = _encode_error(text, arguments.transaction)
+            answer = encode_error(text, arguments.transaction)
         if not is_read(verb, arguments):
             if request.used_as is not None:
                 is_kept = verb not in UNKEPT or data is None
                 kept = (
                     answer
                     if is_kept
-                    else _encode_error(
+                    else encode_error(
                         NOT_KEPT.format(transaction=arguments.transaction), arguments.transaction
                     )
                 )
@@ -331,12 +345,12 @@ class CommandHandler:
     def encode_too_large(payload: bytes, size_bytes: int, room_bytes: int) -> bytes:
         """The answer to a request in the place of one that the broker does not take."""
         text = TOO_LARGE.format(size_bytes=size_bytes, room_bytes=room_bytes)
-        return _encode_error(text, read_transaction(payload))
+        return encode_error(text, read_transaction(payload))
 
     @staticmethod
     def encode_unexpected(payload: bytes) -> bytes:
         """The answer when ``answer`` raised: a handler has a bug."""
-        return _encode_error(UNEXPECTED, read_transaction(payload))
+        return encode_error(UNEXPECTED, read_transaction(payload))
 
 
 def _encode_data(data: bytes, transaction: str | int | None) -> bytes:
@@ -347,5 +361,6 @@ def _encode_progress(data: Mapping[str, Any], transaction: str | int | None) -> 
     return encode_object({"status": "progress", "data": dict(data), "transaction": transaction})
 
 
-def _encode_error(text: str, transaction: str | int | None) -> bytes:
+def encode_error(text: str, transaction: str | int | None) -> bytes:
+    """An answer that says no."""
     return encode_object({"status": "error", "error": text, "transaction": transaction})

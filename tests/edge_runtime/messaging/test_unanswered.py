@@ -1,0 +1,181 @@
+"""Changes that a kill cut short: whom the next start answers, with what, and what the log of commands says."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from edge_runtime.messaging.commands.command_log import CommandLog, read_log
+from edge_runtime.messaging.commands.listener import CommandListener
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
+from edge_runtime.messaging.commands.unanswered import Unanswered, UnansweredRequest
+from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.system import redaction
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.used_transactions import UsedInMemory
+from tests.support.waiting import until
+
+TOPICS = Topics("edge", "d")
+NOW_WALL_S = 1_795_448_459.0
+REQUEST = UnansweredRequest(
+    "rollback", {"model": "parts"}, "anna", "one", ("key", "one"), "2026-11-23T15:40:59.000Z", None, b"\xff\0"
+)
+
+
+class Box:
+    """What is left in a state directory from one start to the next."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.files = folder / "commands.begun"
+        self.start()
+
+    def start(self):
+        self.log, self.used = CommandLog(self.folder / "commands.log"), UsedInMemory()
+        self.unanswered = Unanswered(self.files)
+        self.unanswered.settle(
+            lambda: read_log(self.folder / "commands.log").entries, self.used, self.log.note, NOW_WALL_S + 60
+        )
+        return [(request, json.loads(answer)) for request, answer in self.unanswered.take_answers()]
+
+    def outcomes(self):
+        return [entry["outcome"] for entry in read_log(self.folder / "commands.log").entries]
+
+
+@pytest.fixture
+def box(tmp_path):
+    return Box(tmp_path)
+
+
+def test_one_that_was_answered_is_over(box):
+    box.unanswered.end(box.unanswered.begin(REQUEST))
+    assert box.start() == []
+    assert box.outcomes() == []
+
+
+def test_one_that_was_cut_short_is_answered_and_logged_once(box):
+    box.unanswered.begin(REQUEST)
+    ((request, answer),) = box.start()
+    assert request == REQUEST
+    assert (answer["status"], answer["transaction"]) == ("error", "one")
+    assert json.loads(box.used.answers["key", "one"]) == answer, "a repetition gets the same"
+    assert len(box.outcomes()) == 1
+    assert box.start() == []
+    assert len(box.outcomes()) == 1
+
+
+def test_the_log_tells_what_became_of_one_that_was_done_and_not_answered(box):
+    box.unanswered.begin(REQUEST)
+    box.log.note(REQUEST.make_entry(NOW_WALL_S + 1, "ok"))
+    ((_, answer),) = box.start()
+    assert answer["error"].endswith("says: ok")
+    assert box.outcomes() == ["ok"]
+
+
+def test_an_earlier_line_of_an_equal_command_is_not_about_it(box):
+    unmarked = replace(REQUEST, transaction=None, used_as=None)
+    box.log.note(unmarked.make_entry(NOW_WALL_S - 10, "ok"))
+    box.unanswered.begin(unmarked)
+    ((_, answer),) = box.start()
+    assert "ok" not in answer["error"].split()
+    assert len(box.outcomes()) == 2
+
+
+def test_several_are_answered_in_the_order_in_which_they_were_begun(box):
+    for number in range(12):
+        box.unanswered.begin(replace(REQUEST, transaction=number, used_as=number))
+    assert [request.transaction for request, _ in box.start()] == list(range(12))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"verb": 1}', b"\xff" * 300_000])
+def test_a_damaged_file_costs_no_start_and_no_other(box, content):
+    box.unanswered.begin(REQUEST)
+    (box.files / "0.json").write_bytes(content)
+    assert [request for request, _ in box.start()] == [REQUEST]
+    assert list(box.files.iterdir()) == []
+
+
+def test_a_disk_that_refuses_stops_no_command(box):
+    (box.folder / "file").write_bytes(b"")
+    refusing = Unanswered(box.folder / "file" / "below")
+    assert refusing.begin(REQUEST) is None
+    refusing.end(None)
+
+
+def test_no_secret_is_on_the_disk(box, monkeypatch):
+    monkeypatch.setattr(
+        "edge_runtime.messaging.commands.unanswered.PROCESS", redaction.Redactor(["s3cret-text"])
+    )
+    box.unanswered.begin(replace(REQUEST, arguments={"set": {"a": "s3cret-text"}}))
+    (file,) = box.files.iterdir()
+    assert b"s3cret" not in file.read_bytes()
+
+
+class Broker:
+    """A client whose broker comes when told so."""
+
+    def __init__(self):
+        self.sent, self.listeners, self.session = [], [], None
+
+    def subscribe(self, _, handler):
+        self.deliver = handler
+
+    def listen(self, listener):
+        self.listeners.append(listener)
+
+    def find_room(self, *_):
+        return None
+
+    def publish(self, topic, payload, *, correlation, **_):
+        self.sent.append((topic, json.loads(payload), correlation))
+        return True
+
+    def come(self):
+        self.session = object()
+        for listener in self.listeners:
+            listener()
+
+
+def listen(broker, unanswered, handlers):
+    make = partial(CommandHandler, handlers, CommandPolicy(is_enabled=True), UsedInMemory())
+    return CommandListener(broker, make, TOPICS, Crashes(), unanswered=unanswered)
+
+
+def test_callers_are_answered_when_the_broker_is_there_where_they_wanted_it(box):
+    mine = "edge/d/response/mine"
+    for topic in (None, mine, "edge/other/request/rollback"):
+        box.unanswered.begin(replace(REQUEST, response_topic=topic))
+    box.unanswered = Unanswered(box.files)
+    box.unanswered.settle(list, box.used, box.log.note, NOW_WALL_S)
+    broker = Broker()
+    listener = listen(broker, box.unanswered, {})
+    broker.listeners[0]()
+    assert broker.sent == [], "it is not there yet"
+    broker.come()
+    broker.come()
+    own = TOPICS.response("rollback")
+    assert [(topic, correlation) for topic, _, correlation in broker.sent] == [
+        (own, b"\xff\0"),
+        (mine, b"\xff\0"),
+        (own, b"\xff\0"),
+    ]
+    listener.stop()
+
+
+def test_a_change_is_on_the_disk_from_before_it_acts_until_it_is_answered(box):
+    seen = []
+
+    def roll_back(_):
+        seen.append([json.loads(file.read_bytes())["transaction"] for file in box.files.iterdir()])
+        return {}
+
+    broker = Broker()
+    listener = listen(broker, box.unanswered, {"rollback": roll_back, "status": lambda _: {}})
+    for verb, transaction in (("status", "a"), ("rollback", "b"), ("rollback", "b")):
+        broker.deliver(Message(TOPICS.request(verb), json.dumps({"transaction": transaction}).encode()))
+    assert until(lambda: len(broker.sent) == 3)
+    assert seen == [["b"]], "neither what changes nothing nor a repetition"
+    assert until(lambda: not any(box.files.iterdir()))
+    listener.stop()
