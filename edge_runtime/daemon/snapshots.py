@@ -13,7 +13,9 @@ from edge_runtime.errors import CommandError
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.inference.preprocess.snapshot import make_snapshot
+from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import SnapshotArguments
+from edge_runtime.messaging.commands.under_way import wait_for
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 WAIT_S = 5.0
@@ -27,13 +29,14 @@ class Snapshots:
         self._running, self._cameras = running, cameras
         self._limits = PictureLimits(pictures.max_pixels, pictures.max_file_mib << 20)
 
-    def take(self, asked: SnapshotArguments) -> dict[str, Any]:
+    def take(self, asked: SnapshotArguments, progress: Progress) -> dict[str, Any]:
         """The data of the answer.
 
         Raises:
-            CommandError: pictures of this camera may not leave, it gives none in time, or none that can be read.
+            CommandError: pictures of this camera may not leave, it gives none in time, or none that can be read; or
+                the daemon ends.
         """
-        frame = self._wait(self._ask(asked.camera), asked.camera)
+        frame = self._wait(self._ask(asked.camera), asked.camera, progress)
         self._require_allowed(asked.camera)  # it may have been forbidden meanwhile
         try:
             made = make_snapshot(frame, asked.max_side, asked.quality, self._limits)
@@ -68,9 +71,9 @@ class Snapshots:
             )
         return found
 
-    def _wait(self, coming: Future[Frame], camera: str) -> Frame:
+    def _wait(self, coming: Future[Frame], camera: str, progress: Progress) -> Frame:
         try:
-            return coming.result(timeout=WAIT_S)
+            return wait_for(coming, WAIT_S, progress, lambda: {"phase": "waiting", "camera": camera})
         except TimeoutError as err:
             why = self._cameras.describe_silence(camera, time.monotonic())
             raise CommandError(f"camera {camera!r} gave no picture within {WAIT_S:g} s: {why}") from err

@@ -248,7 +248,7 @@ def _read_log(request: Request) -> dict[str, Any]:
 def _take_snapshot(snapshots: Snapshots, request: Request) -> Later:
     given = request.arguments
     assert isinstance(given, SnapshotArguments)
-    return Later(lambda _: _fail_without_secrets(snapshots.take, given))
+    return Later(lambda progress: _fail_without_secrets(partial(snapshots.take, given), progress))
 
 
 def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:

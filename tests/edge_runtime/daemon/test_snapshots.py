@@ -19,6 +19,7 @@ from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.sources.base import SourceCounts
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.pipeline_bench import make_frame, make_pipeline
+from tests.support.progress import Heard
 from tests.support.waiting import WAIT_S, until
 
 
@@ -70,12 +71,13 @@ def site(tmp_path, monkeypatch):
         config=config,
         pipeline=pipeline,
         snapshots=Snapshots(running, cameras, PicturesConfig()),
+        progress=Heard(),
     )
     cameras.stop_all()
 
 
 def take(site, **given):
-    return site.snapshots.take(check_arguments("snapshot", {"camera": "belt", **given}))
+    return site.snapshots.take(check_arguments("snapshot", {"camera": "belt", **given}), site.progress)
 
 
 def take_soon(site, level, **given):
@@ -135,6 +137,12 @@ def test_a_silent_camera_is_named_with_its_problem(site, monkeypatch):
     site.camera.show(SourceLost("belt", "unplugged"))
     assert until(lambda: site.cameras._workers["belt"].last_problem)
     with pytest.raises(CommandError, match="ago; unplugged"):
+        take(site)
+
+
+def test_a_daemon_that_ends_waits_for_no_frame(site):
+    site.progress.is_ending = True
+    with pytest.raises(CommandError, match="the daemon ends"):
         take(site)
 
 
