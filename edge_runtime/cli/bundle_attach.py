@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from edge_runtime.cli.bundle_travel import PLAIN_HTTP, WAIT, open_registry
+from edge_runtime.cli.bundle_travel import PLAIN_HTTP, WAIT
 from edge_runtime.cli.options import JSON, PATH, print_answer
 from edge_runtime.errors import RegistryRefused, StateError
 
@@ -29,6 +29,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 def attach(reference: str, file: Path, kind: str, plain_http: bool, wait_s: float, as_json: bool) -> int:
     """Attach FILE to the pushed bundle REFERENCE, whose digest stays. Needs the extra 'travel'."""
     from calibration.stats.regular_file import read_whole
+    from edge_runtime.bundles.travel.from_registry import open_registry
     from edge_runtime.bundles.travel.reference import parse_reference
     from edge_runtime.bundles.travel.referrers import MAX_BYTES, attach_file
     from edge_runtime.bundles.travel.registry import Patience
@@ -54,6 +55,7 @@ def attach(reference: str, file: Path, kind: str, plain_http: bool, wait_s: floa
 @JSON
 def attached(reference: str, out: Path | None, plain_http: bool, wait_s: float, as_json: bool) -> int:
     """List what is attached to the pushed bundle REFERENCE. Nothing of it is used by itself."""
+    from edge_runtime.bundles.travel.from_registry import open_registry
     from edge_runtime.bundles.travel.model_pack import find_digest
     from edge_runtime.bundles.travel.reference import parse_reference
     from edge_runtime.bundles.travel.referrers import TYPES, list_attached, load_attached

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from edge_runtime.cli.bundle_travel import MAX_MIB, PLAIN_HTTP, WAIT, Limits, open_pull
+from edge_runtime.cli.bundle_travel import MAX_MIB, PLAIN_HTTP, WAIT, Limits, pull_with_limits
 from edge_runtime.cli.options import JSON, PATH, print_answer
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def install_command(
     if is_reference(source):
         make_root(store.root)
         limits = Limits(plain_http, wait_s, max_mib)
-        with open_pull(source, store.root, store.trust, limits) as (pulled, _):
+        with pull_with_limits(source, store.root, store.trust, limits) as (pulled, _):
             done = install(pulled.bundle.path, store.root, rules)
     else:
         done = install(Path(source), store.root, rules)

@@ -1,6 +1,5 @@
 """``edge-runtime bundle pack``, ``push`` and ``pull``: bundles as archives and in OCI registries."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,7 @@ from edge_runtime.cli.options import BUNDLE, JSON, PATH, OutputFile, print_answe
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.signing.trust import Trust
-    from edge_runtime.bundles.travel.oras_registry import OrasRegistry
     from edge_runtime.bundles.travel.pull import Pulled
-    from edge_runtime.bundles.travel.reference import Reference
 
 _MIB = 1024 * 1024
 PLAIN_HTTP = click.option("--plain-http", is_flag=True, help="Without TLS; on this machine always so.")
@@ -66,6 +63,7 @@ def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json:
     Needs the extra 'travel'. User and password are those of 'docker login'.
     """
     from edge_runtime.bundles.travel.files import list_files
+    from edge_runtime.bundles.travel.from_registry import open_registry
     from edge_runtime.bundles.travel.push import push_bundle
     from edge_runtime.bundles.travel.reference import parse_reference
     from edge_runtime.bundles.travel.registry import Patience
@@ -111,7 +109,7 @@ def pull(
     from edge_runtime.bundles.travel.pull import place_bundle
 
     limits = Limits(plain_http, wait_s, max_mib)
-    with open_pull(reference, out, trust_in(trust), limits) as (pulled, pinned):
+    with pull_with_limits(reference, out, trust_in(trust), limits) as (pulled, pinned):
         path = place_bundle(pulled, out)
     report: dict[str, Any] = {
         "bundle": pulled.bundle.id,
@@ -127,46 +125,29 @@ def pull(
 
 
 @contextmanager
-def open_pull(
+def pull_with_limits(
     text: str, folder: Path, trust: "Trust | None", limits: Limits
 ) -> "Iterator[tuple[Pulled, str]]":
-    """A pulled bundle while the context lasts, and its reference with the digest.
+    """A pulled bundle while the context lasts, and its reference with the digest; progress is shown.
 
     Args:
         text: The reference.
-        folder: Where bundles are or will be: what arrived of this one is kept below it, and its files are used again.
+        folder: Where bundles are or will be.
         trust: Who must have signed.
         limits: The options of the command.
 
     Raises:
-        EdgeRuntimeError: as ``parse_reference``, ``open_registry`` and ``pull_into``.
+        EdgeRuntimeError: as ``parse_reference`` and ``open_pull``.
     """
     from edge_runtime.bundles.signing.trust import Trust
-    from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, find_known, pull_into
+    from edge_runtime.bundles.travel.from_registry import PullRules, open_pull
     from edge_runtime.bundles.travel.reference import parse_reference
     from edge_runtime.bundles.travel.registry import Patience
 
     wanted = parse_reference(text)
-    order = Order(wanted, trust or Trust(), limits.max_mib * _MIB, find_known(folder, wanted.name))
-    with (
-        open_registry(wanted, plain_http=limits.plain_http) as registry,
-        show_progress("pulled") as progress,
-        pull_into(order, registry, folder / PARTIAL_FOLDER, Patience(limits.wait_s), progress) as pulled,
-    ):
+    rules = PullRules(trust or Trust(), limits.max_mib * _MIB, Patience(limits.wait_s), limits.plain_http)
+    with show_progress("pulled") as progress, open_pull(wanted, folder, rules, progress) as pulled:
         yield pulled, wanted.pin(pulled.digest)
-
-
-def open_registry(reference: "Reference", *, plain_http: bool) -> "OrasRegistry":
-    """The registry of a reference, with the credentials that docker keeps.
-
-    Raises:
-        ExtraMissing: the extra 'travel' is not installed.
-        RegistryRefused: docker's file cannot be used.
-    """
-    from edge_runtime.bundles.travel.credentials import find_credentials
-    from edge_runtime.bundles.travel.oras_registry import OrasRegistry
-
-    return OrasRegistry(reference, find_credentials(reference.host, os.environ), plain_http=plain_http)
 
 
 @contextmanager

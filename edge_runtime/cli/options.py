@@ -10,6 +10,7 @@ import orjson
 SECONDS = click.FloatRange(min=0, min_open=True)
 PATH = click.Path(path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 BUNDLE = click.argument("bundle", type=EXISTING_FOLDER)
 OPTIONAL_BUNDLE = click.argument("bundle", required=False, type=EXISTING_FOLDER)
 CONFIG = click.argument("config", type=PATH)

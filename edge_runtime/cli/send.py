@@ -14,6 +14,7 @@ import click
 import orjson
 
 from edge_runtime.cli.options import (
+    EXISTING_FILE,
     MODEL,
     PATH,
     SECONDS,
@@ -23,10 +24,13 @@ from edge_runtime.cli.options import (
     print_indented,
 )
 from edge_runtime.cli.progress_line import ProgressLine
+from edge_runtime.cli.upload import ChunkedFile
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 
 if TYPE_CHECKING:
     from edge_runtime.config import Address
+    from edge_runtime.messaging.mqtt.session import MqttSession
+    from edge_runtime.messaging.mqtt.topics import Topics
 
 REQUEST_EXPIRY_S = 60.0
 """A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
@@ -49,6 +53,7 @@ VERBS = {
     "reject-patch": "never use the patch that waits or is in the shadow",
     "get-config": "the configuration file, without secrets, and whether it is in force",
     "set-config": "change keys of the configuration file",
+    "install": "put a version of a bundle into its store: --from oci://..., --from https://... or --file FILE.tar",
     "config-history": "which configurations were in force, since when, and who made them so",
     "undo-config": "put the configuration back that was in force before",
 }
@@ -92,6 +97,20 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 )
 @click.option("--number", type=click.IntRange(min=1), help="undo-config: which one of the history.")
 @click.option(
+    "--from", "source", help="install: oci://HOST/NAME:VERSION, or https://HOST/FILE with --sha256."
+)
+@click.option("--sha256", help="install: of the file at the https address.")
+@click.option(
+    "--file", type=EXISTING_FILE, help="install: an archive, as 'bundle pack' writes it, in chunks."
+)
+@click.option(
+    "--chunk-kib",
+    type=click.IntRange(1, 1024),
+    default=128,
+    show_default=True,
+    help="install: of the chunks of --file.",
+)
+@click.option(
     "--expires-s",
     type=SECONDS,
     default=REQUEST_EXPIRY_S,
@@ -108,6 +127,8 @@ def send(
     key: Path | None,
     out: Path | None,
     wait: bool,
+    file: Path | None,
+    chunk_kib: int,
     **given: Any,
 ) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
@@ -118,11 +139,18 @@ def send(
         raise click.UsageError(f"--wait: {verb} begins no task; it is for {' and '.join(TASKS)}")
     if out is not None and verb != "snapshot":
         raise click.UsageError(f"--out: {verb} has no picture; it is for snapshot")
+    if file is not None and verb != "install":
+        raise click.UsageError(f"--file: {verb} brings no file; it is for install")
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
     arguments = {name: value for name, value in given.items() if value not in (None, ())}
     if "values" in arguments:
         arguments["set"] = dict(map(_read_value, arguments.pop("values")))
+    if "source" in arguments:
+        arguments["from"] = arguments.pop("source")
+    upload = None if file is None else ChunkedFile(file, chunk_kib * 1024)
+    if upload is not None:
+        arguments |= {"chunks": upload.names, "size_bytes": upload.size_bytes}
     if verb in ("set-config", "undo-config"):
         arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_WAIT_S)
     if wait:
@@ -130,7 +158,14 @@ def send(
     address = load_address(config_path, os.environ)
     with ProgressLine() as line:
         answer = send_command(
-            address, verb, arguments, timeout_s, expires_s=expires_s, key=key, on_progress=line.show
+            address,
+            verb,
+            arguments,
+            timeout_s,
+            expires_s=expires_s,
+            key=key,
+            on_progress=line.show,
+            upload=upload,
         )
     if out is not None and answer.get("status") == "ok":
         _write_picture(out, answer)
@@ -173,14 +208,16 @@ def send_command(
     expires_s: float = REQUEST_EXPIRY_S,
     key: Path | None = None,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    upload: ChunkedFile | None = None,
 ) -> dict[str, Any]:
     """The device's answer; with ``key``, a file, the command is signed.
 
-    ``timeout_s`` is how long the device may say nothing: progress, given to ``on_progress``, is a sign of life.
+    ``timeout_s`` is how long the device may say nothing: progress, given to ``on_progress``, is a sign of life. The
+    chunks of ``upload`` are sent as the device asks for them.
 
     Raises:
         KeyUnusable, ExtraMissing: the key cannot be used.
-        CommandError: the configuration has no broker.
+        CommandError: the configuration has no broker, or the broker takes no messages as long as a chunk.
         NoAnswer: the device did not answer in time.
         BrokerLost: the broker cannot be reached or refuses the connection.
     """
@@ -223,7 +260,10 @@ def send_command(
         kept_s = max(1, round(min(expires_s, MOST_KEPT_S)))
         session.send(settings.topics.request(verb), request, expiry_s=kept_s)
         while (answer := answers.get(timeout=timeout_s)).get("status") == "progress":
-            on_progress(answer.get("data") or {})
+            told = answer.get("data") or {}
+            on_progress(told)
+            if upload is not None and told.get("missing"):
+                _send_chunks(session, settings.topics, upload, told)
         return answer
     except queue.Empty:
         raise NoAnswer(
@@ -233,3 +273,13 @@ def send_command(
         ) from None
     finally:
         session.close(1.0)
+
+
+def _send_chunks(session: "MqttSession", topics: "Topics", upload: ChunkedFile, told: dict[str, Any]) -> None:
+    for at in upload.choose(told["missing"], told["missing_chunks"]):
+        topic, data = topics.upload(upload.names[at]), upload.read(at)
+        if not session.fits(topic, data):
+            raise CommandError(
+                f"the broker takes messages of {session.max_packet_bytes} bytes at most; use a smaller --chunk-kib"
+            )
+        session.send(topic, data)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from edge_runtime.config.section import Section
+from edge_runtime.config.values import InstallSource
 
 
 class LatestVersions(Section):
@@ -59,3 +60,12 @@ class BundlesConfig(Section):
     """Disk that all versions together may use, MiB; the oldest go first. null: no limit."""
     allow_downgrade: bool = False
     """Whether a version lower than the newest installed one may be installed."""
+    install_from: tuple[InstallSource, ...] = Field(
+        default=(),
+        max_length=32,
+        examples=[["oci://registry.example/lines/", "https://files.example/bundles/"]],
+    )
+    """Where the command install may take bundles from: beginnings of addresses, compared by scheme, host, port and
+    whole levels of the path. Empty: nowhere."""
+    install_chunks: bool = False
+    """Whether the command install may bring a bundle in pieces over MQTT."""

@@ -15,7 +15,9 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from edge_runtime.config.install_sources import BadAddress, parse_prefix
 from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
+from edge_runtime.system.redaction import redact_url
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
@@ -121,6 +123,16 @@ def _is_address(value: str) -> bool:
     return True
 
 
+def _check_install_source(value: str) -> str:
+    try:
+        return str(parse_prefix(value))
+    except BadAddress as err:
+        raise refusal(
+            f"the beginning of an address, such as oci://registry.example/lines/ (it has {err})",
+            found=redact_url(value),
+        ) from err
+
+
 def _check_prefix(value: str) -> str:
     if not all(re.fullmatch(NAME_PATTERN, level) for level in value.split("/")) or len(value) > 200:
         raise refusal("topic levels of letters, digits, '_' or '-', joined by '/'")
@@ -142,6 +154,7 @@ DeviceName = Annotated[
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
 Host = Annotated[str, AfterValidator(_check_host)]
+InstallSource = Annotated[str, AfterValidator(_check_install_source)]
 TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
 CronLine = Annotated[str, AfterValidator(_check_cron)]
 FilePath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string"})]

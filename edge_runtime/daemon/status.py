@@ -32,6 +32,8 @@ class BrokerStatus:
     """Requests since this connection was configured, by what became of them."""
     command_log: dict[str, str | int]
     """``head``: hash of the newest entry; ``unwritten``: entries that the disk refused."""
+    uploads: dict[str, int]
+    """Chunks of bundles since the start: ``taken``, and ``dropped`` where nobody waited for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,10 @@ class StatusReporter:
         delivery: Delivery,
         crashes: Crashes,
         describe_log: Callable[[], dict[str, str | int]] = dict,
+        count_uploads: Callable[[], dict[str, int]] = dict,
     ) -> None:
-        """``describe_log`` says how the log of commands is."""
-        self._describe_log = describe_log
+        """``describe_log`` says how the log of commands is, ``count_uploads`` which chunks of bundles came."""
+        self._describe_log, self._count_uploads = describe_log, count_uploads
         self._running, self._cameras, self._delivery, self._crashes = running, cameras, delivery, crashes
         self._watch, self._watched_at_s = DeliveryWatch(), float("-inf")
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
@@ -167,7 +170,8 @@ class StatusReporter:
         if client is None:
             return None
         counts = {} if commands is None else commands.counts
-        return BrokerStatus(client.session is not None, client.problem, counts, self._describe_log())
+        is_connected = client.session is not None
+        return BrokerStatus(is_connected, client.problem, counts, self._describe_log(), self._count_uploads())
 
     def _free_disk_mib(self) -> float | None:
         try:

@@ -1,4 +1,4 @@
-"""A registry spoken to through ``oras``; the one file that imports it and ``requests``, on which it is built.
+"""A registry spoken to through ``oras``; the one file that imports it.
 
 oras brings the session, the addresses and the token dance of registries. What it would do unasked is left out: it tries
 five times for two minutes even where credentials are wrong, reads whole blobs into memory, and sends a password to any
@@ -11,8 +11,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
-from edge_runtime.bundles.travel.bounded_http import PlainHttp, TooLong, make_bounded_adapter
+from edge_runtime.bundles.travel.bounded_http import TooLong, make_bounded_adapter
 from edge_runtime.bundles.travel.credentials import Credentials
+from edge_runtime.bundles.travel.http_errors import (
+    CHECK_HOST,
+    CHECK_STORAGE,
+    MAX_REDIRECTS,
+    as_registry_errors,
+)
 from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, MAX_MANIFEST_BYTES
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import BlobPart
@@ -26,14 +32,11 @@ _ADDRESSES = {"docker.io": "registry-1.docker.io"}
 """A registry whose name is not its address."""
 _CHUNK_BYTES = 64 * 1024
 """Of a chunk that breaks off nothing is kept."""
-_MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 4096
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _PARTIAL_CONTENT = 200, 201, 202, 204, 206
 _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _SERVER_ERRORS = 500
 _REDIRECTS = range(300, 400)
-_CHECK_HOST = "check that the reference names a registry, and its token service"
-_CHECK_STORAGE = "check the addresses of the registry's token service and of its storage"
 _WAIT = frozenset({408, 425, _TOO_MANY})
 
 
@@ -70,7 +73,7 @@ class OrasRegistry:
 
     def _prepare_session(self, *, is_plain: bool, is_loopback: bool) -> None:
         session = self._registry.session
-        session.max_redirects = _MAX_REDIRECTS
+        session.max_redirects = MAX_REDIRECTS
         session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
         session.auth = lambda request: request  # else requests looks into ~/.netrc
         session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
@@ -235,7 +238,7 @@ class OrasRegistry:
         if code >= _SERVER_ERRORS or code in _WAIT:
             raise RegistryLost(self._shown, reason)
         if code in _REDIRECTS:
-            reason = f"it leads on without an address ({reason}); expected the content; {_CHECK_STORAGE}"
+            reason = f"it leads on without an address ({reason}); expected the content; {CHECK_STORAGE}"
         if code in (_UNAUTHORISED, _FORBIDDEN):
             reason = f"not allowed ({reason}); log in: docker login, or podman login"
         raise self._refuse(reason)
@@ -245,35 +248,16 @@ class OrasRegistry:
 
     @contextmanager
     def _translate(self) -> Iterator[None]:
-        """Its exceptions as ours, without their texts: these hold addresses with secrets of an upload."""
+        """Its exceptions as ours."""
         import requests
-        import urllib3
 
         try:
-            yield
-        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as err:
-            raise self._refuse("its certificate is not trusted, or it speaks no TLS") from err
-        except PlainHttp as err:
-            raise self._refuse("it leads to an address without TLS; allow that with --plain-http") from err
-        except TooLong as err:
-            raise self._refuse(f"{err}, where a few words are expected; {_CHECK_HOST}") from err
-        except (
-            requests.exceptions.ConnectionError,
-            requests.exceptions.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-            urllib3.exceptions.HTTPError,
-        ) as err:
-            raise RegistryLost(self._shown, f"no connection ({_root_of(err)})") from err
-        except requests.exceptions.TooManyRedirects as err:
-            found = f"it leads on to another address more than {_MAX_REDIRECTS} times"
-            raise self._refuse(f"{found}; expected the content; {_CHECK_STORAGE}") from err
+            with as_registry_errors(self._shown):
+                yield
         except (requests.exceptions.JSONDecodeError, AttributeError, KeyError, TypeError) as err:
             # oras reads what a registry says about tokens without looking twice
             expected = "WWW-Authenticate: Bearer with a realm, and a token in JSON from there"
-            raise self._refuse(f"its login cannot be understood; expected {expected}; {_CHECK_HOST}") from err
-        except (requests.exceptions.RequestException, ValueError) as err:
-            found = f"it leads to an address that cannot be asked ({type(err).__name__})"
-            raise self._refuse(f"{found}; expected https://HOST/...; {_CHECK_STORAGE}") from err
+            raise self._refuse(f"its login cannot be understood; expected {expected}; {CHECK_HOST}") from err
 
 
 def _words_of(answer: "Response") -> str:
@@ -288,16 +272,3 @@ def _words_of(answer: "Response") -> str:
         return ""
     shown = "".join(char if char.isprintable() else " " for char in text.decode(errors="replace"))
     return f": {shown[:200]}" if shown.strip() else ""
-
-
-def _root_of(err: BaseException) -> str:
-    """The words of the operating system where there are some."""
-    seen: BaseException | None = err
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        inner = next((one for one in seen.args if isinstance(one, BaseException)), None)
-        seen = inner or getattr(seen, "reason", None) or seen.__cause__ or seen.__context__
-        if not isinstance(seen, BaseException):
-            break
-    return type(err).__name__

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from calibration.stats.regular_file import open_regular
 from edge_runtime.bundles.travel.model_pack import Layer
-from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
+from edge_runtime.bundles.travel.registry import Blobs, Patience, ignore_bytes
 from edge_runtime.errors import BundleError, RegistryLost, StateError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Partial:
     def fetch(
         self,
         layer: Layer,
-        registry: Registry,
+        registry: Blobs,
         patience: Patience,
         counts: Counts,
         on_bytes: Callable[[int], None] = ignore_bytes,
@@ -121,7 +121,7 @@ class Partial:
         self,
         layer: Layer,
         part: Path,
-        registry: Registry,
+        registry: Blobs,
         patience: Patience,
         counts: Counts,
         on_bytes: Callable[[int], None],

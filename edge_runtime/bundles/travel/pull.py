@@ -56,8 +56,11 @@ def pull_into(
     partial_folder: Path,
     patience: Patience,
     on_bytes: Callable[[int], None] = ignore_bytes,
+    on_size: Callable[[int], None] = ignore_bytes,
 ) -> Iterator[Pulled]:
     """A pulled and verified bundle in a folder that lasts as long as the context.
+
+    ``on_bytes`` hears how many more bytes are here, ``on_size`` once how many there will be.
 
     The blobs are removed once the context ends well, or when the bundle is refused; after any other end they stay.
 
@@ -72,6 +75,7 @@ def pull_into(
         layers, counts = _read(order, manifest), Counts()
         patience.expect(sum(layer.size for layer in layers), len(layers))  # kept bytes too: they may be wrong
         _check_space(partial, layers)
+        on_size(sum({layer.digest: layer.size for layer in layers}.values()))
         try:
             for layer in {one.digest: one for one in layers}.values():
                 partial.seed(layer, order.known)

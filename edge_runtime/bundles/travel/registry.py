@@ -37,17 +37,21 @@ def ignore_bytes(count: int) -> None:
     """For callers whom progress does not interest."""
 
 
-class Registry(Protocol):
-    """One repository in a registry.
+class Blobs(Protocol):
+    """What gives the bytes of blobs.
 
     All methods raise ``RegistryLost`` (wait and try again) and ``RegistryRefused`` (somebody must act).
     """
 
+    def open_blob(self, digest: str, start: int, /) -> AbstractContextManager[BlobPart]:
+        """A blob's bytes from ``start`` on."""
+
+
+class Registry(Blobs, Protocol):
+    """One repository in a registry."""
+
     def get_manifest(self, name: str) -> bytes | None:
         """The manifest of a tag or digest; None where there is none."""
-
-    def open_blob(self, digest: str, start: int) -> AbstractContextManager[BlobPart]:
-        """A blob's bytes from ``start`` on."""
 
     def has_blob(self, digest: str) -> bool:
         """Whether it is there."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from edge_runtime.bundles.travel.chunks import MAX_CHUNK_BYTES
 from edge_runtime.config import CameraConfig, Changes, Config, ConfigHistory, keep_last_good, secrets_of
 from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.watcher import ConfigWatcher
@@ -18,6 +19,7 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
+from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -37,6 +39,7 @@ from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
+from edge_runtime.messaging.uploads import Uploads
 from edge_runtime.sources.base import Source
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
@@ -88,7 +91,10 @@ def build_daemon(
         cameras = _make_cameras(running, delivery, crashes, resources)
         command_log = CommandLog(config.state_dir / LOG_FILE)
         resources.callback(command_log.close)
-        reporter = StatusReporter(running, cameras, delivery, crashes, command_log.describe)
+        uploads = Uploads(lambda: running.connection, MAX_CHUNK_BYTES)
+        reporter = StatusReporter(
+            running, cameras, delivery, crashes, command_log.describe, lambda: uploads.counts
+        )
         watch = ConfigWatcher(
             config_path,
             os.environ,
@@ -103,7 +109,8 @@ def build_daemon(
         trial = EditTrial(config_path, os.environ, config.state_dir, commanded, watch, adjust, emit, restart)
         editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust, history, trial)
         snapshots = Snapshots(running, cameras, config.pictures)
-        handlers = make_command_handlers(running, reporter, restart, editor, snapshots)
+        installs = Installs(running, uploads, run_in_background)
+        handlers = make_command_handlers(running, reporter, restart, editor, snapshots, installs)
         used = UsedFile(config.state_dir / "commands.used")
         resources.callback(used.close)
         unanswered = Unanswered(config.state_dir / FOLDER)

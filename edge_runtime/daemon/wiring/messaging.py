@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_args
 
 from edge_runtime.config import Config
 from edge_runtime.daemon.config_editor import ConfigEditor
+from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
@@ -33,6 +34,7 @@ from edge_runtime.messaging.commands.protocol import (
     VerbHandler,
 )
 from edge_runtime.messaging.commands.request import (
+    InstallArguments,
     LogsArguments,
     SetConfigArguments,
     SnapshotArguments,
@@ -188,6 +190,7 @@ def make_command_handlers(
     restart: Callable[[], Mapping[str, Any]],
     editor: ConfigEditor,
     snapshots: Snapshots,
+    installs: Installs,
 ) -> dict[str, VerbHandler]:
     """What each verb does; ``restart`` ends the process, and raises CommandError where nobody starts it again."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
@@ -196,6 +199,7 @@ def make_command_handlers(
     handlers["set-config"] = partial(_set_config, editor)
     handlers["config-history"] = lambda _: editor.list_history()
     handlers["undo-config"] = partial(_undo_config, editor)
+    handlers["install"] = partial(_install, installs)
     handlers["bless"] = handlers["approve"]  # the old name, for one release
     handlers["logs"] = _read_log
     handlers["restart"] = lambda _: Later(lambda _: restart(), CONFIGURATION)
@@ -254,6 +258,11 @@ def _take_snapshot(snapshots: Snapshots, request: Request) -> Later:
 def _steer_rollout(running: Running, request: Request) -> dict[str, Any]:
     given: Any = request.arguments
     return running.steer_rollout(given.model, given.action, given.version)
+
+
+def _install(installs: Installs, request: Request) -> Later:
+    assert isinstance(request.arguments, InstallArguments)
+    return installs.begin(request.arguments)
 
 
 def _set_config(editor: ConfigEditor, request: Request) -> Later:

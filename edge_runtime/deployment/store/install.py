@@ -62,6 +62,8 @@ class Installed:
     path: Path
     size_bytes: int
     manifest_sha256: str
+    signed_by: str | None = None
+    """Id of the trusted key; None: signatures were not looked at."""
     removed: tuple[str, ...] = ()
     """Ids of versions that had to go by the rules."""
 
@@ -117,7 +119,16 @@ def install(source: Path, root: Path, rules: Rules | None = None, *, wait_s: flo
         take_out_all(root, choice)
     manifest, removed = bundle.manifest, tuple(one.id for one in choice.removed)
     size = measure_folder(target)
-    return Installed(outcome, manifest.name, manifest.version, target, size, manifest.sha256, removed)
+    return Installed(
+        outcome,
+        manifest.name,
+        manifest.version,
+        target,
+        size,
+        manifest.sha256,
+        bundle.signed_by,
+        removed,
+    )
 
 
 def _receive(source: Path, root: Path, work: Path, rules: Rules) -> Bundle:

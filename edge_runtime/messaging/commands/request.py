@@ -29,6 +29,8 @@ LONGEST_WAIT_S = 900.0
 """For an edit to be in force."""
 LONGEST_TASK_S = 7200.0
 """For a commissioning or recalibration to end."""
+MOST_CHUNKS = 1024
+"""Of one archive: so many names fit into a signed request."""
 CLAIMS = ("transaction", "device", "expires_at")
 """What every request may carry, and a signed one says by claims instead."""
 
@@ -195,6 +197,42 @@ class SetConfigArguments(EditArguments):
         return noted
 
 
+Chunk = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+
+
+class InstallArguments(Arguments):
+    """``install``: put a version of a bundle into the store; from an address, or in chunks."""
+
+    source: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(default=None, alias="from")
+    """``oci://HOST/NAME:VERSION`` or ``...@sha256:...``, or ``https://HOST/FILE``."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of the file at an https address."""
+    chunks: Annotated[list[Chunk], Field(min_length=1, max_length=MOST_CHUNKS)] | None = None
+    """SHA-256 of each chunk of the archive, base64url without padding, in its order."""
+    size_bytes: Annotated[int, Field(ge=1, le=2**32)] | None = None
+    """Of the archive that comes in chunks."""
+    timeout_s: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] = 60.0
+    """How long nothing may come before it is given up; what came is kept."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.source is None) == (self.chunks is None):
+            raise ValueError("expected 'from', or else 'chunks'")
+        if (self.chunks is None) != (self.size_bytes is None):
+            raise ValueError("expected 'size_bytes' with 'chunks'")
+        needs_hash = self.source is not None and not self.source.startswith("oci://")
+        if needs_hash != (self.sha256 is not None):
+            raise ValueError("expected 'sha256' with an https address, and with nothing else")
+        return self
+
+    def as_noted(self) -> dict[str, Any]:
+        """With a digest of the names of the chunks, which may be many."""
+        noted = super().as_noted()
+        if self.chunks is not None:
+            noted["chunks"] = f"sha256:{hashlib.sha256(' '.join(self.chunks).encode()).hexdigest()}"
+        return noted
+
+
 ARGUMENTS: Mapping[str, type[Arguments]] = {
     "status": Arguments,
     "recalibrate": RecalibrateArguments,
@@ -210,6 +248,7 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "reject-patch": PatchArguments,
     "logs": LogsArguments,
     "snapshot": SnapshotArguments,
+    "install": InstallArguments,
     "restart": Arguments,
     "get-config": Arguments,
     "set-config": SetConfigArguments,

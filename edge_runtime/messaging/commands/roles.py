@@ -26,6 +26,7 @@ class Role(IntEnum):
 
 
 _NEEDED: Mapping[str, Role] = {
+    "install": Role.OWNER,
     "restart": Role.OWNER,
     "undo-config": Role.OWNER,
     "set-config": Role.OWNER,

@@ -106,6 +106,15 @@ class Topics:
         """Where its answer goes when the caller names no response topic."""
         return f"{self.root}/response/{check_part(verb, 'verb')}"
 
+    @property
+    def uploads(self) -> str:
+        """The subscription for chunks of a bundle."""
+        return f"{self.root}/upload/+"
+
+    def upload(self, chunk: str) -> str:
+        """Where the chunk with this name is sent."""
+        return f"{self.root}/upload/{check_part(chunk, 'chunk')}"
+
     def allows_response_to(self, topic: str, prefixes: Sequence[str] = ()) -> bool:
         """Whether a response topic named by a caller may be published to.
 

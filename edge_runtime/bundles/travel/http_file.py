@@ -1,0 +1,125 @@
+"""One file at an https address, for ``partial``: its size, and its bytes from some place on.
+
+Redirects are followed one by one, each only to an address that is allowed. No credentials are sent: none are kept for
+such addresses, and ``~/.netrc`` is not looked at.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urljoin
+
+from edge_runtime.bundles.travel.bounded_http import make_bounded_adapter
+from edge_runtime.bundles.travel.http_errors import MAX_REDIRECTS, as_registry_errors
+from edge_runtime.bundles.travel.registry import BlobPart
+from edge_runtime.config.install_sources import BadAddress, SourceAddress, parse_file_address
+from edge_runtime.errors import ExtraMissing, RegistryLost, RegistryRefused
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_CHUNK_BYTES = 64 * 1024
+_OK, _PARTIAL_CONTENT, _SERVER_ERRORS = 200, 206, 500
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WAIT = frozenset({408, 425, 429})
+
+
+class HttpFile:
+    """See the module. Implements ``registry.Blobs``, with one blob."""
+
+    def __init__(self, address: SourceAddress, may_ask: Callable[[SourceAddress], bool]) -> None:
+        """Connects with the first request.
+
+        Args:
+            address: Of the file.
+            may_ask: Whether a redirect may lead to an address.
+
+        Raises:
+            ExtraMissing: requests is not installed.
+        """
+        try:
+            import requests
+        except ImportError as err:
+            raise ExtraMissing("bundles from an address", "travel") from err
+        self._address, self._may_ask = address, may_ask
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
+        self._session = requests.Session()
+        self._session.trust_env = not address.is_loopback  # a proxy cannot reach this machine's loopback
+        self._session.auth = lambda request: request  # else requests looks into ~/.netrc
+        self._session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
+        self._session.mount("https://", make_bounded_adapter(is_allowed=True))
+        self._session.mount("http://", make_bounded_adapter(is_allowed=address.is_loopback))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def find_size(self) -> int:
+        """Its length in bytes.
+
+        Raises:
+            RegistryLost, RegistryRefused: as the port says.
+        """
+        with self._get("bytes=0-0") as answer:
+            _, slash, total = answer.headers.get("Content-Range", "").partition("/")
+            said = total if slash else answer.headers.get("Content-Length", "")
+        if not (said.isascii() and said.isdecimal()):
+            raise self._refuse("it does not say how long the file is; expected Content-Length")
+        return int(said)
+
+    @contextmanager
+    def open_blob(self, _digest: str, start: int, /) -> Iterator[BlobPart]:
+        """See the port. The digest can only be that of the file."""
+        with self._get(f"bytes={start}-" if start else None) as answer:
+            began = start if answer.status_code == _PARTIAL_CONTENT else 0
+            said = answer.headers.get("Content-Range", "")
+            if began and not said.startswith(f"bytes {start}-"):
+                raise self._refuse(f"another part of the file than was asked for ({said[:60]!r})")
+            yield BlobPart(began, self._read(answer))
+
+    @contextmanager
+    def _get(self, part: str | None) -> "Iterator[Response]":
+        """The answer with the content, after redirects; closed at the end."""
+        address = self._address
+        for _ in range(MAX_REDIRECTS + 1):
+            with self._ask(address, part) as answer:
+                if answer.status_code not in _REDIRECTS:
+                    self._require(answer)
+                    yield answer
+                    return
+                address = self._follow(address, answer.headers.get("Location", ""))
+        raise self._refuse(f"it leads on to another address more than {MAX_REDIRECTS} times")
+
+    def _ask(self, address: SourceAddress, part: str | None) -> "Response":
+        headers = {} if part is None else {"Range": part}
+        with as_registry_errors(str(self._address)):
+            return self._session.get(str(address), headers=headers, stream=True, allow_redirects=False)
+
+    def _follow(self, address: SourceAddress, location: str) -> SourceAddress:
+        try:
+            found = parse_file_address(urljoin(str(address), location))
+        except (BadAddress, ValueError) as err:
+            raise self._refuse("it leads to an address that is not plain; expected the file") from err
+        if not self._may_ask(found):
+            raise self._refuse(f"it leads to {found}, which bundles.install_from does not allow")
+        return found
+
+    def _read(self, answer: "Response") -> Iterator[bytes]:
+        """The bytes as they travel: a compressed answer is not unpacked."""
+        with as_registry_errors(str(self._address)):
+            while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=False):
+                yield chunk
+
+    def _require(self, answer: "Response") -> None:
+        code = answer.status_code
+        if code in (_OK, _PARTIAL_CONTENT):
+            return
+        if code >= _SERVER_ERRORS or code in _WAIT:
+            raise RegistryLost(str(self._address), f"it answers {code}")
+        raise self._refuse(f"it answers {code}; expected the file")
+
+    def _refuse(self, reason: str) -> RegistryRefused:
+        return RegistryRefused(str(self._address), reason)
