@@ -86,7 +86,31 @@ _PICTURE: Schema = {
     },
     "required": ["camera", "at", "age_ms", "width", "height", "jpeg"],
 }
-_DATA: Mapping[str, Schema] = {"snapshot": _PICTURE}
+_INSTALLED: Schema = {
+    "type": "object",
+    "properties": {
+        "bundle": _TEXT,
+        "outcome": {"enum": ["installed", "already installed", "repaired"]},
+        "name": _TEXT,
+        "version": {"type": "integer", "minimum": 1},
+        "sha256": {**_TEXT, "pattern": "^[0-9a-f]{64}$", "description": "Of the manifest."},
+        "signed_by": {"type": ["string", "null"]},
+        "size_bytes": _COUNT,
+        "downloaded_bytes": _COUNT,
+        "kept_bytes": _COUNT,
+        "removed": {"type": "array", "items": _TEXT},
+        "models": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"model": _TEXT, "taken": {"enum": ["rollout", "next_start", "never"]}},
+                "required": ["model", "taken"],
+            },
+        },
+    },
+    "required": ["bundle", "outcome", "sha256", "models"],
+}
+_DATA: Mapping[str, Schema] = {"snapshot": _PICTURE, "install": _INSTALLED}
 """Of the answers to verbs; of others it is anything."""
 _PROGRESS: Schema = {
     "type": "object",
@@ -104,8 +128,10 @@ _TOKEN: Schema = {
 }
 _OLD_KINDS = {"commission", "recalibrate"}
 """Of tasks that failed, for one release."""
+_RECEIVED = frozenset({"picture", "upload"})
 _PARAMETERS = {
     "stream": {"description": "Name of a camera."},
+    "chunk": {"description": "SHA-256 of the content, base64url without padding."},
     "verb": {"description": "Of a command that is answered later.", "enum": list(ARGUMENTS)},
 }
 
@@ -129,7 +155,7 @@ def describe_device(topics: Topics, version: str, groups: tuple[str, ...] = ()) 
         known = {key: one for key, one in _PARAMETERS.items() if f"{{{key}}}" in address}
         parameters = {"parameters": known} if known else {}
         channels[name] = _channel(address, what, name, **parameters)
-        action = "receive" if name == "picture" else "send"
+        action = "receive" if name in _RECEIVED else "send"
         operations[f"{action}-{name}"] = _operation(action, name, [name])
     for verb, arguments in ARGUMENTS.items():
         request, response = f"request-{verb}", f"response-{verb}"
@@ -173,6 +199,7 @@ def _device_topics(topics: Topics) -> Mapping[str, tuple[str, str]]:
             f"{root}/response/{{verb}}/progress",
             "How far a command is; below the topic of its answer.",
         ),
+        "upload": (f"{root}/upload/{{chunk}}", "Chunks that a command install has named."),
         "picture": (f"{root}/picture/{{stream}}", "Pictures for a camera with the path mqtt."),
     }
 
@@ -203,6 +230,10 @@ def _device_messages() -> dict[str, Schema]:
         "availability": {**_message(availability, "Plain text."), "contentType": "text/plain"},
         "state": _message(state, "As in status."),
         "progress": _message(_PROGRESS, "At most one a second, before the answer."),
+        "upload": {
+            "summary": "A chunk of an archive, as it is.",
+            "contentType": "application/octet-stream",
+        },
         "picture": {
             "summary": "An encoded picture: JPEG, PNG and others.",
             "contentType": "application/octet-stream",

@@ -5,9 +5,11 @@ import threading
 import pytest
 
 from edge_runtime.cli.send import send_command
+from edge_runtime.cli.upload import ChunkedFile
 from edge_runtime.config import Address
 from edge_runtime.errors import NoAnswer
 from tests.support.daemon_box import Box
+from tests.support.install_bench import Archive
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import WAIT_S, until
 
@@ -39,6 +41,7 @@ def box(tmp_path, broker):
     box.write(TEXT.format(state=box.state, port=box.port, broker=broker.port))
     box.start()
     to = Address.model_validate({"device": "box", "mqtt": {"host": "127.0.0.1", "port": broker.port}})
+    box.to = to
     box.send = lambda verb, timeout_s=WAIT_S, **given: send_command(to, verb, given, timeout_s)
     try:
         assert until(lambda: (box.status() or {}).get("broker", {}).get("connected")), box.log()
@@ -55,7 +58,7 @@ def hears(box):
         return False
 
 
-def test_edits_by_hand_and_by_command_follow_each_other(box, broker):
+def test_edits_by_hand_and_by_command_follow_each_other(box, tmp_path):
     before = box.file.read_text()
     answer = box.send("set-config", set={"cameras.belt.fps": 3})
     assert answer["data"]["changed"] == {"cameras.belt.fps": "reopen_camera"}
@@ -91,6 +94,14 @@ def test_edits_by_hand_and_by_command_follow_each_other(box, broker):
     assert box.send("get-config")["data"]["in_force"]
     opening.join(WAIT_S)
     assert "threads: 1" in box.file.read_text()
+
+    allowed = box.send("set-config", set={"bundles.install_chunks": True})
+    assert allowed["data"]["changed"] == {"bundles.install_chunks": "live"}
+    upload = ChunkedFile(Archive(tmp_path / "made").path, 2**16)
+    named = {"chunks": upload.names, "size_bytes": upload.size_bytes}
+    installed = send_command(box.to, "install", named, WAIT_S, upload=upload)
+    assert (installed["data"]["bundle"], installed["data"]["models"]) == ("photos/1", [])
+    assert (box.state / "bundles" / "photos" / "1" / "bundle.yaml").exists()
 
     reached = box.send(
         "set-config", set={"mqtt.keepalive_s": 20}

@@ -111,6 +111,22 @@ def test_rejections_are_as_described():
     payload_of("rejected").validate(orjson.loads(encode_rejection(rejected, "belt-3", "parts", 2)))
 
 
+def test_chunks_and_the_answer_to_install_are_as_described():
+    operation = DOCUMENT["operations"]["receive-upload"]
+    assert operation["action"] == "receive"
+    assert DOCUMENT["channels"]["upload"]["address"].format(chunk="x") == TOPICS.upload("x")
+    installed = {"bundle": "p/4", "outcome": "installed", "sha256": "0" * 64}
+    answer = payload_of("response-install")
+    answer.validate(
+        {
+            "status": "ok",
+            "data": {**installed, "models": [{"model": "p", "taken": "never"}]},
+            "transaction": None,
+        }
+    )
+    assert not answer.is_valid({"status": "ok", "data": installed, "transaction": None})
+
+
 def test_progress_is_as_described():
     handlers = {"restart": lambda _: Later(lambda _: {})}
     handler = CommandHandler(handlers, CommandPolicy(True, Callers(unsigned=Role.OWNER)), UsedInMemory())
