@@ -84,7 +84,7 @@ def by_answer(text):
 
     reporter = SimpleNamespace(status=lambda: Health(live=True, ready=False, reasons=(text,)))
     handlers = make_command_handlers(
-        SimpleNamespace(request=refuse), reporter, list, *[SimpleNamespace()] * 2
+        SimpleNamespace(request=refuse), reporter, list, *[SimpleNamespace()] * 3
     )
     request = SimpleNamespace(arguments=SimpleNamespace(model=None))
     with pytest.raises(CommandError) as caught:

@@ -29,7 +29,7 @@ models: {{parts: {{bundle: parts}}}}
 cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}}}}
 """
 
-# As served since 16cd0a8; ``failures_by_thread``, ``broker.commands`` and ``safe_mode`` are new.
+# As served since 16cd0a8; ``failures_by_thread``, ``broker.commands``, ``broker.uploads`` and ``safe_mode`` are new.
 KEYS = {
     "": "device uptime_s first_result_s health safe_mode models cameras delivery broker config config_problem "
     "worker_failures failures_by_thread",
@@ -42,7 +42,7 @@ KEYS = {
     "cameras.belt": "model path finished problem captured dropped restarts priority",
     "delivery.file": "enqueued delivered dropped pending pending_bytes repeated durable problem "
     "is_ready stalled_s dropped_by set_aside damage",
-    "broker": "connected problem commands command_log",
+    "broker": "connected problem commands command_log uploads",
 }
 
 
@@ -116,6 +116,7 @@ def test_the_values_are_those_of_the_parts(reporter):
         "problem": "refused",
         "commands": {"executed": 2},
         "command_log": {"head": "00", "unwritten": 0},
+        "uploads": {},
     }
     assert (status["worker_failures"], status["failures_by_thread"]) == (1, {"http": 1})
     assert not status["health"]["ready"]
@@ -124,7 +125,7 @@ def test_the_values_are_those_of_the_parts(reporter):
 def test_the_command_answers_as_http_serves(reporter, monkeypatch):
     status = reporter.status()
     monkeypatch.setattr(reporter, "status", lambda: status)
-    answer = make_command_handlers(reporter._running, reporter, list, None, None)["status"](None)
+    answer = make_command_handlers(reporter._running, reporter, list, None, None, None)["status"](None)
     assert encode_object(answer) == encode_object(status)
 
 

@@ -121,7 +121,7 @@ def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
     sent = []
     running = SimpleNamespace(request=lambda request, model: sent.append((request, model)) or {})
     request = Request(ARGUMENTS[verb](model="parts", name="day"), None, None)
-    make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 2)[verb](request)
+    make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 3)[verb](request)
     assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
 
 
@@ -132,7 +132,7 @@ def test_a_task_is_waited_for_where_the_caller_says_how_long(verb):
         request=lambda request, model: sent.append(request) or {"begun": verb},
         follow=lambda request, model, timeout_s, progress: {"outcome": "goes_on", "after_s": timeout_s},
     )
-    handler = make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 2)[verb]
+    handler = make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 3)[verb]
     assert handler(Request(ARGUMENTS[verb](), None, None)) == {"begun": verb}
     later = handler(Request(ARGUMENTS[verb](timeout_s=5), None, None))
     assert isinstance(later, Later)
@@ -141,14 +141,14 @@ def test_a_task_is_waited_for_where_the_caller_says_how_long(verb):
 
 
 def test_every_verb_that_is_understood_has_a_handler():
-    assert make_command_handlers(*[SimpleNamespace()] * 5).keys() == ARGUMENTS.keys()
+    assert make_command_handlers(*[SimpleNamespace()] * 6).keys() == ARGUMENTS.keys()
 
 
 @pytest.mark.parametrize("env", [{"NOTIFY_SOCKET": "/run/systemd/notify"}, {}])
 def test_a_restart_ends_the_process_only_where_systemd_starts_it_again(env):
     stop = StopRequest()
     restart = partial(restart_by_command, SystemdNotify(env), stop)
-    handlers = make_command_handlers(*[SimpleNamespace()] * 2, restart, *[SimpleNamespace()] * 2)
+    handlers = make_command_handlers(*[SimpleNamespace()] * 2, restart, *[SimpleNamespace()] * 3)
     later = handlers["restart"](Request(ARGUMENTS["restart"](), None, None))
     assert not stop.was_made()
     if env:
