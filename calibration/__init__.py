@@ -21,6 +21,7 @@ from typing import Any
 
 from calibration.api import (
     apply,
+    judge,
     measure_drift,
     patched,
     probe,
@@ -49,7 +50,6 @@ from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import ClassScores, NoAnswers
 from calibration.patch import Affine, Patch
-from calibration.search.likeness import find_unlikeness
 from calibration.search.options import Options
 from calibration.stats.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.targets.base import ModelFiles, PatchedModel
@@ -91,7 +91,7 @@ __all__ = [
     "Verdict",
     "apply",
     "blend",
-    "find_unlikeness",
+    "judge",
     "measure_drift",
     "merge",
     "open_target",

@@ -6,6 +6,7 @@ The framework is behind ``targets``, the decision is the gate's. No other file m
 import resource
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,7 +20,7 @@ from calibration.baseline.packing import pack_healthy_samples
 from calibration.drift.divergence import drift_between
 from calibration.drift.mahalanobis import effective_frames
 from calibration.drift.replay import DriftReport, replay_drift
-from calibration.errors import BaselineError, DataError, ModelError
+from calibration.errors import DataError, ModelError
 from calibration.outputs.read import (
     Layout,
     UnknownAnswers,
@@ -29,8 +30,9 @@ from calibration.outputs.read import (
 )
 from calibration.patch import Patch
 from calibration.search import reference
-from calibration.search.flow import FRAME_MOMENTS_OF, Search
+from calibration.search.flow import FRAME_MOMENTS_OF
 from calibration.search.healthy_answers import ANSWERED_AT_ONCE, add_answers
+from calibration.search.opening import open_matching, open_search, require_sample_shape
 from calibration.search.options import Options
 from calibration.search.progress import Progress, tell_nobody
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
@@ -39,7 +41,6 @@ from calibration.stats.sampling import samples_to_keep, spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel, Runner
 from calibration.targets.open import Model, open_target
-from calibration.targets.passes import require_baseline_of
 from calibration.targets.target import Target
 from calibration.verdict import Verdict
 
@@ -197,7 +198,7 @@ def measure_drift(
     model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1
 ) -> dict[str, float]:
     """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
-    target = _matching_target(model, baseline, threads)
+    target = open_matching(model, baseline, threads)
     seen = target.observe(reference.check(x).x)
     return drift_between(seen.moments, baseline.moments)
 
@@ -208,9 +209,9 @@ def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, thr
     ``x`` are prepared frames, float32 (N, C, H, W), in the order in which they were seen; the monitor decides after 48.
     Errors are those of :func:`recalibrate`; a baseline that has expired still scores drift.
     """
-    target = _matching_target(model, baseline, threads)
+    target = open_matching(model, baseline, threads)
     given = reference.check(x).x
-    _require_sample_shape(given, baseline)
+    require_sample_shape(given, baseline)
     seen = target.observe(given, frames_of_first=FRAME_MOMENTS_OF)
     frames = {**seen.frames, **sensor_features_of_frames(given)}
     if ANSWERS_TAP in baseline.frames:
@@ -252,32 +253,42 @@ def recalibrate(
         BaselineError: the baseline is of another model, or has expired.
         PatchError: a patch in ``options`` is of another model or another baseline.
     """
+    given = options or Options()
+    return _measure(
+        lambda: open_search(model, baseline, x, y, given, further_input, progress, time.time()).decide()
+    )
+
+
+def judge(
+    model: Model,
+    baseline: Baseline,
+    patch: Patch,
+    x: NDArray[np.float32],
+    options: Options | None = None,
+    progress: Progress = tell_nobody,
+) -> Verdict:
+    """What the gate says of one patch on the frames ``x``, as of a candidate of :func:`recalibrate`; none is made.
+
+    With the ``options`` that it was made with, it is judged by healthy samples that it was not distilled from. Errors
+    are those of :func:`recalibrate`.
+    """
+    given = replace(options or Options(), known={patch.candidate: patch}, start=None)
+    return _measure(
+        lambda: open_search(model, baseline, x, None, given, None, progress, time.time()).judge_alone(
+            given.known
+        )
+    )
+
+
+def _measure(decide: Callable[[], Verdict]) -> Verdict:
+    """The verdict with what it cost."""
     started_s, memory_mb = time.monotonic(), _peak_memory_mb()
-    options = options or Options()
-    if baseline.facts.is_expired(time.time()):
-        fix = "Look at the site; approve the baseline again if it still shows it, or record another."
-        raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
-    target = _matching_target(model, baseline, options.threads)
-    for patch in (*options.known.values(), options.start):
-        if patch is not None:
-            patch.require_origin(target.sha256, baseline.id)
-    baseline = _read_as(options, baseline, target)
-    given = reference.check(x, y).with_further_input(further_input)
-    _require_sample_shape(given.x, baseline)
-    verdict = Search(target, baseline, given, options, time.time(), progress).decide()
+    verdict = decide()
     return replace(
         verdict,
         seconds=time.monotonic() - started_s,
         extra_memory_mb=max(0.0, _peak_memory_mb() - memory_mb),
     )
-
-
-def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
-    """The baseline with the answers to its samples read as the options say; as it is where they already are."""
-    output, kept = options.output or baseline.output, baseline.healthy_samples
-    if kept is not None and (output != baseline.output or options.layout not in (None, kept.layout)):
-        kept = add_answers(kept, target.runner(), output, options.layout)
-    return replace(baseline, output=output, healthy_samples=kept)
 
 
 def _without_repeated(x: Batch) -> Batch:
@@ -303,31 +314,12 @@ def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None
     return {ANSWERS_TAP: whole} if np.isfinite(whole.mean).all() else {}
 
 
-def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:
-    """Open the model and make sure that the baseline is its own, and of all its taps."""
-    target = open_target(model, threads)
-    if target.sha256 != baseline.model_sha256:
-        found = f"recorded with the model {baseline.model_sha256[:12]}…, this one is {target.sha256[:12]}…"
-        fix = "Record a baseline with this model (`python -m calibration profile`)."
-        raise BaselineError(f"baseline {baseline.id}", found, "the same model file", fix)
-    require_baseline_of(target.taps, baseline.moments)  # another version may have seen fewer layers
-    return target
-
-
 def _require_contents(frames: FrameMoments) -> None:
     """Refuse a baseline of lens caps: every later frame would be infinitely far from it."""
     spread = np.sqrt(frames.var.max())
     if spread <= _NO_CONTENTS * max(1.0, float(np.abs(frames.mean).max())):
         fix = "Look at the pictures: a lens cap, a dead sensor, or a preparation that lost them."
         raise DataError("healthy samples", "every frame is of one colour", "pictures of a healthy site", fix)
-
-
-def _require_sample_shape(x: Batch, baseline: Baseline) -> None:
-    if x.shape[1:] != baseline.input_shape:
-        fix = "Prepare the pictures as those of the baseline were."
-        raise DataError(
-            "reference", f"samples of {x.shape[1:]}", f"{baseline.input_shape} as in the baseline", fix
-        )
 
 
 def _peak_memory_mb() -> float:

@@ -108,10 +108,25 @@ class Search:
             patches = {**patches, **distilled, **self._options.known}
             judge = self._make_judge(parts, layout, usual, camera)
         except (UnknownAnswers, _Refused) as err:
-            reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)
-            return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
+            return self._refuse(err)
         self._note_frames(parts, judge.evaluator)
         return self._judge(judge, patches)
+
+    def judge_alone(self, patches: Mapping[str, Patch]) -> Verdict:
+        """The gate's decision on patches that were made before, by name; no other one is made."""
+        try:
+            parts = self._usable_parts()
+            camera, _ = self._require_explained_drift(parts)
+            layout, usual = self._usual(parts)
+            judge = self._make_judge(parts, layout, usual, camera)
+        except (UnknownAnswers, _Refused) as err:
+            return self._refuse(err)
+        self._note_frames(parts, judge.evaluator)
+        return self._judge(judge, patches)
+
+    def _refuse(self, err: Exception) -> Verdict:
+        reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)
+        return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
 
     def _use_known(
         self, parts: Split, layout: Layout, usual: Answers, camera: Camera | None, whole_input: Affine

@@ -33,7 +33,7 @@ class ReferenceConfig(Section):
         examples=[{"night": "/var/lib/edge-runtime/reference/night"}],
     )
     """Further folders by name, for the command recalibrate with this reference. A patch is accepted only where the
-    cameras show now what the set shows. The names live and folder are taken."""
+    gate accepts it on frames of the cameras too. The names live and folder are taken."""
     reservoir: int = Field(default=256, ge=16, le=8192)
     """Recent frames kept to choose from, spread over classes and time."""
     reservoir_mib: int = Field(default=64, ge=1, le=65_536)

@@ -73,7 +73,7 @@ class ChosenReference:
 
     @property
     def needs_live_frames(self) -> bool:
-        """Whether frames are collected: to use them, or to see whether the cameras show what a named set shows."""
+        """Whether frames are collected: to use them, or to judge on them what was made from a named set."""
         return self.name != FOLDER
 
 

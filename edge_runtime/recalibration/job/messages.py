@@ -35,8 +35,7 @@ class JobRequest:
     baseline: Path
     """The file to recalibrate from; not read by a commissioning."""
     reference: ChosenReference
-    """Where the pictures are. Frames are handed over as well for a set by name: a patch is accepted only where they
-    show what the set shows."""
+    """Where the pictures are. Frames are handed over as well for a set by name: its patch is judged on them too."""
     frames: int
     """Most pictures of a folder to use."""
     settings: RecalibrationConfig

@@ -70,7 +70,7 @@ class Prepared:
     y: NDArray[np.int64] | None = None
     """(N,) their labels, where the folder tells them."""
     live: NDArray[np.float32] | None = None
-    """(M,C,H,W) frames of the cameras, where ``x`` are of a set that must show the same; None where it need not."""
+    """(M,C,H,W) frames of the cameras, on which a patch for the set ``x`` must be accepted as well; None where not."""
 
 
 _STEP_SHARES = {"full": 1.0, "short": 0.5, "off": 0.0}
@@ -154,7 +154,10 @@ def _recalibrate(
     verdict = replace(verdict, notes=(*verdict.notes, *earlier.problems))
     verdict = keep_within(bundle.manifest.calibration.envelope, verdict, baseline)
     if verdict.accepted and frames.live is not None:
-        verdict = refuse_unlike(verdict, model, baseline, frames.x, frames.live)
+        assert verdict.patch is not None, "it was accepted"
+        verdict = confirm(
+            verdict, calibration.judge(model, baseline, verdict.patch, frames.live, options, tell)
+        )
     tell("writing", 0.0)
     report = make_report(verdict, request)
     is_new = verdict.patch is not None and not report.is_known
@@ -171,20 +174,19 @@ def _recalibrate(
     return report
 
 
-def refuse_unlike(
-    verdict: calibration.Verdict,
-    model: ModelFiles,
-    baseline: calibration.Baseline,
-    x: NDArray[np.float32],
-    live: NDArray[np.float32],
-) -> calibration.Verdict:
-    """The verdict; a refusal with the reason where the frames ``live`` do not show the drift that ``x`` shows."""
-    reason = calibration.find_unlikeness(
-        calibration.snapshot(model, x), calibration.snapshot(model, live), baseline
+def confirm(verdict: calibration.Verdict, live: calibration.Verdict) -> calibration.Verdict:
+    """The verdict on a reference set; a refusal where the gate does not accept its patch on live frames as well."""
+    seconds, memory_mb = verdict.seconds + live.seconds, max(verdict.extra_memory_mb, live.extra_memory_mb)
+    verdict = replace(verdict, seconds=seconds, extra_memory_mb=memory_mb)
+    if live.accepted:
+        kept = f"On {live.frames.given} frames of the cameras it was accepted as well."
+        return replace(verdict, notes=(*verdict.notes, kept))
+    reasons = (
+        f"The patch was accepted on the reference set, and refused on {live.frames.given} frames of the cameras:",
+        *live.reasons,
+        "On the reference set:",
+        *verdict.reasons,
     )
-    if reason is None:
-        return verdict
-    reasons = (f"The reference set does not stand for what the cameras show now: {reason}", *verdict.reasons)
     return replace(verdict, accepted=False, candidate=UNPATCHED, patch=None, reasons=reasons)
 
 
