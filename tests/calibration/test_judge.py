@@ -5,7 +5,6 @@ import pytest
 import calibration as c
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
 
-
 pytestmark = pytest.mark.integration
 
 
