@@ -8,7 +8,14 @@ jumps.
 from collections.abc import Collection
 from typing import Any
 
-from calibration.targets.torchscript.graph import constant, reads_data, walk_nodes
+from calibration.targets.torchscript.graph import (
+    bodies_of,
+    constant,
+    inputs_of,
+    outputs_of,
+    reads_data,
+    walk_nodes,
+)
 from calibration.targets.torchscript.in_place import sharing_memory, writes_in_place
 
 _JUMPS = frozenset(
@@ -41,7 +48,7 @@ _PACK = {"prim::ListUnpack": "prim::ListConstruct", "prim::TupleUnpack": "prim::
 def tensor_values(graph: Any) -> list[Any]:
     """The tensors that nodes compute, those in control-flow bodies included; alike in order in a copy of the graph."""
     nodes = (node for node in walk_nodes(graph) if node.kind() != "prim::Constant")
-    return [value for node in nodes for value in node.outputs() if _is_tensor(value)]
+    return [value for node in nodes for value in outputs_of(node) if _is_tensor(value)]
 
 
 def find_detours(
@@ -77,45 +84,45 @@ class _Walk:
                     self._go_through_node(node)
 
     def _go_through_node(self, node: Any) -> None:
-        if any(output.unique() in self._idle for output in node.outputs()):
+        if any(output.unique() in self._idle for output in outputs_of(node)):
             return
         of_shape = _SHAPE_OF.get(node.kind(), ())
-        reads = [value for i, value in enumerate(node.inputs()) if i not in of_shape]
+        reads = [value for i, value in enumerate(inputs_of(node)) if i not in of_shape]
         if packed := _packed(node):
-            for part, output in zip(packed, node.outputs(), strict=True):
+            for part, output in zip(packed, outputs_of(node), strict=True):
                 self._follow([part], output)
         elif _jumps(node) and any(value.unique() in self._depending for value in reads):
-            self._mark(node.outputs(), node.kind())
+            self._mark(outputs_of(node), node.kind())
         else:
-            for output in node.outputs():
+            for output in outputs_of(node):
                 self._follow(reads, output)
         if writes_in_place(node):
             for value in sharing_memory(node.inputsAt(0)):
-                self._put_into(value, list(node.outputs()) or reads)
+                self._put_into(value, outputs_of(node) or reads)
 
     def _go_through_if(self, node: Any) -> None:
-        bodies = list(node.blocks())
+        bodies = bodies_of(node)
         for body in bodies:
             self.go_through(body)
         if node.inputsAt(0).unique() in self._depending:
-            self._mark(node.outputs(), _by_values(node))
-        for output, *results in zip(node.outputs(), *(body.outputs() for body in bodies), strict=True):
+            self._mark(outputs_of(node), _by_values(node))
+        for output, *results in zip(outputs_of(node), *(body.outputs() for body in bodies), strict=True):
             self._follow(results, output)
 
     def _go_through_loop(self, node: Any) -> None:
-        (body,) = node.blocks()
+        (body,) = bodies_of(node)
         carried = list(body.inputs())[1:]
-        starts, ends = list(node.inputs())[2:], list(body.outputs())[1:]
+        starts, ends = inputs_of(node)[2:], list(body.outputs())[1:]
         before = -1
         while before != len(self._depending) + len(self.detours):
             before = len(self._depending) + len(self.detours)
             for value, *sources in zip(carried, starts, ends, strict=True):
                 self._follow(sources, value)
             self.go_through(body)
-        limits = [*list(node.inputs())[:2], next(iter(body.outputs()))]
+        limits = [*inputs_of(node)[:2], next(iter(body.outputs()))]
         if any(value.unique() in self._depending for value in limits):
-            self._mark(node.outputs(), _by_values(node))
-        for output, *sources in zip(node.outputs(), starts, ends, strict=True):
+            self._mark(outputs_of(node), _by_values(node))
+        for output, *sources in zip(outputs_of(node), starts, ends, strict=True):
             self._follow(sources, output)
 
     def _follow(self, sources: list[Any], value: Any) -> None:
@@ -143,7 +150,7 @@ def _packed(node: Any) -> list[Any]:
     """What a list or tuple was made of that ``node`` takes apart; empty when that is not known."""
     if node.kind() not in _PACK or node.inputsAt(0).node().kind() != _PACK[node.kind()]:
         return []
-    parts = list(node.inputsAt(0).node().inputs())
+    parts = inputs_of(node.inputsAt(0).node())
     is_only_reader = len(node.inputsAt(0).uses()) == 1  # else something may have been put into the list
     return parts if is_only_reader and len(parts) == node.outputsSize() else []
 

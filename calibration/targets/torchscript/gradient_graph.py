@@ -15,7 +15,7 @@ from calibration.targets.torchscript.detours import (
     holds_tensors,
     tensor_values,
 )
-from calibration.targets.torchscript.graph import TorchGraph, walk_nodes
+from calibration.targets.torchscript.graph import TorchGraph, inputs_of, walk_nodes
 from calibration.targets.torchscript.in_place import clip_in_place, write_elsewhere, writes_in_place
 from calibration.targets.torchscript.stages import correct_in_front, insert
 from calibration.targets.torchscript.taps import TorchTap, name_heads
@@ -169,9 +169,9 @@ def _leaves(value: Any) -> list[Any] | None:
     node = value.node()
     match node.kind():
         case "prim::TupleConstruct" | "prim::ListConstruct":
-            parts = list(node.inputs())
+            parts = inputs_of(node)
         case "prim::DictConstruct":
-            parts = list(node.inputs())[1::2]
+            parts = inputs_of(node)[1::2]
         case _:
             return None
     found = [_leaves(part) for part in parts]

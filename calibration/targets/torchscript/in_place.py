@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from calibration.targets.torchscript.graph import CONVOLUTIONS, walk_nodes
+from calibration.targets.torchscript.graph import CONVOLUTIONS, bodies_of, inputs_of, outputs_of, walk_nodes
 
 _UNPACK = ("prim::ListUnpack", "prim::TupleUnpack")
 _PACK = ("prim::ListConstruct", "prim::TupleConstruct", "prim::DictConstruct")
@@ -41,7 +41,7 @@ def sharing_memory(value: Any) -> Iterator[Any]:
             climbing.append(node.inputsAt(0))
         else:
             roots.append(one)
-            climbing += node.inputs() if node.kind() in _PACK else []
+            climbing += inputs_of(node) if node.kind() in _PACK else []
     seen, pending = set[int](), roots
     while pending:
         one = pending.pop()
@@ -50,7 +50,7 @@ def sharing_memory(value: Any) -> Iterator[Any]:
         seen.add(one.unique())
         yield one
         pending += [
-            output for use in one.uses() if _passes_on(use.user, one) for output in use.user.outputs()
+            output for use in one.uses() if _passes_on(use.user, one) for output in outputs_of(use.user)
         ]
 
 
@@ -62,7 +62,7 @@ def write_elsewhere(graph: Any) -> None:
 def _write_elsewhere(graph: Any, block: Any) -> None:
     own = set[int]()
     for node in list(block.nodes()):
-        for body in node.blocks():
+        for body in bodies_of(node):
             _write_elsewhere(graph, body)
         if not node.kind().startswith("aten::") or node.outputsSize() != 1:
             continue
@@ -80,7 +80,7 @@ def _write_elsewhere(graph: Any, block: Any) -> None:
 
 def _plain_form(graph: Any, node: Any) -> Any | None:
     """The same operator without its underscore, in front of ``node``; None when there is none."""
-    plain = graph.create(node.kind().removesuffix("_"), list(node.inputs()), 1)
+    plain = graph.create(node.kind().removesuffix("_"), inputs_of(node), 1)
     plain.insertBefore(node)
     plain.output().setType(node.output().type())
     if "->" in plain.schema() and not writes_in_place(plain):
@@ -95,7 +95,7 @@ def clip_in_place(graph: Any) -> None:
         value = node.inputsAt(0) if node.kind() in _CLIPS else None
         if value is None or value.node().kind() not in _FRESH or len(value.uses()) > 1:
             continue
-        clip = graph.create(f"{node.kind()}_", list(node.inputs()), 1)
+        clip = graph.create(f"{node.kind()}_", inputs_of(node), 1)
         clip.insertAfter(node)
         node.output().replaceAllUsesWith(clip.output())
         node.destroy()

@@ -21,9 +21,12 @@ from calibration.targets.torchscript.graph import (
     LAYERS,
     ORDINAL,
     TorchGraph,
+    bodies_of,
     constant,
     find_weights,
+    inputs_of,
     is_transposed,
+    outputs_of,
     read_convolution_form,
     readers,
     reads_data,
@@ -123,15 +126,15 @@ def name_heads(graph: TorchGraph, taps: Sequence[TorchTap]) -> dict[str, Any]:
 
 
 def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
-    inside = [inner for body in node.blocks() for inner in walk_nodes(body)]
+    inside = [inner for body in bodies_of(node) for inner in walk_nodes(body)]
     layers = [inner for inner in inside if _has_learned_weights(graph, inner)]
-    inputs = [value.unique() for value in node.inputs()]
+    inputs = [value.unique() for value in inputs_of(node)]
     overwritten = [one for inner in (node, *inside) for one in _find_overwritten(inner)]
     of_the_first = node.kind() in _OF_THE_FIRST_ONLY or _is_tensor_overwritten(node)
     return Step(
         label=label(graph, node),
-        reads=[*inputs, *(value.unique() for inner in inside for value in inner.inputs())],
-        writes=[*(output.unique() for output in node.outputs()), *overwritten],
+        reads=[*inputs, *(value.unique() for inner in inside for value in inputs_of(inner))],
+        writes=[*(output.unique() for output in outputs_of(node)), *overwritten],
         rows_from=inputs[:1] if of_the_first else inputs,
         has_weights=bool(layers) or find_weights(graph, node) is not None,
         is_decoding=_is_decoding(graph, node),
@@ -305,7 +308,7 @@ def _layer(
         if reader.kind() == "prim::Return" and reader.owningBlock().owningNode() is None:
             raise LayerSkipped("its output is an output of the model")
         if reader.kind() in _CONTAINERS:
-            pending += [use.user for value in reader.outputs() for use in value.uses()]
+            pending += [use.user for value in outputs_of(reader) for use in value.uses()]
     return TorchTap(label(graph, node), op, channels, output, node, **places)
 
 
