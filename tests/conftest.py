@@ -1,17 +1,28 @@
-"""For all tests: one BLAS thread before numpy is imported, as in the daemon, and the two lanes.
+"""For all tests: one thread of BLAS and OpenMP before numpy is imported, files in memory, and the two lanes.
 
 A test is a unit test unless its file says ``pytestmark = pytest.mark.integration`` (or it has that marker itself).
 Unit tests start no process and import neither torch nor openvino; ``pytest -m unit`` does not import the other files.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import structlog
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, beside the other workers of pytest-xdist
+
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 2 * 2**30
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+    # Stores, outboxes and states are synced thousands of times; on a disk that takes longer than all the rest, and
+    # no test cuts the power.
+    os.environ["TMPDIR"] = str(MEMORY)
+    tempfile.tempdir = None  # it may have been looked up before
 
 WHOLE_FILE = "\npytestmark = pytest.mark.integration\n"
 SLOW_TO_IMPORT = ("torch", "openvino")

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from tests.support.daemon_box import conveyor
 from tests.support.mosquitto import Mosquitto
+from tests.support.onnx_nets import hazy
 from tests.support.paths import ROOT
+from tests.support.small_site import small_bundle, small_camera
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -25,28 +27,31 @@ def recalibration_of(box):
 
 
 def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path):
+    bundle = small_bundle(tmp_path)
+    clear, foggy = (small_camera(tmp_path / d.__name__, drift=d, fps=40) for d in (np.copy, hazy))
     with Mosquitto(tmp_path / "broker") as broker:
 
-        def write(**demo):
+        def write(cameras):
             box.write(
-                cameras=conveyor(fps=20, demo=demo),
+                models={"parts": {"bundle": str(bundle.path)}},
+                cameras=cameras,
                 recalibration={
-                    "commission": {"frames": 64, "automatic": True},
+                    "commission": {"frames": 48, "automatic": True},
                     "reference": {"frames": 48},
                     "cooldown_s": 5,
                     "distillation": "off",
                     "autonomy": "propose",
                 },
-                drift={"window_frames": 16, "sample_every_s": 0.03, "cooldown_s": 600},
+                drift={"window_frames": 16, "sample_every_s": 0.02, "cooldown_s": 600},
                 mqtt={"host": broker.host, "port": broker.port, "commands": True},
             )
 
-        write()
+        write(clear)
         box.start()
         assert until(lambda: recalibration_of(box).get("commissioned"), 2 * WAIT_S), box.log()
-        write(drift="haze", drift_at_s=0)
+        write(foggy)
         assert until(lambda: recalibration_of(box).get("proposal"), 2 * WAIT_S), box.log()
-        assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1"
+        assert box.status()["models"]["parts"]["generation"] == "small/1"
         box.process.kill()
         box.wait()
         box.start()
@@ -55,7 +60,7 @@ def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path
         code, answer = send(box, "approve-patch", "--patch", "p2")
         assert (code, answer["status"]) == (65, "error")
         code, answer = send(box, "approve-patch", "--patch", "p1")
-        assert (code, answer["data"]) == (0, {"generation": "efficientnet-lite0/1+p1"})
-        assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1+p1"
+        assert (code, answer["data"]) == (0, {"generation": "small/1+p1"})
+        assert box.status()["models"]["parts"]["generation"] == "small/1+p1"
         assert recalibration_of(box)["proposal"] is None
         assert send(box, "reject-patch")[0] == 65

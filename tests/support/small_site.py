@@ -1,4 +1,4 @@
-"""A bundle that is recalibrated in a second, and pictures of its site."""
+"""A bundle that is recalibrated in a second, pictures of its site and a camera that shows them."""
 
 import numpy as np
 
@@ -29,3 +29,11 @@ def small_bundle(folder):
     recipe = Recipe("small", 1, PREPROCESS, ClassificationSpec(scores="logits", top_k=3))
     materials = Materials(ModelFiles(model), golden, list("abcdefghij"))
     return load_bundle(build_bundle(recipe, materials, OnnxEngine(model), folder))
+
+
+def small_camera(folder, count=60, drift=lambda x: x, **options):
+    """A camera that shows ``count`` pictures of the site again and again; they are files in the new ``folder``."""
+    folder.mkdir()
+    for number, frame in enumerate(frames_of(count, 200, drift)):
+        (folder / f"{number:02}.png").write_bytes(png(frame))
+    return {"belt": {"path": str(folder), "model": "parts", "fps": 30, "loop": True, **options}}
