@@ -104,8 +104,12 @@ class Rollback:
 
     name = "rollback"
 
+    def __init__(self) -> None:
+        self._before = 0
+
     def prepare(self, box: Box) -> None:
-        """They were put there before the start."""
+        """They were put there before the start; a baseline that was recorded since has taken them back."""
+        self._before = _steps_back(box.state)
 
     def make_arguments(self) -> dict[str, Any]:
         """The only model."""
@@ -113,8 +117,7 @@ class Rollback:
 
     def count(self, box: Box) -> int:
         """Steps back."""
-        active = orjson.loads((_models(box.state) / "active.json").read_bytes())["patch"]
-        return 2 if active is None else len(PATCHES) - 1 - PATCHES.index(active)
+        return _steps_back(box.state) - self._before
 
     def disturb(self, box: Box) -> None:
         """Twice shows by itself."""
@@ -165,6 +168,11 @@ def put_patches(state: Path) -> None:
         (place / "report.json").write_bytes(report)
     active = {"bundle": "efficientnet-lite0/1", "patch": PATCHES[1], "previous": PATCHES[0]}
     (folder / "active.json").write_bytes(orjson.dumps(active))
+
+
+def _steps_back(state: Path) -> int:
+    active = orjson.loads((_models(state) / "active.json").read_bytes())["patch"]
+    return len(PATCHES) if active is None else len(PATCHES) - 1 - PATCHES.index(active)
 
 
 def _models(state: Path) -> Path:

@@ -19,14 +19,14 @@ def test_a_command_that_a_kill_cut_short_never_acts_twice(tmp_path):
             box.start()
             killer = Killer(box, seed=1)
             killer.measure("commission")  # without a baseline no patch stays
-            killer.kill_once(["set-config"], 0.1, stage_patches=True)
-            killer.kill_once(["commission", "rollback"], 0.3)
+            killer.kill_once(["set-config", "commission"], 0.2, stage_patches=True)
+            killer.kill_once(["rollback"], 0.1)
         finally:
             box.close()
         log = read_log(box.state / LOG_FILE)
     counts = sum(killer.counts.values(), Counter())
     assert killer.faults == []
-    assert (counts["kills"], counts["acted_twice"]) == (3, 0)
+    assert (counts["commands"], counts["acted_twice"]) == (3, 0)
     assert counts["said_done"] + counts["said_not_known"] == 3
     assert log.problem is None
     noted = [entry["transaction"] for entry in log.entries]
