@@ -16,6 +16,7 @@ from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.daemon_box import Box
 from tests.support.mosquitto import Mosquitto
+from tests.support.scripted_http import Answer, ScriptedServer
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -31,12 +32,10 @@ ENVIRONMENT = {
     "EDGE_QUERY": "needle-06-x&n=1",
     "EDGE_LOOKS_LIKE": "needle-07-x",
 }
+CREDENTIALS = "box:needle-10-x"
 FILES = {
     "password": "needle-08-x\n",
     "key.pem": "-----BEGIN PRIVATE KEY-----\nneedle-09-x\n-----END PRIVATE KEY-----\n",
-    "docker/config.json": json.dumps(
-        {"auths": {"127.0.0.1:1": {"username": "box", "password": "needle-10-x"}}}
-    ),
 }
 TEXT = """\
 # mqtt.password: needle-11-x
@@ -56,7 +55,18 @@ cameras:
   roof: {{path: "http://viewer:%2Fneedle-12-x%40@127.0.0.1:1/1?pwd=needle-13-x", model: parts}}
 mqtt: {{host: 127.0.0.1, port: {broker}, commands: true, user: box, password: "{{EDGE_MQTT}}"}}
 commands: {{unsigned: owner}}
+bundles: {{install_from: ["oci://127.0.0.1:{registry}/lines/", "https://files.example/"]}}
 """
+
+
+def echo(asked):
+    """As a registry that wants credentials, and shows them in its refusal."""
+    given = asked.headers.get("Authorization", "")
+    wanted = {"WWW-Authenticate": 'Basic realm="needle-25-x"'} if not given else {}
+    encoded = given.rpartition(" ")[2]
+    told = f"{given} is {base64.b64decode(encoded).decode()}" if given else "who are you?"
+    body = json.dumps({"errors": [{"code": "DENIED", "message": told}]}).encode()
+    return Answer(403 if given else 401, wanted, body)
 
 
 @pytest.fixture
@@ -67,14 +77,21 @@ def box(tmp_path, monkeypatch):
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     box, box.said = Box(tmp_path), []
-    with Mosquitto(tmp_path / "broker", passwords={"box": ENVIRONMENT["EDGE_MQTT"]}) as broker:
+    with (
+        Mosquitto(tmp_path / "broker", passwords={"box": ENVIRONMENT["EDGE_MQTT"]}) as broker,
+        ScriptedServer(echo) as registry,
+    ):
+        auth = {"username": "box", "password": CREDENTIALS.partition(":")[2]}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: auth}}))
+        box.registry = registry
         settings = MqttSettings(broker.host, "listener", broker.port, "box", ENVIRONMENT["EDGE_MQTT"])
         listener = MqttClient(settings, Crashes())
         listener.subscribe("edge/box/#", lambda one: "/request/" in one.topic or box.said.append(one.payload))
         listener.start()
-        box.write(TEXT.format(state=box.state, port=box.port, broker=broker.port))
+        ports = {"port": box.port, "broker": broker.port, "registry": registry.host.rpartition(":")[2]}
+        box.write(TEXT.format(state=box.state, **ports))
         box.start()
         mqtt = {"host": broker.host, "port": broker.port, "user": "box", "password": ENVIRONMENT["EDGE_MQTT"]}
         to = Address.model_validate({"device": "box", "mqtt": mqtt})
@@ -105,6 +122,11 @@ def refuse_everything(box):
         {"text": f"{text}\n y: 1\n  secret: needle-19-x\n"},
     ]  # fmt: skip
     answers = [box.send("set-config", **edit) for edit in edits]
+    answers += [
+        box.send("install", **{"from": f"oci://{box.registry.host}/lines/parts:4"}),
+        box.send("install", **{"from": "https://u:needle-24-x@files.example/a.tar"}),
+    ]
+    assert any(asked.headers.get("Authorization") for asked in box.registry.asked), "the registry was told"
     answers += [box.send("rollback", password="needle-20-x"), box.send("logs", lines="needle-21-x")]
     assert [answer for answer in answers if answer["status"] != "error"] == []
     return answers
