@@ -149,7 +149,7 @@ def build_daemon(
             emit=emit,
             keep_config=partial(_keep_config, config_path, running, history),
             restart=restart,
-            prove_start=partial(_prove_start, running),
+            prove_start=partial(prove_start, running),
             look_again=watch.look_again,
             trust=TrustWatch(running, crashes, run_in_background),
             run_in_background=run_in_background,
@@ -219,7 +219,7 @@ def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bo
     return {"restarting": True}
 
 
-def _prove_start(running: Running, config: Config) -> None:
+def prove_start(running: Running, config: Config) -> None:
     """Whether a start would have its state directory and its port; those of this process are in use by it.
 
     Raises:

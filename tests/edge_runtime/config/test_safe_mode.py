@@ -80,7 +80,15 @@ def test_no_text_gives_a_configuration_without_models() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [NO_YAML, b"\xff\xfe\x00", "", "- a\n", WHOLE + WHOLE, "device: {a: b}\nhttp: 7\n"]
+    "text",
+    [
+        NO_YAML,
+        b"\xff\xfe\x00",
+        "",
+        "- a\n",
+        WHOLE + WHOLE,
+        WHOLE.replace("device: box", "device: a/b").replace(", commands: true", "").replace("8099", "no"),
+    ],
 )
 def test_without_anything_to_go_by_it_is_this_machine_only_and_nobody_commands(
     path: Path, text: str | bytes

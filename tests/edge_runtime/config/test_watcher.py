@@ -419,6 +419,47 @@ def test_what_was_refused_is_looked_at_again_and_not_said_twice(
     watch.stop()
 
 
+def test_what_could_not_be_used_for_what_it_names_is_handed_on_again_whenever_that_is_asked(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher_module, "AGAIN_S", 0.3)
+    watch = watcher(path, recorder, refused=ConfigError("the bundle", ()))
+    watch.start()
+    try:
+        for _ in range(3):
+            assert recorder.fps() == 1
+            watch.look_again()
+    finally:
+        watch.stop()
+
+
+def test_a_refusal_that_a_start_has_said_is_not_said_again(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher_module, "AGAIN_S", 0.3)
+    current = load_config(path, {})
+    path.write_text(GOOD % "soon")
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, {})
+    watch = ConfigWatcher(
+        path,
+        {},
+        current=current,
+        on_change=recorder.seen.put,
+        on_error=recorder.seen.put,
+        crashes=Crashes(),
+        refused=refused.value,
+    )
+    watch.start()
+    try:
+        with pytest.raises(queue.Empty):
+            recorder.error(timeout_s=1.0)
+        path.write_text(GOOD % 7)
+        assert recorder.fps() == 7
+    finally:
+        watch.stop()
+
+
 def test_a_key_is_revoked_also_by_an_edit_that_is_refused_for_something_else(
     path: Path, recorder: Recorder
 ) -> None:

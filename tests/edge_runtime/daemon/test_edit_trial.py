@@ -134,6 +134,18 @@ def test_a_kill_within_the_minute_leads_back_into_safe_mode_too(box):
     assert (box.file.read_text(), find_last_good(box.file, box.env)) == (broken, None)
 
 
+def test_an_edit_that_ends_safe_mode_by_a_start_is_tried_from_that_start_on(box):
+    broken = box.file.read_text() + "outbox: {max_mib: much}\n"
+    enter_safe_mode(box, broken)
+    box.set(set={"mqtt.host": "elsewhere", "outbox.max_mib": 7})
+    let_pass(box, box.trial, is_reached=False)
+    assert not until(lambda: box.trial.observe(False, 3 * GRACE_S) or box.undone, 0.1)
+    restarted = box.make_trial()
+    let_pass(box, restarted, is_reached=False)
+    assert is_undone(box, restarted)
+    assert box.file.read_text() == broken
+
+
 def test_an_edit_that_ends_safe_mode_is_not_refused_for_a_password_in_the_broken_text_which_is_kept_nowhere(
     box,
 ):

@@ -1,18 +1,30 @@
 """The composition root: sources are opened, and what the disk refuses is a declared error."""
 
+import socket
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from edge_runtime.config import CameraConfig, PicturesConfig, parse_config
+from edge_runtime.config import (
+    CameraConfig,
+    Effect,
+    HttpConfig,
+    PicturesConfig,
+    changes,
+    find_safe_config,
+    parse_config,
+)
 from edge_runtime.daemon.lifecycle import StopRequest
-from edge_runtime.daemon.wiring.daemon import build_daemon, restart_by_command
+from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.wiring.daemon import build_daemon, prove_start, restart_by_command
 from edge_runtime.daemon.wiring.messaging import make_callers, make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import CommandError, ConfigError, SourceLost, StateError
+from edge_runtime.http.server import HttpUnavailable
 from edge_runtime.messaging.commands.callers import Request
 from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.request import ARGUMENTS
@@ -24,9 +36,19 @@ from edge_runtime.system.state_lock import is_in_use
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 from tests.support.fake_engine import FakeEngine
+from tests.support.mosquitto import free_port
 from tests.support.progress import Heard
 
 TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"
+
+
+TEXT = """
+device: box
+state_dir: {folder}/state
+http: {{port: {port}}}
+models: {{parts: {{bundle: parts}}}}
+cameras: {{belt: {{path: clip.mp4, model: parts}}}}
+"""
 
 
 class Broker:
@@ -98,6 +120,41 @@ def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
     with pytest.raises(ConfigError) as caught:
         build_daemon(config, tmp_path / "box.yaml")
     assert not is_in_use(tmp_path / "state"), caught
+
+
+def test_in_safe_mode_a_broker_that_cannot_be_used_is_left_out_until_an_edit_brings_it_back(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    path = tmp_path / "box.yaml"
+    path.write_text(f"""
+    device: box
+    state_dir: {tmp_path}/state
+    http: {{port: {free_port()}}}
+    mqtt: {{host: broker, commands: true, tls: {{ca: {tmp_path}/ca.pem}}}}
+    """)
+    config = find_safe_config(path, {})
+    daemon = build_daemon(config, path, refused=ConfigError("box.yaml", ()))
+    try:
+        assert daemon.running.connection.client is None
+        assert changes(daemon.running.config, config).paths(Effect.RECONNECT) == ("mqtt", "commands.unsigned")
+    finally:
+        daemon.shutdown()
+
+
+def test_a_start_is_proven_to_have_its_state_directory_and_its_port(tmp_path):
+    running, port = (
+        Running(parse_config(TEXT.format(folder=tmp_path, port=free_port()), "box.yaml", {})),
+        free_port(),
+    )
+    here = running.config
+    elsewhere = here.model_copy(update={"state_dir": tmp_path / "other", "http": HttpConfig(port=port)})
+    prove_start(running, here)
+    prove_start(running, elsewhere)
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(HttpUnavailable):
+        prove_start(running, elsewhere)
+    with socket.create_server(("127.0.0.1", here.http.port)):  # of this process
+        prove_start(running, here)
+    with pytest.raises(StateError):
+        prove_start(running, here.model_copy(update={"state_dir": Path("/proc/nowhere")}))
 
 
 def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
