@@ -17,9 +17,10 @@ from edge_runtime.bundles.travel.from_address import FileOrder, open_download, r
 from edge_runtime.bundles.travel.from_registry import PullRules, open_pull
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import Patience
-from edge_runtime.bundles.verify import MAX_TOTAL_BYTES
+from edge_runtime.bundles.verify import MAX_FILE_BYTES, MAX_TOTAL_BYTES
 from edge_runtime.config import Config
 from edge_runtime.config.install_sources import SourceAddress
+from edge_runtime.deployment.store.folder_writer import Limits
 from edge_runtime.deployment.store.in_use import find_in_use
 from edge_runtime.deployment.store.install import Installed, Rules, install
 from edge_runtime.deployment.store.keep import MIB, Keep
@@ -185,6 +186,7 @@ class InstallJob:
             config.bundles.allow_downgrade,
             find_in_use(config),
             load_trust(config.trust),
+            Limits(file_bytes=min(MAX_FILE_BYTES, self._most_bytes), total_bytes=self._most_bytes),
         )
         with _name_in_errors(path, shown):
             return install(path, self._root, rules, wait_s=self._timeout_s)

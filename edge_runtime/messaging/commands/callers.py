@@ -17,15 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_runtime.errors import CommandError
 from edge_runtime.messaging.commands.request import (
     CLAIMS,
-    MAX_REQUEST_BYTES,
     Arguments,
     Name,
     Transaction,
     check_arguments,
-    check_expiry,
-    describe,
-    parse,
 )
+from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES, check_expiry, describe, parse
 from edge_runtime.messaging.commands.roles import Role, find_least_role, find_needed_role
 from edge_runtime.messaging.commands.token import is_token, read_key_id
 from edge_runtime.system.rfc3339 import format_rfc3339

@@ -20,7 +20,8 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.messaging.commands.callers import Request
 from edge_runtime.messaging.commands.later import Begun
 from edge_runtime.messaging.commands.protocol import CommandHandler
-from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, QUICK
+from edge_runtime.messaging.commands.request import QUICK
+from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES
 from edge_runtime.messaging.commands.unanswered import Unanswered, UnansweredRequest
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.mqtt.client import MqttClient

@@ -23,39 +23,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import orjson
-
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.answers import (
+    NOT_KEPT,
+    OFF,
+    REPEATED,
+    TOO_LARGE,
+    UNDER_WAY,
+    UNEXPECTED,
+    encode_data,
+    encode_error,
+    encode_progress,
+)
 from edge_runtime.messaging.commands.callers import Callers, Request
 from edge_runtime.messaging.commands.later import Begun, Later, Outcome
-from edge_runtime.messaging.commands.request import (
-    ARGUMENTS,
-    UNKEPT,
-    Arguments,
-    Transaction,
-    is_read,
-    read_transaction,
-)
+from edge_runtime.messaging.commands.request import ARGUMENTS, UNKEPT, Arguments, Transaction, is_read
+from edge_runtime.messaging.commands.request_text import read_transaction
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.token_bucket import TokenBucket
 
 SHARED_S = 1.0
 """How old the answer to a read may be that another one gets, seconds."""
-REPEATED = (
-    "transaction {transaction!r} was used before and is not obeyed again; its answer is not known any more: ask for "
-    "the 'status', and use another transaction to have it done once more"
-)
-UNDER_WAY = "transaction {transaction!r} is under way and is answered when it is done; nothing more was done"
-NOT_KEPT = "transaction {transaction!r} was answered with a picture, which is not kept; take another one"
-TOO_LARGE = (
-    "the answer has {size_bytes} bytes, the broker takes {room_bytes}, so it was not sent; ask for less (snapshot: "
-    "max_side, quality; logs: lines), or raise the broker's limit (mosquitto: max_packet_size)"
-)
-UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 DIGEST_BYTES = 24
 MOST_OUTCOME = 1000
 """Characters of a refusal that are noted."""
-OFF = "commands are turned off in the configuration: mqtt.commands"
 
 VerbHandler = Callable[[Request], Mapping[str, Any] | Later]
 """Gets the checked request, gives the data of the answer, or says that it comes later.
@@ -232,7 +223,7 @@ class CommandHandler:
         if not self._may_share(now_s):
             return None
         self.counts["shared"] += 1
-        return _encode_data(newest.data, arguments.transaction)
+        return encode_data(newest.data, arguments.transaction)
 
     def _may_share(self, now_s: float) -> bool:
         """Whether one more answer may be sent that costs nothing but its bytes."""
@@ -306,7 +297,7 @@ class CommandHandler:
             return self._settle(verb, request, data, done_wall_s).answer
 
         transaction = request.arguments.transaction
-        return Begun(verb, later, settle, lambda data: _encode_progress(data, transaction))
+        return Begun(verb, later, settle, lambda data: encode_progress(data, transaction))
 
     def _settle(
         self, verb: str, request: Request, outcome: bytes | EdgeRuntimeError | None, now_wall_s: float
@@ -317,7 +308,7 @@ class CommandHandler:
         """
         arguments, data = request.arguments, None
         if isinstance(outcome, bytes):
-            text, data, answer = "ok", outcome, _encode_data(outcome, arguments.transaction)
+            text, data, answer = "ok", outcome, encode_data(outcome, arguments.transaction)
         else:
             text = UNEXPECTED if outcome is None else str(outcome)
             answer = encode_error(text, arguments.transaction)
@@ -351,16 +342,3 @@ class CommandHandler:
     def encode_unexpected(payload: bytes) -> bytes:
         """The answer when ``answer`` raised: a handler has a bug."""
         return encode_error(UNEXPECTED, read_transaction(payload))
-
-
-def _encode_data(data: bytes, transaction: str | int | None) -> bytes:
-    return encode_object({"status": "ok", "data": orjson.Fragment(data), "transaction": transaction})
-
-
-def _encode_progress(data: Mapping[str, Any], transaction: str | int | None) -> bytes:
-    return encode_object({"status": "progress", "data": dict(data), "transaction": transaction})
-
-
-def encode_error(text: str, transaction: str | int | None) -> bytes:
-    """An answer that says no."""
-    return encode_object({"status": "error", "error": text, "transaction": transaction})

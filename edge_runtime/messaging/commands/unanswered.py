@@ -23,7 +23,8 @@ import structlog
 
 from calibration.stats.regular_file import read_regular
 from edge_runtime.errors import StateError
-from edge_runtime.messaging.commands.protocol import Entry, UsedTransactions, encode_error
+from edge_runtime.messaging.commands.answers import encode_error
+from edge_runtime.messaging.commands.protocol import Entry, UsedTransactions
 from edge_runtime.messaging.commands.request import Transaction
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.own_folder import make_folder

@@ -1,10 +1,14 @@
 """The command install: what is allowed, what the caller hears, and what arrives in the store."""
 
+import io
 import sys
+import tarfile
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from edge_runtime.bundles.travel import from_address
 from edge_runtime.bundles.travel.chunks import UPLOAD_FOLDER, name_chunk
 from edge_runtime.bundles.travel.files import list_files
 from edge_runtime.bundles.travel.from_registry import open_registry
@@ -256,6 +260,28 @@ def test_an_archive_beyond_the_budget_is_refused_before_it_comes(tmp_path):
     bench = InstallBench(tmp_path, "{install_chunks: true, max_mib: 1}")
     caller = Caller(bench, chunks=["A" * 43], size_bytes=100 * 2**20)
     assert isinstance(caller.wait().error, BundleError)
+    assert bench.client.handlers == []
+
+
+def test_an_archive_that_inflates_beyond_the_budget_is_refused(tmp_path):
+    bench = InstallBench(tmp_path, "{install_chunks: true, max_mib: 2}")
+    bomb = io.BytesIO()
+    with tarfile.open(fileobj=bomb, mode="w:gz") as archive:
+        member = tarfile.TarInfo("photos/1/large")
+        member.size = 64 * 2**20
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    data = bomb.getvalue()
+    caller = Caller(bench, chunks=[name_chunk(data)], size_bytes=len(data))
+    assert caller.is_asking()
+    bench.client.publish(name_chunk(data), data)
+    assert isinstance(caller.wait().error, BundleError)
+    assert look(bench.root) == {}
+
+
+def test_a_disk_that_is_too_small_is_told_before_a_chunk_comes(bench, archive, monkeypatch):
+    usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=2 * len(archive.data)))
+    monkeypatch.setattr(from_address, "shutil", usage)
+    assert isinstance(Caller(bench, **archive.command).wait().error, StateError)
     assert bench.client.handlers == []
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from edge_runtime.messaging.commands.listener import MAX_QUEUED, MAX_QUEUED_BYTES, CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
-from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES
+from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes

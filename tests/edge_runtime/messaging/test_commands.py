@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import CommandError, StateError
+from edge_runtime.messaging.commands.answers import OFF
 from edge_runtime.messaging.commands.callers import Callers
-from edge_runtime.messaging.commands.protocol import OFF, SHARED_S, CommandHandler, CommandPolicy
-from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, read_transaction
+from edge_runtime.messaging.commands.protocol import SHARED_S, CommandHandler, CommandPolicy
+from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES, read_transaction
 from tests.support.used_transactions import UsedInMemory
 
 NOW_WALL_S = 1_795_448_459.0  # 2026-11-23T15:40:59Z

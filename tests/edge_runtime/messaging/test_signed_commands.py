@@ -14,7 +14,7 @@ from edge_runtime.errors import CommandError, KeyUnusable
 from edge_runtime.messaging.commands.callers import LONGEST_S, Caller, Callers
 from edge_runtime.messaging.commands.command_keys import load_command_key, load_signing_key, sign
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
-from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES
+from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.commands.used_file import UsedFile
 
