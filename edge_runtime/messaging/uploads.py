@@ -15,9 +15,21 @@ MOST_WAITING_BYTES = 8 * 2**20
 class Uploads:
     """Subscribed only while something is waited for. ``take`` and the rest are one thread's."""
 
-    def __init__(self, find_connection: Callable[[], BrokerConnection], most_chunk_bytes: int) -> None:
-        """``find_connection`` gives the connection of now: an edit may replace it meanwhile."""
-        self._find_connection, self._most_chunk_bytes = find_connection, most_chunk_bytes
+    def __init__(
+        self,
+        find_connection: Callable[[], BrokerConnection],
+        name_chunk: Callable[[bytes], str],
+        most_chunk_bytes: int,
+    ) -> None:
+        """Nothing is wanted yet.
+
+        Args:
+            find_connection: Gives the connection of now: an edit may replace it meanwhile.
+            name_chunk: Gives the name that a chunk must have.
+            most_chunk_bytes: Longer ones are dropped.
+        """
+        self._find_connection, self._name_chunk = find_connection, name_chunk
+        self._most_chunk_bytes = most_chunk_bytes
         self._wanted: frozenset[str] = frozenset()
         self._connection: BrokerConnection | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -58,7 +70,7 @@ class Uploads:
             self._drain()
 
     def take(self, timeout_s: float) -> bytes | None:
-        """The next chunk, whose content is not checked yet; None when none came in time."""
+        """The next chunk; None when none came in time."""
         try:
             data = self._queue.get(timeout=timeout_s)
         except queue.Empty:
@@ -68,11 +80,12 @@ class Uploads:
         return data
 
     def _put(self, message: Message) -> None:
-        """In the network thread."""
+        """In the network thread. Hashed here, or bytes under a wrong name would take the room of others."""
         data, name = message.payload, message.topic.rpartition("/")[2]
+        is_wanted = name in self._wanted and 0 < len(data) <= self._most_chunk_bytes
+        is_wanted = is_wanted and self._name_chunk(data) == name
         with self._lock:
-            has_room = self._waiting_bytes + len(data) <= MOST_WAITING_BYTES
-            is_taken = has_room and name in self._wanted and 0 < len(data) <= self._most_chunk_bytes
+            is_taken = is_wanted and self._waiting_bytes + len(data) <= MOST_WAITING_BYTES
             self._waiting_bytes += len(data) if is_taken else 0
             self._counts["taken" if is_taken else "dropped"] += 1
         if is_taken:

@@ -53,7 +53,7 @@ class InstallBench:
         text = TEXT.format(folder=folder) + f"bundles: {bundles}\n"
         self.running = Running(parse_config(text, "box.yaml", {}))
         self.connect()
-        self.uploads = Uploads(lambda: self.running.connection, MAX_CHUNK_BYTES)
+        self.uploads = Uploads(lambda: self.running.connection, name_chunk, MAX_CHUNK_BYTES)
         self.installs = Installs(self.running, self.uploads, run_in_background)
         self.root = self.running.config.bundles_folder
 

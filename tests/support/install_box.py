@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from edge_runtime.bundles.travel.chunks import MAX_CHUNK_BYTES, name_chunk
 from edge_runtime.config import load_config
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.running import Running
@@ -42,7 +43,7 @@ def main(config_path: Path) -> None:
     config, crashes = load_config(config_path, os.environ), Crashes()
     assert config.mqtt is not None
     running = Running(config)
-    uploads = Uploads(lambda: running.connection, 2**20)
+    uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
     installs = Installs(running, uploads, run_in_background)
     handlers = {
         "install": lambda request: installs.begin(request.arguments),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from edge_runtime.bundles.travel.chunks import MAX_CHUNK_BYTES
+from edge_runtime.bundles.travel.chunks import MAX_CHUNK_BYTES, name_chunk
 from edge_runtime.config import CameraConfig, Changes, Config, ConfigHistory, keep_last_good, secrets_of
 from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.watcher import ConfigWatcher
@@ -91,7 +91,7 @@ def build_daemon(
         cameras = _make_cameras(running, delivery, crashes, resources)
         command_log = CommandLog(config.state_dir / LOG_FILE)
         resources.callback(command_log.close)
-        uploads = Uploads(lambda: running.connection, MAX_CHUNK_BYTES)
+        uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
         reporter = StatusReporter(
             running, cameras, delivery, crashes, command_log.describe, lambda: uploads.counts
         )
