@@ -23,7 +23,7 @@ from edge_runtime.messaging.commands.command_log import LOG_FILE, read_log
 
 AFTER_OK_S = 20.0
 """For an effect that comes after the answer."""
-ROLLBACK_S = 0.2
+ROLLBACK_S = 0.6
 """About what it takes: a box has patches to roll back only when they were put there before its start."""
 VERBS: dict[str, Callable[[], Verb]] = {
     one.name: one for one in (SetConfig, UndoConfig, Rollback, Commission)
@@ -137,7 +137,7 @@ def kill_at_random(folder: Path, port: int, count: int, seed: int) -> Killer:
         killer.takes_s = {name: killer.measure(name) for name in measured} | {"rollback": ROLLBACK_S}
         for number in range(count):
             name, following = ROUNDS[number % len(ROUNDS)], ROUNDS[(number + 1) % len(ROUNDS)]
-            killer.kill_once([name], 1.2 * killer.takes_s[name], stage_patches=following == "rollback")
+            killer.kill_once([name], 1.5 * killer.takes_s[name], stage_patches=following == "rollback")
         killer.faults += [problem] if (problem := read_log(box.state / LOG_FILE).problem) else []
     finally:
         box.close()

@@ -97,9 +97,10 @@ class Box:
         self._client.publish(topic, request, qos=1, properties=properties).wait_for_publish(WAIT_S)
 
     def answers(self, transaction: str) -> list[dict[str, Any]]:
-        """All that came for a transaction until now."""
+        """All that came for a transaction until now; how far it is is no answer."""
         with self._changed:
-            return [message for _, message in self._heard if message.get("transaction") == transaction]
+            found = [message for _, message in self._heard if message.get("transaction") == transaction]
+        return [message for message in found if message["status"] != "progress"]
 
     def events(self, kind: str) -> int:
         """How many of these came."""

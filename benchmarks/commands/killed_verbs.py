@@ -128,7 +128,7 @@ class Rollback:
 
 
 class Commission:
-    """Records a baseline, which takes seconds after the answer; a kill meanwhile ends that for good."""
+    """Records a baseline, which takes seconds, and is answered after that; a kill meanwhile ends it for good."""
 
     name = "commission"
 
@@ -141,7 +141,7 @@ class Commission:
 
     def make_arguments(self) -> dict[str, Any]:
         """The frames of the configuration."""
-        return {}
+        return {"timeout_s": 60}
 
     def count(self, box: Box) -> int:
         """Baselines that were recorded."""
