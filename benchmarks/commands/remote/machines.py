@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 WAIT_S = 300.0
@@ -50,9 +50,12 @@ class Machine:
         (folder / "hosts").write_text(
             "".join(f"{address} {host}\n" for host, address in {"localhost": "127.0.0.1", **hosts}.items())
         )
-        self._wait_for_namespace()
-        self.do("ip", "link", "set", "lo", "up")
-        self.mount(folder / "hosts", "/etc/hosts")
+        with ExitStack() as on_failure:
+            on_failure.callback(self.stop)
+            self._wait_for_namespace()
+            self.do("ip", "link", "set", "lo", "up")
+            self.mount(folder / "hosts", "/etc/hosts")
+            on_failure.pop_all()
 
     def _wait_for_namespace(self) -> None:
         """``unshare`` has entered it when its network is not ours any more."""
@@ -72,21 +75,27 @@ class Machine:
         self.do("mount", "--bind", str(source), target)
 
     def run(
-        self, *words: str, env: Mapping[str, str] | None = None, text: str = "", timeout_s: float = WAIT_S
+        self, *words: str, env: Mapping[str, str] | None = None, timeout_s: float = WAIT_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end, with nothing of our environment."""
-        return subprocess.run(
-            self._enter(words), env=self._env(env), input=text, capture_output=True, text=True,
-            timeout=timeout_s, check=False,
-        )  # fmt: skip
+        """Run a program to its end, with nothing of our environment.
 
-    def do(self, *words: str, env: Mapping[str, str] | None = None, text: str = "") -> str:
+        Raises:
+            Unusable: it did not end in time.
+        """
+        try:
+            return subprocess.run(
+                self._enter(words), env=self._env(env), capture_output=True, text=True, timeout=timeout_s, check=False
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as err:
+            raise Unusable(f"{self.name}: {words[0]} did not end within {timeout_s:g} s") from err
+
+    def do(self, *words: str, env: Mapping[str, str] | None = None) -> str:
         """What a program prints that must succeed.
 
         Raises:
             Unusable: it did not.
         """
-        done = self.run(*words, env=env, text=text)
+        done = self.run(*words, env=env)
         if done.returncode:
             raise Unusable(f"{self.name}: {' '.join(words)[:500]}: {done.stderr.strip()[-1000:]}")
         return done.stdout

@@ -3,7 +3,8 @@
 import importlib.util
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from benchmarks.commands.remote.page import block
 
 _LIBRARIES = ("joserfc", "paho", "cryptography", "cffi", "_cffi_backend", "pycparser")
 """The two that docs/commands.md names, and what they need."""
+BROKER = ("-h", "broker.example", "-p", "8883", "-V", "5")
+"""Options of the mosquitto clients."""
 ROLES = {"anna": "operator", "plant": "owner", "panel": "viewer", "mallory": ""}
 """Keys of the trial; the last one is known to no box."""
 
@@ -26,13 +29,14 @@ class Office:
     def __init__(self, machine: Machine, device: str, ca: Path, password: str) -> None:
         """Make the keys as the page says."""
         self._machine, self._device = machine, device
-        self._folder, self._ca = machine.folder, ca
-        self._shell, self._python = block("commands.md", "mosquitto_rr"), self._make_python(password)
+        self._where = {"HOST": "broker.example", "PORT": "8883", "DEVICE": device}
+        self._folder, self._password, self._authority = machine.folder, password, f"--cafile {ca}"
+        self._shell, self._python = block("commands.md", "mosquitto_rr"), self._make_python(ca)
         (self._folder / "lib").mkdir()
         for name in _LIBRARIES:
             self._link(name)
         self.key_ids = {name: self._make_key(name) for name in ROLES}
-        self.log_in("anna", password)
+        self._log_in("anna", password, self._authority)
 
     def _make_key(self, name: str) -> str:
         made = self._machine.do("bash", "-euc", block("commands.md", "openssl genpkey"))
@@ -52,19 +56,25 @@ class Office:
         source = origin.parent if found.submodule_search_locations else origin
         (self._folder / "lib" / source.name).symlink_to(source)
 
-    def _make_python(self, password: str) -> str:
+    def _make_python(self, ca: Path) -> str:
         """The page's, with the two lines for TLS and password that it names."""
         text = block("commands.md", "import paho")
-        more = f"client.tls_set({str(self._ca)!r})\nclient.username_pw_set('anna', {password!r})\n"
+        more = f"client.tls_set({str(ca)!r})\nclient.username_pw_set('anna', {self._password!r})\n"
         return text.replace("client.connect(", f"{more}client.connect(")
 
-    def log_in(self, user: str, password: str) -> None:
+    def _log_in(self, user: str, password: str, authority: str) -> None:
         """What the mosquitto clients use from now on."""
         folder = self._folder / ".config"
         folder.mkdir(exist_ok=True)
-        options = f"--cafile {self._ca}\n-u {user}\n-P {password}\n"
         for name in ("mosquitto_rr", "mosquitto_pub", "mosquitto_sub"):
-            (folder / name).write_text(options)
+            (folder / name).write_text(f"{authority}\n-u {user}\n-P {password}\n")
+
+    @contextmanager
+    def logged_in(self, user: str, password: str, authority: str | None = None) -> Iterator[None]:
+        """As somebody else while the context lasts; ``authority`` is the option that says whom to trust."""
+        self._log_in(user, password, authority or self._authority)
+        yield
+        self._log_in("anna", self._password, self._authority)
 
     def send(
         self,
@@ -81,11 +91,22 @@ class Office:
             NotAnswered: there was none.
         """
         given = {
-            "HOST": "broker.example", "PORT": "8883", "DEVICE": self._device, "VERB": verb,
-            "ARGUMENTS": json.dumps(arguments or {}), "KEY": f"key-{key}", "KEY_ID": self.key_ids[key],
+            **self._where, "VERB": verb, "ARGUMENTS": json.dumps(arguments or {}),
+            "KEY": f"key-{key}", "KEY_ID": self.key_ids[key],
         }  # fmt: skip
         text = self._shell.replace("-W 70", f"-W {wait_s}").replace("edge/$DEVICE/response/mine", answer_to)
-        done = self._machine.run("bash", "-euc", text, env=given)
+        done = self._machine.run("bash", "-euc", text, env=given, timeout_s=wait_s + 60.0)
+        return _read(done.stdout, done.stderr, done.returncode)
+
+    def upload(self, archive: Path, *, key: str) -> dict[str, Any]:
+        """The answer to an installation in chunks.
+
+        Raises:
+            NotAnswered: there was none.
+        """
+        (self._folder / "command.sh").write_text(self._shell)
+        given = {**self._where, "KEY": f"key-{key}", "KEY_ID": self.key_ids[key], "FILE": str(archive)}
+        done = self._machine.run("bash", "-euc", block("commands.md", "split -b"), env=given)
         return _read(done.stdout, done.stderr, done.returncode)
 
     def send_by_python(
@@ -107,8 +128,8 @@ class Office:
         Raises:
             NotAnswered: there was none.
         """
-        to = ("-h", "broker.example", "-p", "8883", "-V", "5", "-q", "1", "-W", str(wait_s))
-        done = self._machine.run("mosquitto_rr", *to, "-t", topic, "-e", answer_topic, "-m", payload)
+        how = (*BROKER, "-q", "1", "-W", str(wait_s))
+        done = self._machine.run("mosquitto_rr", *how, "-t", topic, "-e", answer_topic, "-m", payload)
         return _read(done.stdout, done.stderr, done.returncode)
 
     def hear(self, topic: str, *options: str, wait_s: int = 10) -> str:
@@ -117,8 +138,9 @@ class Office:
         Raises:
             NotAnswered: none came in time.
         """
-        to = ("-h", "broker.example", "-p", "8883", "-V", "5", "-W", str(wait_s), *options)
-        done = self._machine.run("mosquitto_sub", *to, "-t", topic, "-C", "1")
+        done = self._machine.run(
+            "mosquitto_sub", *BROKER, "-W", str(wait_s), *options, "-t", topic, "-C", "1"
+        )
         if not done.stdout:
             raise NotAnswered(done.stderr.strip() or f"nothing on {topic}")
         return done.stdout

@@ -18,7 +18,9 @@ from benchmarks.rollout.faults import Fault
 from benchmarks.rollout.versions import put_version
 
 NAME = BUNDLE.parent.name
-REGISTRY = f"broker.example:5000/acme/{NAME}"
+DEVICE, BOX_ADDRESS = "belt-3", "10.77.1.2"
+REGISTRY_HOST = "broker.example:5000"
+REGISTRY = f"{REGISTRY_HOST}/acme/{NAME}"
 _TYPIST = 'mosquitto_passwd() { command mosquitto_passwd -b "$1" "$2" "$2-$SECRET"; }\n'
 """Types the passwords that the page's commands ask for."""
 _ROLLOUT = {
@@ -59,15 +61,25 @@ class Hub:
         """Of a user of the broker."""
         return f"{user}-{self._secret}"
 
-    def publish_version(self, number: int, fault: Fault = Fault.NONE) -> str:
+    def publish_version(self, number: int) -> str:
         """Push a version of the demo's bundle, as its publisher does; gives its reference."""
+        reference = f"oci://{REGISTRY}:{number}"
+        self._bundle("push", str(self._make(number)), reference)
+        return reference
+
+    def pack_version(self, number: int) -> Path:
+        """Another version as an archive."""
+        archive = self._machine.folder / f"{NAME}-{number}.tar"
+        self._bundle("pack", str(self._make(number)), str(archive))
+        return archive
+
+    def _make(self, number: int) -> Path:
         root = self._machine.folder / NAME
         root.mkdir(exist_ok=True)
-        folder = put_version(BUNDLE, root, number, fault)
-        reference = f"oci://{REGISTRY}:{number}"
-        push = (sys.executable, "-m", "edge_runtime", "bundle", "push", str(folder), reference)
-        self._machine.do(*push, env=_ours(self.ca))
-        return reference
+        return put_version(BUNDLE, root, number, Fault.NONE)
+
+    def _bundle(self, *words: str) -> None:
+        self._machine.do(sys.executable, "-m", "edge_runtime", "bundle", *words, env=_ours(self.ca))
 
 
 class EdgeBox:
@@ -85,7 +97,7 @@ class EdgeBox:
         put_version(BUNDLE, root, 1, Fault.NONE)
         config = yaml.safe_load(block("operations.md", "EDGE_MQTT_PASSWORD"))
         config |= {
-            "device": config["mqtt"]["user"],
+            "device": DEVICE,
             "state_dir": str(folder / "state"),
             "models": {"parts": {"bundle": NAME, "version": "latest", "rollout": _ROLLOUT, "threads": 1}},
             "cameras": {"belt": {"path": "demo:conveyor", "model": "parts", "fps": 10}},
@@ -94,6 +106,7 @@ class EdgeBox:
                 "commission": {"frames": 64},
                 "reference": {"frames": 48},
             },
+            "bundles": {"install_from": [f"oci://{REGISTRY_HOST}/acme/"], "install_chunks": True},
             "drift": {"window_frames": 16, "sample_every_s": 0.1},
             "commands": {
                 "keys": {name: {"file": f"{name}.pub", "role": role} for name, role in ROLES.items() if role},
@@ -101,7 +114,7 @@ class EdgeBox:
             },
         }
         self._file.write_text(yaml.safe_dump(config))
-        environment = {"EDGE_MQTT_PASSWORD": hub.password(config["device"]), **_ours(hub.ca)}
+        environment = {"EDGE_MQTT_PASSWORD": hub.password(config["mqtt"]["user"]), **_ours(hub.ca)}
         machine.start(sys.executable, "-m", "edge_runtime", "run", str(self._file), env=environment)
         self.wait(lambda now: now["broker"]["connected"] and now["models"]["parts"]["batches"] > 0)
 
@@ -112,9 +125,10 @@ class EdgeBox:
         return found
 
     def changes(self) -> int:
-        """How many commands its account of who did what has; a viewer's questions are none."""
+        """How many commands were carried out that change something, by the box's account of who did what."""
         path = self._machine.folder / "state" / "commands.log"
-        return len(path.read_bytes().splitlines()) if path.exists() else 0
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return sum(json.loads(line).get("outcome") == "ok" for line in lines)
 
     def wait(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """The first status that is so.
