@@ -7,20 +7,22 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from edge_runtime.bundles.travel.reference import Reference, is_reference, parse_reference
 from edge_runtime.config import Config
 from edge_runtime.config.install_sources import BadAddress, SourceAddress, parse_file_address, parse_prefix
-from edge_runtime.daemon.install_job import AsChunks, AsFile, InstallJob
 from edge_runtime.daemon.running import Running
 from edge_runtime.errors import CommandError
 from edge_runtime.messaging.commands.later import Later, Progress
 from edge_runtime.messaging.commands.request import InstallArguments
 from edge_runtime.messaging.commands.under_way import CUT_SHORT, wait_for
 from edge_runtime.messaging.uploads import Uploads
+
+if TYPE_CHECKING:
+    from edge_runtime.daemon.install_job import AsChunks, AsFile, InstallJob
 
 log = structlog.get_logger()
 
@@ -51,6 +53,8 @@ class Installs:
         Raises:
             CommandError, BadReference: it names nothing that can be installed, or the configuration forbids it.
         """
+        from edge_runtime.daemon.install_job import InstallJob  # 50 ms, which not every start shall take
+
         config = self._running.config
         source = _choose_source(config, given)
         what = given.source, given.sha256, given.chunks
@@ -58,7 +62,7 @@ class Installs:
             lambda progress: self._install(what, InstallJob(config, source, given.timeout_s), progress)
         )
 
-    def _install(self, what: object, job: InstallJob, progress: Progress) -> dict[str, Any]:
+    def _install(self, what: object, job: "InstallJob", progress: Progress) -> dict[str, Any]:
         self._wait_for_turn(what)
         self._now = what, job
         done = self._run_in_background(lambda: job.run(self._uploads, progress))
@@ -82,7 +86,9 @@ class Installs:
         raise CommandError(BUSY)
 
 
-def _choose_source(config: Config, given: InstallArguments) -> Reference | AsFile | AsChunks:
+def _choose_source(config: Config, given: InstallArguments) -> "Reference | AsFile | AsChunks":
+    from edge_runtime.daemon.install_job import AsChunks, AsFile
+
     if given.chunks is not None and given.size_bytes is not None:
         if not config.bundles.install_chunks:
             raise CommandError(
