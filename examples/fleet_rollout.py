@@ -80,7 +80,7 @@ class Fleet:
 
 
 def find_verdict(rollout: dict[str, Any], version: int) -> str | None:
-    """What a box has decided about the version, from its ``rollout status``; None: it still tries it."""
+    """What a box has decided about the version, from its ``rollout status``; None: nothing yet."""
     if rollout["active"] == version:
         return "active"
     if why := rollout["refused"].get(str(version)):
@@ -93,20 +93,22 @@ def roll_out(fleet: Fleet, to: str, boxes: list[str], given: argparse.Namespace)
     question, origin = {"model": given.model, "action": "status"}, {"from": given.origin}
     if given.sha256:
         origin["sha256"] = given.sha256
-    present = fleet.ask(to, "rollout", question, boxes, ANSWER_S)
-    ready = {box for box, answer in present.items() if answer["status"] == "ok"}
-    answers = present | fleet.ask(to, "install", origin, ready, given.wait_s)
-    verdicts = {box: answer["error"] for box, answer in answers.items() if answer["status"] == "error"}
+    verdicts: dict[str, str | None] = dict.fromkeys(boxes, "does not answer")
+    for box, answer in fleet.ask(to, "rollout", question, boxes, ANSWER_S).items():
+        is_known = answer["status"] == "ok"
+        verdicts[box] = find_verdict(answer["data"], given.version) if is_known else answer["error"]
+    undecided = {box for box, verdict in verdicts.items() if verdict is None}
+    for box, answer in fleet.ask(to, "install", origin, undecided, given.wait_s).items():
+        verdicts[box] = answer.get("error")
     end_s = time.monotonic() + given.wait_s
-    while (undecided := answers.keys() - verdicts.keys()) and time.monotonic() < end_s:
+    while (undecided := {box for box in undecided if verdicts[box] is None}) and time.monotonic() < end_s:
         for box, answer in fleet.ask(to, "rollout", question, undecided, ANSWER_S).items():
-            if answer["status"] == "ok" and (verdict := find_verdict(answer["data"], given.version)):
-                verdicts[box] = verdict
+            if answer["status"] == "ok":
+                verdicts[box] = find_verdict(answer["data"], given.version)
         time.sleep(POLL_S)
     for box in boxes:
-        missing = "no verdict in time" if box in present else "does not answer"
-        print(f"{box}: {verdicts.get(box, missing)}", flush=True)
-    return all(verdicts.get(box) == "active" for box in boxes)
+        print(f"{box}: {verdicts[box] or 'no verdict in time'}", flush=True)
+    return all(verdict == "active" for verdict in verdicts.values())
 
 
 def main() -> int:
