@@ -5,7 +5,7 @@ They belong to the daemon, not to a connection: an edit of the broker's settings
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
@@ -16,8 +16,8 @@ from edge_runtime.system.supervised_thread import Crashes
 
 T = TypeVar("T")
 
-MOST = 8
-"""Commands under way; further ones are refused."""
+MOST = 4
+"""Commands of one verb under way; further ones are refused, and take no room from another verb."""
 PROGRESS_EVERY_S = 1.0
 LOOK_EVERY_S = 0.25
 """How soon work that waits notices that the daemon ends."""
@@ -65,13 +65,13 @@ def wait_for(
 class UnderWay:
     """See the module; may be shared by threads."""
 
-    def __init__(self, crashes: Crashes, most: int = MOST) -> None:
+    def __init__(self, crashes: Crashes) -> None:
         """Nothing is under way."""
-        self._crashes, self._most = crashes, most
+        self._crashes = crashes
         self._changed = threading.Condition()
         self._jobs = set[_Job]()
-        self._turns: dict[str, deque[_Job]] = {}
-        """Those that wait for the one before them with the same name."""
+        self._turns: defaultdict[str, deque[_Job]] = defaultdict(deque)
+        """By name, those that are carried out one after the other; the first is at work."""
         self._counts: Counter[str] = Counter(executed=0, failed=0)
         self.is_ending = False
 
@@ -83,18 +83,19 @@ class UnderWay:
 
     def start(self, begun: Begun, caller: Caller) -> None:
         """Do the work in a thread, unless too much is under way or the daemon ends: the caller is told."""
-        job = _Job(begun, caller, self)
+        job, turn = _Job(begun, caller, self), begun.later.in_turn
         with self._changed:
-            is_full = len(self._jobs) >= self._most
+            is_full = sum(one.begun.verb == begun.verb for one in self._jobs) >= MOST
             is_taken = not is_full and not self.is_ending
-            is_waiting = is_taken and self._enqueue(job)
             if is_taken:
                 self._jobs.add(job)
-        if not is_taken:
-            busy = f"{begun.verb}: {self._most} commands are under way; nothing was done, try again later"
-            self._answer(job, CommandError(busy if is_full else NOT_BEGUN))
-        elif not is_waiting:
+                if turn is not None:
+                    self._turns[turn].append(job)
+        if is_taken:
             threading.Thread(target=self._work, args=(job,), name="command", daemon=True).start()
+        else:
+            busy = f"{begun.verb}: {MOST} of them are under way; nothing was done, try again later"
+            self._answer(job, CommandError(busy if is_full else NOT_BEGUN))
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until none is under way; False when some are still."""
@@ -105,49 +106,39 @@ class UnderWay:
         """Ask all to end, wait this long, and answer for those that did not. Idempotent."""
         with self._changed:
             self.is_ending = True
-            waiting = [job for turn in self._turns.values() for job in turn]
-            for turn in self._turns.values():
-                turn.clear()
-        for job in waiting:
-            self._settle(job, CommandError(NOT_BEGUN))
+            self._changed.notify_all()
         self.wait_idle(timeout_s)
         with self._changed:
             left = tuple(self._jobs)
         for job in left:
             self._settle(job, CommandError(CUT_SHORT))
 
-    def _enqueue(self, job: "_Job") -> bool:
-        """Whether it must wait for its turn."""
-        name = job.begun.later.in_turn
-        if name is None:
-            return False
-        if name not in self._turns:
-            self._turns[name] = deque()
-            return False
-        self._turns[name].append(job)
-        return True
-
-    def _work(self, first: "_Job") -> None:
-        job: _Job | None = first
-        while job is not None:
-            outcome: Outcome = None
+    def _work(self, job: "_Job") -> None:
+        outcome: Outcome = CommandError(NOT_BEGUN)
+        if self._wait_for_turn(job):
+            outcome = None
             with self._crashes.contain("command"):
                 try:
                     outcome = job.begun.later.work(job)
                 except EdgeRuntimeError as err:
                     outcome = err
-            self._settle(job, outcome)
-            job = self._take_next(job.begun.later.in_turn)
+        self._settle(job, outcome)
+        if (turn := job.begun.later.in_turn) is not None:
+            with self._changed:
+                self._turns[turn].remove(job)
+                self._changed.notify_all()
 
-    def _take_next(self, turn: str | None) -> "_Job | None":
-        """The next one of a turn; the turn ends with its last."""
-        with self._changed:
-            if turn is None:
-                return None
-            if self._turns[turn]:
-                return self._turns[turn].popleft()
-            del self._turns[turn]
-            return None
+    def _wait_for_turn(self, job: "_Job") -> bool:
+        """Whether it may begin; False when the daemon ends before."""
+        turn = job.begun.later.in_turn
+        while True:
+            with self._changed:
+                if self.is_ending:
+                    return False
+                if turn is None or self._turns[turn][0] is job:
+                    return True
+                self._changed.wait(PROGRESS_EVERY_S)
+            job.report({"phase": "waiting"})
 
     def _settle(self, job: "_Job", outcome: Outcome) -> None:
         """Answer once: the end of the daemon may have come before the end of the work."""
@@ -155,10 +146,12 @@ class UnderWay:
             if job.is_settled:
                 return
             job.is_settled = True
-        self._answer(job, outcome)
-        with self._changed:
-            self._jobs.discard(job)
-            self._changed.notify_all()
+        try:
+            self._answer(job, outcome)
+        finally:
+            with self._changed:
+                self._jobs.discard(job)
+                self._changed.notify_all()
 
     def _answer(self, job: "_Job", outcome: Outcome) -> None:
         answer: bytes | None = None

@@ -57,6 +57,7 @@ class Bench:
     def listen(self, broker, prefix="edge"):
         handlers = {
             "set-config": lambda request: Later(partial(self.work, request), self.in_turn),
+            "restart": lambda _: Later(lambda _: {"restarting": True}),
             "get-config": lambda _: {"text": "x"},
         }
         used = UsedFile(self.folder / "commands.used")
@@ -68,7 +69,7 @@ class Bench:
             self.crashes,
             ("caller",),
             under_way=self.under_way,
-            find_later=lambda: self.current,
+            find_commands=lambda: self.current,
         )
 
     def work(self, request, progress):
@@ -176,33 +177,39 @@ def test_data_that_is_no_json_is_answered_too(bench):
     assert bench.crashes.total == 1
 
 
-def test_too_many_at_a_time_are_refused_as_busy(bench):
+def test_too_many_of_one_verb_are_refused_as_busy_and_keep_no_other_verb_out(bench):
     for number in range(MOST + 1):
         bench.ask(number)
     assert bench.answer_to(MOST)["status"] == "error"
+    bench.ask("other", "restart")
+    assert bench.answer_to("other")["status"] == "ok"
     bench.go_on.set()
     assert {bench.answer_to(number)["status"] for number in range(MOST)} == {"ok"}
     assert sorted(bench.done) == list(range(MOST))
 
 
-def test_those_of_one_turn_are_carried_out_in_their_order(bench):
+def test_those_of_one_turn_are_carried_out_in_their_order_and_tell_that_they_wait(bench):
+    def waiting():
+        told = [payload for _, payload, _, _ in tuple(bench.broker.sent) if payload["status"] == "progress"]
+        return {one["transaction"] for one in told if one["data"] == {"phase": "waiting"}}
+
     bench.in_turn = "configuration"
-    for number in range(5):
+    for number in range(MOST):
         bench.ask(number)
-    assert until(lambda: bench.listener.counts["under_way"] == 5)
+    assert until(lambda: waiting() == set(range(1, MOST)))
     assert bench.done == [0]
     bench.go_on.set()
-    bench.answer_to(4)
-    assert bench.done == [0, 1, 2, 3, 4]
-    bench.ask(5)
-    assert bench.answer_to(5)["status"] == "ok"
+    bench.answer_to(MOST - 1)
+    assert bench.done == list(range(MOST))
+    bench.ask("next")
+    assert bench.answer_to("next")["status"] == "ok"
 
 
 def test_at_the_end_of_the_daemon_every_command_is_answered_once(bench):
     bench.in_turn = "configuration"
     bench.ask("runs")
     bench.ask("waits")
-    assert until(lambda: bench.listener.counts["under_way"] == 2)
+    assert until(lambda: bench.done and bench.listener.counts["under_way"] == 2)
     bench.under_way.stop()
     bench.ask("late")
     ends = {one: bench.answer_to(one)["error"] for one in ("runs", "waits", "late")}
@@ -212,16 +219,19 @@ def test_at_the_end_of_the_daemon_every_command_is_answered_once(bench):
 
 
 def test_work_that_hears_nothing_is_answered_for_at_the_end_and_its_own_end_is_not(bench):
-    go_on = threading.Event()
-    bench.work = lambda request, progress: {"late": go_on.wait(WAIT_S)}
+    go_on, threads = threading.Event(), []
+
+    def work(request, progress):
+        threads.append(threading.current_thread())
+        return {"late": go_on.wait(WAIT_S)}
+
+    bench.work = work
     bench.ask("deaf")
-    assert until(lambda: bench.listener.counts["under_way"] == 1)
+    assert until(lambda: threads)
     bench.under_way.stop(0.0)
     assert bench.answer_to("deaf")["status"] == "error"
-    threads = [one for one in threading.enumerate() if one.name == "command"]
     go_on.set()
-    for thread in threads:
-        thread.join(WAIT_S)
+    threads[0].join(WAIT_S)
     assert len(bench.broker.answers()) == len(bench.notes) == 1
 
 
