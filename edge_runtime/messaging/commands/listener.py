@@ -50,7 +50,7 @@ class CommandListener:
         response_prefixes: Sequence[str] = (),
         groups: Sequence[str] = (),
         under_way: UnderWay | None = None,
-        find_later: Callable[[], "CommandListener | None"] = lambda: None,
+        find_commands: Callable[[], "CommandListener | None"] = lambda: None,
         unanswered: Unanswered | None = None,
     ) -> None:
         """Subscribe to all requests of this device and of its groups; call before ``client.start()`` to miss none.
@@ -63,11 +63,11 @@ class CommandListener:
             response_prefixes: First levels of further topics that a caller may have its answer sent to.
             groups: That the device belongs to.
             under_way: Does the work of commands that are answered later; it may outlive this connection.
-            find_later: The listener that is in force when such an answer comes and this connection is gone.
+            find_commands: The listener that is in force when such an answer comes and this connection is gone.
             unanswered: Keeps on disk who waits for an answer, and knows whom an earlier process left without one.
         """
         self._client, self._topics, self._response_prefixes = client, topics, tuple(response_prefixes)
-        self._under_way, self._find_later = under_way or UnderWay(crashes), find_later
+        self._under_way, self._find_commands = under_way or UnderWay(crashes), find_commands
         self._redirected, self._has_ended, self.unanswered = 0, False, unanswered
         self._quick = _Lane("commands-quick", make_handler(), self, self._under_way, crashes)
         self._others = _Lane("commands", make_handler(), self, self._under_way, crashes)
@@ -92,7 +92,7 @@ class CommandListener:
     def stop(self, timeout_s: float = 2.0) -> None:
         """Execute no more, also none that waits; a command that is running is waited for this long. Idempotent.
 
-        One that is under way goes on, and is answered through ``find_later`` where that takes longer.
+        One that is under way goes on, and is answered through ``find_commands`` where that takes longer.
         """
         for lane in (self._quick, self._others):
             lane.stop(timeout_s)
@@ -128,7 +128,7 @@ class CommandListener:
 
     def find_in_force(self) -> "CommandListener":
         """This one, or after it has ended the one that has its place."""
-        return self if not self._has_ended else self._find_later() or self
+        return self if not self._has_ended else self._find_commands() or self
 
     def _answer_left(self, unanswered: Unanswered) -> None:
         """Answer those whom an earlier process left without, as soon as the broker is there."""
@@ -160,8 +160,9 @@ class CommandListener:
 class _Caller:
     """Who sent a request; implements ``under_way.Caller``."""
 
-    def __init__(self, listener: CommandListener, message: Message) -> None:
-        self._listener, self._message = listener, message
+    def __init__(self, listener: CommandListener, message: Message, now_wall_s: float) -> None:
+        """``now_wall_s``: POSIX time of the request, which its line in the log of commands may have as well."""
+        self._listener, self._message, self._now_wall_s = listener, message, now_wall_s
         self._number: int | None = None
 
     def begin(self, request: Request) -> None:
@@ -176,7 +177,7 @@ class _Caller:
                 by=request.by,
                 transaction=arguments.transaction,
                 used_as=request.used_as,
-                at=format_rfc3339(time.time()),
+                at=format_rfc3339(self._now_wall_s),
                 response_topic=message.response_topic,
                 correlation=message.correlation,
             )
@@ -238,14 +239,15 @@ class _Lane:
     def _serve(self, message: Message) -> None:
         """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
         answer: bytes | Begun | None = None
-        caller, is_done = _Caller(self._listener, message), False
+        now_wall_s, is_done = time.time(), False
+        caller = _Caller(self._listener, message, now_wall_s)
         try:
             answer = self.handler.answer(
                 _verb(message),
                 message.payload,
                 is_retained=message.is_retained,
                 now_s=time.monotonic(),
-                now_wall_s=time.time(),
+                now_wall_s=now_wall_s,
                 on_begin=caller.begin,
             )
             is_done = True

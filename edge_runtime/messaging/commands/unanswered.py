@@ -60,7 +60,9 @@ class UnansweredRequest:
     correlation: bytes | None
 
     def is_in(self, entry: Mapping[str, Any]) -> bool:
-        """Whether a line of the log of commands is about it."""
+        """Whether a line of the log of commands is about it; of one without a transaction nobody can tell."""
+        if self.transaction is None:
+            return False
         named = entry["verb"], entry["by"], entry["transaction"]
         return named == (self.verb, self.by, self.transaction) and entry["at"] >= self.at
 

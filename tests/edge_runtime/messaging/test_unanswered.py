@@ -1,6 +1,7 @@
 """Changes that a kill cut short: whom the next start answers, with what, and what the log of commands says."""
 
 import json
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -74,10 +75,13 @@ def test_the_log_tells_what_became_of_one_that_was_done_and_not_answered(box):
     assert box.outcomes() == ["ok"]
 
 
-def test_an_earlier_line_of_an_equal_command_is_not_about_it(box):
-    unmarked = replace(REQUEST, transaction=None, used_as=None)
-    box.log.note(unmarked.make_entry(NOW_WALL_S - 10, "ok"))
-    box.unanswered.begin(unmarked)
+@pytest.mark.parametrize(
+    ("transaction", "noted_at_s"), [("one", -10), (None, -10), (None, 1)], ids=["earlier", "no name", "later"]
+)
+def test_a_line_of_another_command_is_not_about_it(box, transaction, noted_at_s):
+    request = replace(REQUEST, transaction=transaction, used_as=transaction)
+    box.log.note(request.make_entry(NOW_WALL_S + noted_at_s, "ok"))
+    box.unanswered.begin(request)
     ((_, answer),) = box.start()
     assert "ok" not in answer["error"].split()
     assert len(box.outcomes()) == 2
@@ -138,8 +142,16 @@ class Broker:
             listener()
 
 
-def listen(broker, unanswered, handlers):
-    make = partial(CommandHandler, handlers, CommandPolicy(is_enabled=True), UsedInMemory())
+class SlowDisk(UsedInMemory):
+    """Takes its time to note a transaction."""
+
+    def begin(self, *args):
+        time.sleep(0.01)
+        super().begin(*args)
+
+
+def listen(broker, unanswered, handlers, note=lambda _: None):
+    make = partial(CommandHandler, handlers, CommandPolicy(is_enabled=True), SlowDisk(), note)
     return CommandListener(broker, make, TOPICS, Crashes(), unanswered=unanswered)
 
 
@@ -178,4 +190,15 @@ def test_a_change_is_on_the_disk_from_before_it_acts_until_it_is_answered(box):
     assert until(lambda: len(broker.sent) == 3)
     assert seen == [["b"]], "neither what changes nothing nor a repetition"
     assert until(lambda: not any(box.files.iterdir()))
+    listener.stop()
+
+
+def test_the_log_is_believed_about_one_that_was_killed_between_its_line_and_its_answer(box):
+    broker, answers = Broker(), []
+    broker.publish = lambda *_, **__: answers.extend(box.start()) or True
+    listener = listen(broker, box.unanswered, {"rollback": lambda _: {}}, box.log.note)
+    broker.deliver(Message(TOPICS.request("rollback"), b'{"transaction": "b"}'))
+    assert until(lambda: answers)
+    assert answers[0][1]["error"].endswith("says: ok")
+    assert box.outcomes() == ["ok"]
     listener.stop()
