@@ -16,7 +16,12 @@ OPTIONAL_BUNDLE = click.argument("bundle", required=False, type=EXISTING_FOLDER)
 CONFIG = click.argument("config", type=PATH)
 MODEL = click.option("--model", help="Which model; needed when there are several.")
 TIMEOUT = click.option(
-    "--timeout", "timeout_s", type=SECONDS, default=10.0, show_default=True, help="Seconds."
+    "--timeout",
+    "timeout_s",
+    type=SECONDS,
+    default=10.0,
+    show_default=True,
+    help="How many seconds the device may say nothing.",
 )
 SIGNING_KEY = click.option(
     "--key", type=PATH, help="Private key of the caller, for boxes that obey signed commands only."

@@ -1,6 +1,7 @@
 """``edge-runtime send``: the commands that a running device obeys, sent over its broker: the caller's end."""
 
 import base64
+import math
 import os
 import queue
 import secrets
@@ -34,13 +35,11 @@ if TYPE_CHECKING:
 
 REQUEST_EXPIRY_S = 60.0
 """A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
-BOX_SHARE = 0.8
-"""Of the time that this end waits: what is not done by then is answered in time with ``waits`` or ``goes_on``."""
 MOST_KEPT_S = 86_400.0
 """Longest time that the broker keeps a request for a device that is away."""
 REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
-TASKS = ("commission", "recalibrate")
-"""Verbs that begin what may take minutes."""
+TASKS, EDITS = ("commission", "recalibrate"), ("set-config", "undo-config")
+"""Verbs whose end the device may wait for before it answers."""
 VERBS = {
     "status": "everything the device knows about itself",
     "commission": "approve what the cameras show now as healthy: a new baseline",
@@ -92,8 +91,13 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 )
 @click.option(
     "--wait",
-    is_flag=True,
-    help="commission, recalibrate: answer with the outcome, or after --timeout that it goes on.",
+    "wait_s",
+    is_flag=False,
+    flag_value=math.inf,
+    type=SECONDS,
+    metavar="[SECONDS]",
+    help="commission, recalibrate: answer with the outcome, or after so many seconds (7200) that it goes on; "
+    "set-config, undo-config: how long the edit may take to be in force (60; without a number 900).",
 )
 @click.option("--number", type=click.IntRange(min=1), help="undo-config: which one of the history.")
 @click.option(
@@ -126,7 +130,7 @@ def send(
     expires_s: float,
     key: Path | None,
     out: Path | None,
-    wait: bool,
+    wait_s: float | None,
     file: Path | None,
     chunk_kib: int,
     **given: Any,
@@ -135,8 +139,8 @@ def send(
     from edge_runtime.config import load_address
     from edge_runtime.messaging.commands.request import LONGEST_TASK_S, LONGEST_WAIT_S
 
-    if wait and verb not in TASKS:
-        raise click.UsageError(f"--wait: {verb} begins no task; it is for {' and '.join(TASKS)}")
+    if wait_s is not None and verb not in TASKS + EDITS:
+        raise click.UsageError(f"--wait: {verb} is answered at once; it is for {', '.join(TASKS + EDITS)}")
     if out is not None and verb != "snapshot":
         raise click.UsageError(f"--out: {verb} has no picture; it is for snapshot")
     if file is not None and verb != "install":
@@ -151,10 +155,9 @@ def send(
     upload = None if file is None else ChunkedFile(file, chunk_kib * 1024)
     if upload is not None:
         arguments |= {"chunks": upload.names, "size_bytes": upload.size_bytes}
-    if verb in ("set-config", "undo-config"):
-        arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_WAIT_S)
-    if wait:
-        arguments["timeout_s"] = min(BOX_SHARE * timeout_s, LONGEST_TASK_S)
+    if wait_s is not None:
+        longest_s = LONGEST_TASK_S if verb in TASKS else LONGEST_WAIT_S
+        arguments["timeout_s"] = longest_s if wait_s == math.inf else wait_s
     address = load_address(config_path, os.environ)
     with ProgressLine() as line:
         answer = send_command(

@@ -28,8 +28,9 @@ log = structlog.get_logger()
 
 BUSY = "another bundle is being installed; nothing was done, send it again after that"
 TAKEN_OVER = "the same bundle was asked for again, by another command, which is answered instead"
-TAKE_OVER_S = 10.0
-"""For the command before to end: its caller may be gone, and what arrived is kept."""
+TAKE_OVER_S = 5.0
+"""For the command before to end: its caller may be gone, and what arrived is kept. In silence, so less than ``send``
+waits for."""
 
 
 class Installs:

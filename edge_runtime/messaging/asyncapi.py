@@ -132,7 +132,10 @@ _RECEIVED = frozenset({"picture", "upload"})
 _PARAMETERS = {
     "stream": {"description": "Name of a camera."},
     "chunk": {"description": "SHA-256 of the content, base64url without padding."},
-    "verb": {"description": "Of a command that is answered later.", "enum": list(ARGUMENTS)},
+    "verb": {
+        "description": "Of a command; those that are answered at once tell no progress.",
+        "enum": list(ARGUMENTS),
+    },
 }
 
 

@@ -17,6 +17,7 @@ from edge_runtime.messaging.commands.callers import Callers
 from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
+from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -40,7 +41,7 @@ def config(port, device="box", **keys):
 
 @pytest.fixture
 def device(broker):
-    """A device that obeys four verbs, one of them later."""
+    """A device that obeys five verbs, one of them later."""
 
     def refuse(request):
         raise CommandError(f"no model {request.arguments.model!r}")
@@ -59,13 +60,14 @@ def device(broker):
             "outcome": request.arguments.name,
             "wait_s": request.arguments.timeout_s,
         },
+        "undo-config": lambda request: {"wait_s": request.arguments.timeout_s},
     }
     commands = CommandListener(
         client,
         partial(
             CommandHandler,
             handlers,
-            CommandPolicy(is_enabled=True, callers=Callers(device="box")),
+            CommandPolicy(is_enabled=True, callers=Callers(device="box", unsigned=Role.OWNER)),
             UsedInMemory(),
         ),
         Topics("edge", "box"),
@@ -113,12 +115,33 @@ def test_the_outcome_of_a_task_that_is_waited_for_decides_the_exit_code(
 ):
     path = tmp_path / "box.yaml"
     path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
-    command = ["send", "commission", "--wait", "--name", outcome, "--timeout", "60", "--config", str(path)]
+    command = ["send", "commission", "--wait", "--name", outcome, "--config", str(path)]
     assert cli(command, standalone_mode=False) == code
-    assert orjson.loads(capsys.readouterr().out)["data"] == {"outcome": outcome, "wait_s": 48.0}
+    assert orjson.loads(capsys.readouterr().out)["data"]["outcome"] == outcome
 
 
-def test_only_tasks_are_waited_for(tmp_path):
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize(
+    ("options", "waits_s"),
+    [
+        (["commission"], 0.0),
+        (["commission", "--wait"], 7200.0),
+        (["commission", "--wait", "5"], 5.0),
+        (["undo-config"], 60.0),
+        (["undo-config", "--wait"], 900.0),
+        (["undo-config", "--wait", "90", "--timeout", "30"], 90.0),
+    ],
+)
+def test_how_long_the_box_may_wait_is_independent_of_how_long_it_may_be_silent(
+    broker, tmp_path, capsys, options, waits_s
+):
+    path = tmp_path / "box.yaml"
+    path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    assert cli(["send", *options, "--config", str(path)], standalone_mode=False) == 0
+    assert orjson.loads(capsys.readouterr().out)["data"]["wait_s"] == waits_s
+
+
+def test_what_is_answered_at_once_is_not_waited_for(tmp_path):
     with pytest.raises(click.UsageError):
         cli(["send", "status", "--wait", "--config", str(tmp_path / "box.yaml")], standalone_mode=False)
 
