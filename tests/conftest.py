@@ -4,6 +4,7 @@ A test is a unit test unless its file says ``pytestmark = pytest.mark.integratio
 Unit tests start no process and import neither torch nor openvino; ``pytest -m unit`` does not import the other files.
 """
 
+import gc
 import os
 import shutil
 import subprocess
@@ -37,6 +38,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("integration") is None:
             item.add_marker("unit")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # ten thousand tests and their modules stay: no collection need look at them again
 
 
 @pytest.hookimpl(trylast=True)

@@ -298,14 +298,14 @@ def test_pictures_over_mqtt_are_answered(box, tmp_path):
 
 
 def test_a_drift_is_noticed_and_recalibrated_and_the_patch_survives_kill_9(box):
-    """The main job at twice the demo's pace; that it *helps* is shown by the demo and the benchmark."""
+    """The main job on the demo's net; that it *helps* is shown by the demo and the benchmark."""
 
     def write(**demo):
         box.write(
-            cameras=conveyor(fps=20, demo=demo),
+            cameras=conveyor(fps=8, demo=demo),
             recalibration={
-                "commission": {"frames": 64, "automatic": True},
-                "reference": {"frames": 48},
+                "commission": {"frames": 48, "automatic": True},
+                "reference": {"frames": 32},
                 "cooldown_s": 5,
                 "distillation": "short",
             },

@@ -4,7 +4,9 @@ Independent of pytest: ``with Mosquitto(tmp_path) as broker: ...``. A missing mo
 that installs it, never a skip.
 """
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,9 +19,12 @@ from tests.support.waiting import WAIT_S
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Of those that no outgoing connection is given by itself: it would be taken again before a server has it."""
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ model with live BatchNorm gives the rows of the oracles.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -60,7 +60,7 @@ def measure(cases: Sequence[Case], folder: Path) -> Iterator[list[Row]]:
     for seed, of_seed in groupby(cases, key=lambda case: case.seed):
         with alone(folder / f"fashion-{seed}.lock"):
             net = fashion.trained_net(seed, folder)
-        site = Site(net, fashion.load_split(seed), fashion.quantized_with(seed))
+        site = Site(net.eager, every_format(net, fashion.quantized_with(seed)), fashion.load_split(seed))
         for case in of_seed:
             yield site.rows(case)
 
@@ -80,15 +80,13 @@ class Deployed:
 
 
 class Site:
-    """One net and its pictures."""
+    """One net, in every format, and its pictures."""
 
-    def __init__(self, net: fashion.TrainedNet, split: fashion.Split, samples: Samples) -> None:
-        self._net, self._split = net.eager, split
+    def __init__(self, net: nn.Module, formats: Mapping[str, ModelFiles], split: fashion.Split) -> None:
+        self._net, self._split = net, split
         self._healthy = fashion.prepare(split.test.pixels)
         healthy = fashion.prepare(split.baseline.pixels)
-        self._formats = {
-            name: self._deployed(files, healthy) for name, files in every_format(net, samples).items()
-        }
+        self._formats = {name: self._deployed(files, healthy) for name, files in formats.items()}
 
     def rows(self, case: Case) -> list[Row]:
         """Every format and oracle in one case."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,13 @@ def test_a_daemon_that_does_not_start_is_an_error_with_its_last_words(tmp_path):
 
 
 def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
-    report = bench(
-        BenchOrder(SMALL, seconds=1.0, rounds=1, fps=10.0, size=(320, 240)), progress=lambda line: None
-    )
+    order = BenchOrder(
+        SMALL, seconds=1.0, rounds=1, fps=10.0, size=(320, 240),
+        engine=EngineConfig(runtime="openvino", pin_threads=True),
+    )  # fmt: skip
+    report = bench(order, progress=lambda line: None)
     assert report["bundle"] == "photos/1"
+    assert report["runs_on"].startswith("openvino")
     assert set(report["rounds"][0]) == {
         "bare", "loop", "bare all", "loop all", "daemon", "bare paced", "daemon paced",
     }  # fmt: skip
@@ -73,6 +77,40 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
     ratio = report["ratios"]["frames_per_s"]
     assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
     assert report["pictures"].endswith("320 x 240")
+
+
+class MadeUpDaemon:
+    """Whatever it is asked, it answers one frame a second."""
+
+    first_result_s = 1.0
+
+    def look(self, seconds):
+        timings = dict.fromkeys(("decode", "prepare", "queue", "infer", "total"), 1.0)
+        return {"frames_per_s": 1.0, "cpu_ms_per_frame": 1.0, "pss_mib": 1.0, "timings_ms": [timings]}
+
+
+def test_a_lone_caller_is_not_measured_again_as_all_of_them(monkeypatch):
+    asked = []
+
+    def run_bare(order, plan, pictures, config, folder, callers, **options):
+        asked.append((folder.name, callers))
+        figures = dict.fromkeys(("frames_per_s", "cpu_ms_per_frame", "pss_mib"), 2.0)
+        return {**figures, "call_ms": [1.0], "runs_on": "made up"}
+
+    @contextmanager
+    def run_made_up(config, folder):
+        yield MadeUpDaemon()
+
+    monkeypatch.setattr("edge_runtime.cli.bench.rounds._bare", run_bare)
+    monkeypatch.setattr("edge_runtime.cli.bench.rounds.run_daemon", run_made_up)
+    report = bench(BenchOrder(SMALL, rounds=1, threads="latency"), progress=lambda line: None)
+    assert asked == [("bare", 1), ("loop", 1), ("bare-paced", 1)]
+    assert (report["callers"], report["workers"]) == (1, 1)
+    one = report["rounds"][0]
+    assert one["bare all"] == one["bare"]
+    text = format_table(report)
+    assert "bare engine: 1 caller(s); daemon: 1 worker(s)" in text
+    assert text.count("daemon over bare engine") == 1
 
 
 def config(folder: Path) -> Path:
@@ -145,21 +183,6 @@ def test_a_bundle_alone_is_measured_with_the_defaults_and_what_options_say(order
 )
 def test_what_cannot_be_meant_is_refused(ordered, arguments, words):
     assert words in ordered(*arguments)
-
-
-def test_another_runtime_is_measured_on_both_sides(tmp_path):
-    order = BenchOrder(
-        SMALL, seconds=0.5, rounds=1, fps=10.0, size=(320, 240), threads="latency",
-        engine=EngineConfig(runtime="openvino", pin_threads=True),
-    )  # fmt: skip
-    report = bench(order, progress=lambda line: None)
-    assert report["runs_on"].startswith("openvino")
-    assert (report["callers"], report["workers"]) == (1, 1)
-    one = report["rounds"][0]
-    assert one["bare all"] == one["bare"]
-    text = format_table(report)
-    assert "bare engine: 1 caller(s); daemon: 1 worker(s)" in text
-    assert text.count("daemon over bare engine") == 1
 
 
 def test_callers_are_bound_to_the_given_cpus():

@@ -72,9 +72,9 @@ def test_a_patch_keeps_the_weights_but_where_batch_norm_was_folded_in_float(form
         assert same_weights(files, ModelFiles(done.data, done.weights)) == (name not in FOLDED_FLOAT), name
 
 
-def test_a_case_measures_every_format_and_both_oracles(net: fashion.TrainedNet) -> None:
+def test_a_case_measures_every_format_and_both_oracles(net: fashion.TrainedNet, formats: Formats) -> None:
     split = fashion.Split(part(32, 4), part(64, 5), part(40, 6))
-    site = parity.Site(net, split, fashion.prepare(part(16, 2).pixels))
+    site = parity.Site(net.eager, formats, split)
     rows = {row.method: row for row in site.rows(Case(PARITY, 0, "contrast", 3, 64))}
     patched = {name: row for name, row in rows.items() if row.detail}
     assert len(patched) == 2 * 9 + len(parity.IN_TURN_OF)
