@@ -10,6 +10,7 @@ import structlog
 
 from edge_runtime.cli.options import CONFIG, SECONDS
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, EngineError
+from edge_runtime.system.collector import keep_what_is_made
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
@@ -54,6 +55,7 @@ def run(config: Path, for_s: float | None, *, safe_mode: bool) -> int:
     return _run(_build(_load_safe(config, refused), config, refused), for_s)
 
 
+@keep_what_is_made()
 def load_and_log(path: Path) -> "Config":
     """The checked configuration, with the log set up as it says.
 
@@ -99,6 +101,7 @@ def _load_safe(path: Path, refused: EdgeRuntimeError) -> "Config":
     return config
 
 
+@keep_what_is_made()
 def _build(loaded: "Config", path: Path, refused: EdgeRuntimeError | None = None) -> "Daemon":
     from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
 
