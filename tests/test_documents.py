@@ -194,6 +194,15 @@ def test_the_table_of_keys_is_that_of_the_schema(monkeypatch):
     assert page(text) == text, "run: python tools/document_config.py"
 
 
+def test_the_table_of_metrics_is_that_of_the_code(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    sys.modules.pop("document_metrics", None)
+    from document_metrics import PAGE, page
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "run: python tools/document_metrics.py"
+
+
 def test_every_verb_has_arguments_on_the_page_that_it_takes():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     rows = page.split("| verb | arguments, for example |\n|---|---|\n")[1].split("\n\n")[0].splitlines()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are there: a broker and its clients, a registry, a browser, systemd-analyze. Installs Debian's where
+# Makes sure that the programs the tests talk to are there: a broker and its clients, a registry, a browser, Prometheus, systemd-analyze. Installs Debian's where
 # they are not, and fails when that is impossible: no test is skipped.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
@@ -10,6 +10,7 @@ missing_packages() {
     command -v jq >/dev/null || printf ' jq'
     command -v docker-registry >/dev/null || printf ' docker-registry'
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || printf ' chromium'
+    command -v promtool >/dev/null || printf ' prometheus'
     command -v systemd-analyze >/dev/null || printf ' systemd'
 }
 
@@ -20,7 +21,7 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"
 if command -v apt-get >/dev/null; then
     $sudo apt-get update -qq
-    # Debian starts a system-wide broker and registry; the tests start their own on free loopback ports.
+    # Debian starts a system-wide broker, registry and Prometheus; the tests start their own on free loopback ports.
     for package in $missing; do
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null || true
     done

@@ -13,7 +13,7 @@ from edge_runtime.daemon.health import SourceFacts
 from edge_runtime.daemon.workers import StreamWorker
 from edge_runtime.datatypes import Frame
 from edge_runtime.inference.pipeline import Pipeline
-from edge_runtime.sources.base import Source
+from edge_runtime.sources.base import Source, SourceCounts
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
@@ -28,7 +28,7 @@ GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts
 
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
-    """One open stream, in the names and the order of ``/status``; counts are since its source was opened."""
+    """One open stream, in the names and the order of ``/status``; counts are since the start of the daemon."""
 
     model: str
     path: str
@@ -51,6 +51,8 @@ class Cameras:
         self._workers: dict[str, StreamWorker] = {}
         self._paused: dict[str, SequenceNumbers] = {}
         """Of closed streams, also removed ones: opened again, their numbers go on without a gap."""
+        self._counts: dict[str, SourceCounts] = {}
+        """Of the same streams, up to when they were closed."""
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
         """Start a stream's worker. A source that cannot be opened is a problem in the status, not an error here."""
@@ -63,6 +65,7 @@ class Cameras:
             self._crashes,
             Backoff(random.Random()),  # noqa: S311 - jitter, not a secret
             sequence,
+            self._counts.get(stream, SourceCounts()),
         )
         worker.thread.start()
 
@@ -82,6 +85,7 @@ class Cameras:
                 self._paused[stream] = closed.sequence
             else:  # it may still use numbers
                 log.warning("stream did not end in time", stream=stream)
+            self._counts[stream] = closed.source_counts()
             closed.pipeline.forget(stream)
 
     def stop_all(self) -> None:
@@ -128,6 +132,10 @@ class Cameras:
             )
             for stream, worker in workers
         )
+
+    def counts(self) -> dict[str, SourceCounts]:
+        """Of every open stream, since the start of the daemon."""
+        return {stream: worker.source_counts() for stream, worker in dict(self._workers).items()}
 
     def status(self, configured: Mapping[str, CameraConfig]) -> dict[str, CameraStatus]:
         """Every open stream, with its priority in this configuration: that may change while the stream stays open."""

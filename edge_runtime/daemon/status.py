@@ -29,7 +29,7 @@ class BrokerStatus:
     connected: bool
     problem: str | None
     commands: dict[str, int]
-    """Requests since this connection was configured, by what became of them."""
+    """Requests since the start, by what became of them."""
     command_log: dict[str, str | int]
     """``head``: hash of the newest entry; ``unwritten``: entries that the disk refused."""
     uploads: dict[str, int]
@@ -97,6 +97,11 @@ class StatusReporter:
         for fact in self._watch.observe(channels, now_s):
             self._delivery.add_event(Event(time.time(), fact))
 
+    @property
+    def uptime_s(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._started_at_s
+
     def health(self) -> Health:
         """The verdict of now."""
         return judge(self.findings())
@@ -137,7 +142,7 @@ class StatusReporter:
         known = [at_s for at_s in first if at_s is not None]
         status = DaemonStatus(
             device=running.config.device,
-            uptime_s=round(time.monotonic() - self._started_at_s, 1),
+            uptime_s=round(self.uptime_s, 1),
             first_result_s=round(min(known) - self._started_at_s, 2) if known else None,
             health=self.health(),
             safe_mode=running.config.is_safe_mode,

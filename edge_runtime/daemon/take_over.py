@@ -77,4 +77,6 @@ class TakeOver:
         self.delivery.use_channels(connection.topics, connection.channels, connection.answer)
         self.running.connection = connection
         old.stop(drain_s=1.0)
+        if connection.commands is not None and old.commands is not None:
+            connection.commands.continue_counts(old.commands)
         connection.start()

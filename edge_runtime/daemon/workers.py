@@ -23,6 +23,7 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
 
+_NONE = SourceCounts()
 READ_S = 0.25
 QUIET_READS = 8
 """A stream that gave nothing for this many reads in a row, 2 s, keeps no worker free until it gives something again."""
@@ -40,7 +41,9 @@ class StreamWorker:
         crashes: Crashes,
         backoff: Backoff,
         sequence: SequenceNumbers,
+        before: SourceCounts = _NONE,
     ) -> None:
+        """``before``: counts of this stream while it was open earlier, with which this worker goes on."""
         self.stream, self.camera = stream, camera
         self._open_source, self._backoff, self.sequence = open_source, backoff, sequence
         self.pipeline, self.since_s = pipeline, time.monotonic()
@@ -48,7 +51,8 @@ class StreamWorker:
         self.tap = FrameTap()
         self._handing_over = threading.Lock()
         self.is_finished = False
-        self._source: Source | None = None
+        # One value, replaced at once: a reader never sees frames of a source twice, or not at all.
+        self._counted: tuple[Source | None, SourceCounts] = (None, replace(before, last_problem=None))
         self._reopened = 0
         self._lost: str | None = None
         self._has_given = False
@@ -75,9 +79,9 @@ class StreamWorker:
         return self.source_counts().last_problem
 
     def source_counts(self) -> SourceCounts:
-        """Counts since the source was opened; restarts and problems are also those that this worker noted."""
-        source = self._source
-        counts = SourceCounts() if source is None else source.stats()
+        """Counts since the start of the daemon; restarts and problems are also those that this worker noted."""
+        source, ended = self._counted
+        counts = ended if source is None else source.stats().after(ended)
         restarts, problem = counts.restarts + self._reopened, counts.last_problem or self._lost
         return replace(counts, restarts=restarts, last_problem=problem)
 
@@ -98,7 +102,9 @@ class StreamWorker:
         self._lost = reason
 
     def _play(self) -> None:
-        self._source = source = self._open_source()
+        source = self._open_source()
+        ended = self._counted[1]
+        self._counted = source, ended
         try:
             quiet = 0
             while not self.thread.stopping.is_set():
@@ -123,6 +129,7 @@ class StreamWorker:
         finally:
             self.pipeline.rest(self.stream)
             source.close()
+            self._counted = None, source.stats().after(ended)
 
 
 class InferenceWorker:

@@ -154,6 +154,17 @@ class VersionRollout:
         trial = self._trial  # read without the lock, which is held while a shadow ends
         return None if trial is None else self._steps.name(trial.version)
 
+    @property
+    def stage(self) -> tuple[int, Stage, bool] | None:
+        """The version on its way, its stage, and whether it waits for a person; None while there is none."""
+        trial = self._trial  # without the lock, as above
+        return None if trial is None else (trial.version, trial.stage, trial.paused is not None)
+
+    @property
+    def refused(self) -> frozenset[int]:
+        """Versions that are not tried."""
+        return frozenset(self._pointers.now.refused)
+
     def has_passed(self, manifest_sha256: str) -> bool:
         """Whether the bundle with this manifest is the one that passed, and not another one in its folder."""
         with self._lock:

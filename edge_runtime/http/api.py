@@ -6,11 +6,11 @@ No state and no decisions here. Importing this module imports starlette (0.1 s),
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cache, partial
 from importlib.resources import files
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,10 +20,14 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
+from edge_runtime.http.metric_samples import Sample
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
+
+if TYPE_CHECKING:
+    from edge_runtime.http.prometheus import Exposition
 
 
 class HealthVerdict(Protocol):
@@ -57,6 +61,7 @@ def build_app(
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
     describe: Callable[[], object],
+    metrics: Callable[[], Iterable[Sample]],
     crashes: Crashes,
     *,
     is_loopback: bool = True,
@@ -70,6 +75,7 @@ def build_app(
         events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
         describe: The AsyncAPI document of the device.
+        metrics: Every metric of now.
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
     """
@@ -82,6 +88,7 @@ def build_app(
         "/events": partial(_show_items, "events", events),
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
         "/asyncapi.json": lambda _: _answer(describe()),
+        "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
@@ -107,6 +114,20 @@ def _make_dashboard() -> View:
     page = files("edge_runtime.http").joinpath("dashboard.html").read_bytes()
     headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
     return lambda _: Response(page, 200, headers, "text/html; charset=utf-8")
+
+
+def _make_metrics(read: Callable[[], Iterable[Sample]]) -> View:
+    @cache
+    def make_exposition() -> "Exposition":
+        from edge_runtime.http.prometheus import Exposition  # its import is paid by who scrapes
+
+        return Exposition(read)
+
+    def show(request: Request) -> Response:
+        page, content_type = make_exposition().render(request.headers.get("accept", ""))
+        return Response(page, 200, {**FRESH, "Content-Type": content_type})
+
+    return show
 
 
 def _show_verdict(

@@ -32,6 +32,13 @@ class EngineLease:
         self.is_closed.set()
 
 
+@dataclass(slots=True)
+class SwapCount:
+    """Shared by the slots that follow each other."""
+
+    swaps: int = 0
+
+
 class EngineSlot:
     """Runs batches on the active engine."""
 
@@ -41,7 +48,7 @@ class EngineSlot:
         self._lease = EngineLease(generation, engine)
         self._retired: EngineLease | None = None
         self._running = self._pauses = 0
-        self.swaps = 0
+        self._swaps = SwapCount()
 
     @property
     def generation(self) -> Generation:
@@ -57,6 +64,15 @@ class EngineSlot:
     def failures_in_a_row(self) -> int:
         """Failures of the active engine since its last answer; a batch that ends on an older one does not count."""
         return self._lease.failures_in_a_row
+
+    @property
+    def swaps(self) -> int:
+        """How often an engine was put in; also into the slots that this one replaces."""
+        return self._swaps.swaps
+
+    def continue_count(self, before: "EngineSlot") -> None:
+        """Go on with the count of the slot that this one replaces. Of the two, one at a time may swap."""
+        self._swaps = before._swaps
 
     def acquire(self) -> EngineLease:
         """The active engine, kept open until :meth:`release`.
@@ -98,7 +114,7 @@ class EngineSlot:
         """Put another (warm) engine in; returns the generation that was replaced."""
         with self._lock:
             old, self._lease = self._lease, EngineLease(generation, engine)
-            self.swaps += 1
+            self._swaps.swaps += 1
             old.is_retired = True
             self._retired = old
             is_idle = old.users == 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge_runtime.inference.durations import FrameDurations
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
@@ -112,6 +114,7 @@ class PipelineMetrics:
     last_progress_at_s: float | None = None
     infer_ms: Latency = field(default_factory=Latency)
     total_ms: Latency = field(default_factory=Latency)
+    durations: FrameDurations = field(default_factory=FrameDurations)
     streams: dict[str, StreamMetrics] = field(default_factory=dict)
 
     def stream(self, name: str) -> StreamMetrics:

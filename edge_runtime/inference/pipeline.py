@@ -159,6 +159,7 @@ class Pipeline:
         self.metrics = before.metrics
         self.metrics.infer_ms, self.metrics.total_ms = Latency(), Latency()  # those of the new engine
         self.scheduler.counters = before.scheduler.counters
+        self.slot.continue_count(before.slot)
 
     def drain(self) -> None:
         """From now on run what is queued without waiting for company, and let workers go that find nothing."""
@@ -166,10 +167,14 @@ class Pipeline:
             self._is_draining = True
             self._has_work.notify_all()
 
+    def count_waiting(self) -> int:
+        """How many samples wait."""
+        with self._lock:
+            return len(self.scheduler)
+
     def is_empty(self) -> bool:
         """Whether no sample waits."""
-        with self._lock:
-            return len(self.scheduler) == 0
+        return self.count_waiting() == 0
 
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
@@ -381,6 +386,7 @@ class Pipeline:
         _settle(sample, is_judged=True)
         self.metrics.stream(sample.stream).note_result()
         self.metrics.total_ms.add(result.timings.total)
+        self.metrics.durations.add(generation, arm or "active", result.timings)
         if self.answers is not None:
             self.answers.note_answer(generation, arm or "active", sample, answer)
         if self.metrics.first_result_at_s is None:

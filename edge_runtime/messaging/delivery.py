@@ -21,10 +21,11 @@ from edge_runtime.messaging.encoding import (
     encode_rejection,
     encode_result,
 )
+from edge_runtime.messaging.event_counts import EventCounts
 from edge_runtime.messaging.event_text import describe, is_trouble
 from edge_runtime.messaging.events import Event
 from edge_runtime.messaging.mqtt.topics import Topics
-from edge_runtime.messaging.outbox.ledger import Ledger
+from edge_runtime.messaging.outbox.ledger import COUNTED, Ledger
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.rejections import RejectionQuota
@@ -81,6 +82,11 @@ class Channel:
     outbox: Outbox
     publisher: Publisher
 
+    def count_since_start(self) -> dict[str, int]:
+        """Rows since the start of the daemon that were ``enqueued``, ``delivered`` or ``dropped_by_*``."""
+        now, before = self.outbox.ledger(), self.outbox.ledger_at_start
+        return {name: getattr(now, name) - getattr(before, name) for name in COUNTED}
+
     def status(self) -> ChannelStatus:
         """A snapshot."""
         ledger, problem = self.outbox.ledger(), self.outbox.problem
@@ -124,6 +130,7 @@ class Delivery:
         self._results_bytes = 0
         self._remembering = threading.Lock()
         self._events: deque[tuple[Event, bytes]] = deque(maxlen=RECENT_EVENTS)
+        self.event_counts = EventCounts()
         self._send_answer: SendAnswer = _send_nowhere
         self._quota: RejectionQuota[tuple[str, Rejected]] = RejectionQuota()
         self._quota_lock = threading.Lock()
@@ -194,6 +201,7 @@ class Delivery:
         say = log.warning if is_trouble(event.fact) else log.info
         say(event.fact.kind, what=headline, **{name: value for name, value in about.items() if value})
         payload = encode_event(event, self._device)
+        self.event_counts.add(event)
         self._events.append((event, payload))
         self._put(self._topics.event, payload)
         deprecated = encode_deprecated_event(event, self._device)

@@ -40,6 +40,14 @@ class SourceCounts:
             **facts,
         )
 
+    def after(self, before: "SourceCounts") -> "SourceCounts":
+        """These counters on top of those of the sources before; the facts are of this one."""
+        sums = {name: getattr(before, name) + getattr(self, name) for name in _SUMMED}
+        return replace(self, **sums)
+
+
+_SUMMED = ("captured", "delivered", "dropped", "restarts", "stalls")
+
 
 class Source(Protocol):
     """A stream of frames. Owned by exactly one thread (the stream's worker), except ``close``."""

@@ -161,6 +161,7 @@ def test_no_secret_is_in_anything_that_leaves(box):
         "/readyz",
         "/healthz",
         "/asyncapi.json",
+        "/metrics",
         "/no?token=needle-23-x",
     )
     pages = [box.get(path).content for path in paths]

@@ -12,6 +12,8 @@ DEBIAN_PACKAGES = {
     "docker-registry": "docker-registry",
     "chromium": "chromium",
     "systemd-analyze": "systemd",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 
 

@@ -166,7 +166,7 @@ def build_daemon(
             reporter=reporter,
             delivery=delivery,
             under_way=under_way,
-            http=make_http(running, reporter, delivery, crashes),
+            http=make_http(running, reporter, cameras, delivery, crashes),
             watch=watch,
             trial=trial,
             notify=notify,

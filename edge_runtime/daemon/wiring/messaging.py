@@ -6,8 +6,10 @@ from functools import partial
 from typing import Any, TypeVar, get_args
 
 from edge_runtime.config import Config
+from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.installs import Installs
+from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
@@ -291,7 +293,7 @@ def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any] |
 
 
 def make_http(
-    running: Running, reporter: StatusReporter, delivery: Delivery, crashes: Crashes
+    running: Running, reporter: StatusReporter, cameras: Cameras, delivery: Delivery, crashes: Crashes
 ) -> HttpServer | None:
     """The HTTP server, which does not listen yet; None when it is turned off."""
     config = running.config
@@ -308,6 +310,7 @@ def make_http(
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             lambda: describe(running.config),
+            MetricsReader(running, cameras, delivery, reporter, crashes).read,
             crashes,
             is_loopback=config.http.is_loopback,
         )

@@ -69,6 +69,7 @@ class CommandListener:
         self._client, self._topics, self._response_prefixes = client, topics, tuple(response_prefixes)
         self._under_way, self._find_commands = under_way or UnderWay(crashes), find_commands
         self._redirected, self._has_ended, self.unanswered = 0, False, unanswered
+        self._before: Counter[str] = Counter()
         self._quick = _Lane("commands-quick", make_handler(), self, self._under_way, crashes)
         self._others = _Lane("commands", make_handler(), self, self._under_way, crashes)
         for wanted in (topics.requests, *map(topics.group_requests, groups)):
@@ -83,11 +84,22 @@ class CommandListener:
         ``redirected``: answers whose caller named a response topic that is not allowed; ``forgotten``: used
         transactions that a damaged file has lost.
         """
-        total = Counter(self._under_way.counts)
+        total = self._count_own()
+        total.update(self._under_way.counts)
+        return {**total, "forgotten": self._others.handler.forgotten}
+
+    def _count_own(self) -> Counter[str]:
+        """Those of this listener and the ones before it."""
+        total = Counter(self._before)
         for lane in (self._quick, self._others):
             total.update(lane.handler.counts)
             total["dropped"] += lane.dropped
-        return {**total, "redirected": self._redirected, "forgotten": self._others.handler.forgotten}
+        total["redirected"] += self._redirected
+        return total
+
+    def continue_counts(self, before: "CommandListener") -> None:
+        """Go on with the counts of a listener that has ended: an edit of the connection forgets none."""
+        self._before = before._count_own()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Execute no more, also none that waits; a command that is running is waited for this long. Idempotent.

@@ -100,3 +100,5 @@ class Ledger:
 
 
 COLUMNS = tuple(column.name for column in fields(Ledger))
+COUNTED = ("enqueued", "delivered", *(name for name in COLUMNS if name.startswith("dropped_by_")))
+"""Columns that count rows and only grow."""

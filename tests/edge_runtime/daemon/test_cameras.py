@@ -81,6 +81,19 @@ def test_a_closed_stream_is_gone_and_what_it_had_waiting_is_dropped(open_cameras
     assert pipeline.forgotten == ["belt"]
 
 
+def test_counts_of_a_stream_go_on_when_its_source_or_the_stream_is_opened_again(open_cameras):
+    scripts = iter([[frame(0), SourceLost("belt", "unplugged")], [frame(1), frame(2)], [frame(3), None]])
+    cameras, pipeline = open_cameras(lambda *_: FakeSource("belt", next(scripts))), ScriptedPipeline()
+    cameras.open("belt", camera(), pipeline)
+    assert until(cameras.are_finished)
+    assert (cameras.counts()["belt"].captured, cameras.counts()["belt"].restarts) == (3, 1)
+    cameras.close("belt")
+    cameras.open("belt", camera(), pipeline)
+    assert until(cameras.are_finished)
+    counts = cameras.counts()["belt"]
+    assert (counts.captured, counts.delivered, counts.restarts, counts.last_problem) == (4, 4, 1, None)
+
+
 @pytest.mark.integration
 def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_cameras):
     old, new, opened = ScriptedPipeline(), ScriptedPipeline(), []

@@ -15,6 +15,7 @@ import uvicorn
 from edge_runtime.daemon.health import Health
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.api import build_app, content_policy
+from edge_runtime.http.metric_samples import Metric
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
@@ -47,6 +48,9 @@ STATUS: dict[str, Any] = {
     },
     "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
 }
+
+
+FRAMES = Metric("frames", "counter", "Frames.", ("stream",))
 
 
 class Daemon:
@@ -83,6 +87,7 @@ def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
         lambda most: [],
         lambda: reports,
         dict,
+        lambda: [FRAMES.of(7, "belt")],
         daemon.crashes,
     )
 
@@ -117,6 +122,16 @@ def test_status_and_results_are_plain_json(client: httpx.Client) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert len(client.get("/results?most=3").json()["results"]) == 3
     assert client.get("/events").json() == {"events": []}
+
+
+def test_metrics_are_in_the_text_of_prometheus_and_never_kept(client: httpx.Client) -> None:
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert answer.headers["cache-control"] == "no-store"
+    assert 'frames_total{stream="belt"} 7.0' in answer.text.splitlines()
+    openmetrics = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
+    assert openmetrics.text.endswith("# EOF\n")
 
 
 @pytest.mark.parametrize("most", ["0", "-1", "501", "soon", "1e3", "", "٣", "9" * 400])

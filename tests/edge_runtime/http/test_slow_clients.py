@@ -24,7 +24,14 @@ BIG = [{"id": "x" * 100_000} for _ in range(200)]
 
 def make_app() -> Any:
     return build_app(
-        dict, lambda: Health(live=True, ready=True), lambda most: BIG, lambda most: [], dict, dict, Crashes()
+        dict,
+        lambda: Health(live=True, ready=True),
+        lambda most: BIG,
+        lambda most: [],
+        dict,
+        dict,
+        list,
+        Crashes(),
     )
 
 

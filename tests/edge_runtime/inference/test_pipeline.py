@@ -97,6 +97,7 @@ def test_what_an_unexpected_failure_leaves_of_a_batch_is_counted(monkeypatch):
 
 def test_a_pipeline_that_replaces_another_goes_on_with_its_counters():
     old, _, _ = make_pipeline(queue_limit=1)
+    old.slot.swap(Generation("parts/1", "p1"), FakeEngine())
     for seq in range(3):
         old.accept(make_frame(seq), is_live=True, stop=NEVER)
     new, results, _ = make_pipeline(queue_limit=1)
@@ -109,6 +110,13 @@ def test_a_pipeline_that_replaces_another_goes_on_with_its_counters():
     assert (counters.offered, counters.taken, counters.dropped_oldest) == (4, 2, 2)
     assert (belt.frames, belt.results) == (4, 2)
     assert [result.seq for result in results] == [3]
+    new.slot.swap(Generation("parts/2", "p1"), FakeEngine())
+    assert new.slot.swaps == 2
+    took = new.metrics.durations.read()
+    assert {str(key[0]): sum(one.total.counts) for key, one in took.items()} == {
+        "parts/1+p1": 1,
+        "parts/1": 1,
+    }
 
 
 def test_a_live_frame_that_is_too_old_is_never_published():

@@ -153,3 +153,17 @@ def test_an_answer_that_the_broker_does_not_take_is_an_error_that_says_so(broker
     ((_, answer),) = broker.answers
     assert (answer["status"], answer["transaction"]) == ("error", "a")
     assert "takes 5," in answer["error"]
+
+
+def test_a_listener_that_replaces_another_goes_on_with_its_counts(broker, crashes, listener):
+    ask(broker, "status", "a", response_topic="home/door/lock/set")
+    assert until(lambda: broker.answers)
+    listener.stop()
+    broker.answers.clear()
+    new = CommandListener(broker, make_handler({"status": lambda _: {"n": 2}}), TOPICS, crashes)
+    new.continue_counts(listener)
+    ask(broker, "status", "b")
+    assert until(lambda: broker.answers)
+    new.stop()
+    counts = new.counts
+    assert (counts["executed"], counts["redirected"], counts["under_way"]) == (2, 1, 0)
