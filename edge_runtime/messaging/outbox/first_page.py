@@ -23,6 +23,8 @@ _PAGE_BYTES, _JOURNALING, _PAGE_COUNT, _USER_VERSION = (
     slice(60, 64),
 )
 _CHANGES, _CHANGES_AGAIN = slice(24, 28), slice(92, 96)
+_SET_BY_FIRST_TABLE = (slice(44, 48), slice(56, 60), _USER_VERSION)
+"""Schema format, encoding, and our version: zero until the first transaction is copied out of the journal."""
 _MOST_VERSION = 255
 """A greater format version is damage: the format does not change that often."""
 
@@ -64,6 +66,10 @@ def find_fault(path: Path, right: bytes) -> str | None:
         return None
     if len(header) < _HEADER_BYTES:
         return f"has {len(header)} bytes, which is less than a header"
+    if find_page_bytes(path) == path.stat().st_size:  # one page: tables, if any, are in the journal
+        blank = _without_tables(right)
+        if all(header[part] == blank[part] for part in (*_CONSTANT, *_SET_BY_FIRST_TABLE)):
+            return None
     version = int.from_bytes(header[_USER_VERSION])
     is_changed = any(header[part] != right[part] for part in _CONSTANT)
     if int.from_bytes(right[_USER_VERSION]) < version <= _MOST_VERSION and header[:16] == right[:16]:
@@ -71,6 +77,14 @@ def find_fault(path: Path, right: bytes) -> str | None:
     if is_changed or not set(header[_JOURNALING]) <= {1, 2}:
         return "has a damaged header"
     return None if 0 < version <= _MOST_VERSION else f"has format version {version}"
+
+
+def _without_tables(page: bytes) -> bytes:
+    """What SQLite writes before the first table, and a kill soon after the first start leaves."""
+    blank = bytearray(page)
+    for part in _SET_BY_FIRST_TABLE:
+        blank[part] = bytes(4)
+    return bytes(blank)
 
 
 def has_journal(path: Path) -> bool:

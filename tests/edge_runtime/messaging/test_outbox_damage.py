@@ -127,6 +127,23 @@ def test_a_second_damage_says_what_it_cost_itself(path, content):
     assert f" {first_lost + lost} " not in found.damage
 
 
+@pytest.mark.parametrize("count", [0, ROWS])
+def test_a_kill_soon_after_the_first_start_is_no_damage(path, tmp_path_factory, count):
+    found = open_or_replace(path, 1.0, None)
+    write(found, count)
+    killed = tmp_path_factory.mktemp("killed") / path.name
+    for one in path.parent.glob(f"{path.name}*"):  # the tables and rows are in the journal alone
+        (killed.parent / one.name).write_bytes(one.read_bytes())
+    found.store.close()
+    assert killed.stat().st_size == 4096
+
+    again, numbers = open_again(killed)
+
+    assert len(numbers) == count
+    assert again.damage is None
+    assert not list(killed.parent.glob("*.damaged-*"))
+
+
 def test_a_journal_that_holds_all_rows_beside_an_empty_file_is_used(path):
     found = open_or_replace(path, 1.0, None)
     write(found, ROWS)
