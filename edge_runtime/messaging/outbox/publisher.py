@@ -99,6 +99,9 @@ class Sink(Protocol):
     def poll(self) -> DeliveryReport:
         """Rows delivered or refused since the last call; waits for no more than one write."""
 
+    def hurry(self) -> None:
+        """The last rows are on their way: wait for no further ones to settle them together."""
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Call this when :meth:`poll` may have news or the sink became ready; from any thread."""
 
@@ -185,7 +188,8 @@ class Publisher:
     def _run(self) -> None:
         is_done = False
         while not is_done:
-            is_stopping = self._thread.stopping.is_set()
+            if is_stopping := self._thread.stopping.is_set():
+                self._sink.hurry()
             self._wake.clear()
             is_busy = self._tick()
             self._failure = None
@@ -319,13 +323,9 @@ class Publisher:
         self._unlogged[dropped] += 1
         if now_s - self._logged_at_s.get(dropped, float("-inf")) >= LOG_EVERY_S:
             self._logged_at_s[dropped] = now_s
-            log.error(
-                "message dropped, the destination does not take it",
-                topic=dropped.topic,
-                cause=dropped.cause,
-                messages=self._unlogged.pop(dropped),
-                channel=self._name,
-            )
+            facts = {"topic": dropped.topic, "cause": dropped.cause, "channel": self._name}
+            count = self._unlogged.pop(dropped)
+            log.error("message dropped, the destination does not take it", messages=count, **facts)
 
     def _log_changes(self, before: dict[str, str]) -> None:
         """Log the topics that were set aside or opened."""

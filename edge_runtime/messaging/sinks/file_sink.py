@@ -171,6 +171,10 @@ class FileSink:
         if file is not None:
             file.close()
 
+    def hurry(self) -> None:
+        """Sync at every poll from now on."""
+        self._sync_every_s = 0.0
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Do nothing: a file has nothing new to report between two polls."""
 

@@ -174,6 +174,9 @@ class MqttSink:
         self._patience_s = min(LONGEST_PATIENCE_S, 2 * self._patience_s)
         session.give_up("the broker acknowledges nothing although it is connected")
 
+    def hurry(self) -> None:
+        """Do nothing: every row was sent at once."""
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Hear of acknowledgements and connections."""
         self._client.listen(listener)

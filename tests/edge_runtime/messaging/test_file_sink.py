@@ -55,6 +55,16 @@ def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path):
     assert len(lines(path)) == 3
 
 
+def test_in_a_hurry_every_poll_syncs(path):
+    sink = FileSink(path, max_bytes=2**20, monotonic=Clock())
+    send(sink, 1)
+    assert sink.poll().delivered == [1]
+    sink.hurry()
+    send(sink, 2)
+    assert sink.poll().delivered == [2]
+    sink.close(1.0)
+
+
 def test_a_payload_that_is_no_json_is_kept_as_text(path):
     sink = FileSink(path, max_bytes=2**20)
     sink.send(Row(1, "t", b'{"half": \n', 0.0))

@@ -74,6 +74,9 @@ class ListSink:
             report, self.report = self.report, DeliveryReport()
         return report
 
+    def hurry(self):
+        """Rows are settled at once anyway."""
+
     def listen(self, listener):
         self.listener = listener
 
@@ -205,6 +208,25 @@ def test_stop_does_not_wait_for_a_destination_that_is_away(box):
     publisher.stop(WAIT_S)
     assert time.monotonic() - started_s < WAIT_S / 2
     assert box.ledger().pending == 1
+
+
+class NotedEnd(FileSink):
+    """Knows how much of the time for the last rows was left."""
+
+    def close(self, timeout_s):
+        self.left_s = timeout_s
+        return super().close(timeout_s)
+
+
+def test_stop_does_not_wait_for_the_next_sync_of_a_file(box, tmp_path):
+    sink = NotedEnd(tmp_path / "results.jsonl", max_bytes=2**20, sync_every_s=1e9)
+    publisher = run(box, sink)
+    put(box, 0)
+    assert until(lambda: box.ledger().delivered == 1)  # the first row of a file is synced at once
+    put(box, 1)
+    publisher.stop(drain_s=WAIT_S)
+    assert until(lambda: box.ledger().delivered == 2)
+    assert sink.left_s > WAIT_S / 2
 
 
 def test_order_is_strict_whatever_the_backlog(box):
