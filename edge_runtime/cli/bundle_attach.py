@@ -91,15 +91,14 @@ def _get_subject(reference: "Reference", registry: "Registry", patience: "Patien
 def _write(folder: Path | None, name: str, digest: str, data: bytes) -> Path:
     """The name comes from the registry: it is used where it is harmless, behind the digest."""
     from calibration.stats.atomic_file import write_atomically
+    from edge_runtime.system.disk import as_state_error
 
     assert folder is not None
     safe = name if _SAFE_NAME.fullmatch(name) else "file"
     path = folder / f"{digest.removeprefix('sha256:')[:12]}-{safe}"
-    try:
+    with as_state_error(path):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
-    except OSError as err:
-        raise StateError(f"cannot write {path}: {err.strerror}; check space and permissions") from err
     return path
 
 

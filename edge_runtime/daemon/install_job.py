@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_runtime.bundles.signing.trust import load_trust
 from edge_runtime.bundles.travel.chunks import SHOWN, ChunkFolder
-from edge_runtime.bundles.travel.from_address import FileOrder, open_download, require_space
+from edge_runtime.bundles.travel.from_address import FileOrder, open_download
 from edge_runtime.bundles.travel.from_registry import PullRules, open_pull
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import Patience
@@ -29,6 +29,7 @@ from edge_runtime.deployment.versions import list_versions
 from edge_runtime.errors import BundleError, CommandError
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.uploads import Uploads
+from edge_runtime.system.disk import require_space
 
 MOST_SHOWN = 256
 """Positions of missing chunks in one progress message."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from calibration.stats import atomic_file
-from edge_runtime.errors import StateError
+from edge_runtime.system.disk import as_state_error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -12,8 +12,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         StateError: the disk refuses; the old content is still there.
     """
-    try:
+    with as_state_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_file.write_atomically(path, data, new_mode=0o600)
-    except OSError as err:
-        raise StateError(f"cannot write {path}: {err.strerror}; check space and permissions") from err

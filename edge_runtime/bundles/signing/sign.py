@@ -14,7 +14,8 @@ from edge_runtime.bundles.signing.envelope import (
 )
 from edge_runtime.bundles.verify import load_bundle, read_bounded
 from edge_runtime.config.strict_yaml import MAX_BYTES
-from edge_runtime.errors import BundleError, StateError
+from edge_runtime.errors import BundleError
+from edge_runtime.system.disk import as_state_error
 
 SIGNATURE_MODE = 0o644
 """Like the files beside it: the daemon's user is seldom the one who signs."""
@@ -36,10 +37,8 @@ def sign_bundle(path: Path, key: PrivateKey) -> Path:
     payload = write_statement(bundle.id, files, SIGNATURE_FILE)
     envelope = Envelope(payload, key.sign(encode_for_signing(payload)), key.public.id)
     target = path / SIGNATURE_FILE
-    try:
+    with as_state_error(target):
         atomic_file.write_atomically(target, write_envelope(envelope), new_mode=SIGNATURE_MODE)
-    except OSError as err:
-        raise StateError(f"cannot write {target}: {err.strerror}; check space and permissions") from err
     if load_bundle(path).manifest != bundle.manifest:
         raise BundleError(path, "it changed while it was signed", "a bundle at rest", "Sign it again.")
     return target

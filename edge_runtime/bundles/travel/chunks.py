@@ -6,14 +6,15 @@ matter who brought the bytes. Chunks that no order names any more are removed by
 
 import base64
 import hashlib
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.errors import BundleError, StateError
+from edge_runtime.errors import BundleError
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.disk import as_state_error
+from edge_runtime.system.own_folder import make_folder, remove
 
 UPLOAD_FOLDER = ".uploading"
 MAX_CHUNK_BYTES = 1024 * 1024
@@ -45,8 +46,8 @@ class ChunkFolder:
         """
         self._folder, self._names, self._size = store / UPLOAD_FOLDER, tuple(names), size_bytes
         self._sizes: dict[str, int] = {}
-        with _as_state_error(self._folder):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with as_state_error(self._folder):
+            make_folder(self._folder)
             for path in self._folder.iterdir():
                 self._look(path)
         self.kept_bytes = self.present_bytes
@@ -59,10 +60,7 @@ class ChunkFolder:
                 if name_chunk(data) == path.name:
                     self._sizes[path.name] = len(data)
                     return
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path, below=self._folder)
 
     @property
     def present_bytes(self) -> int:
@@ -91,7 +89,7 @@ class ChunkFolder:
         more = len(data) * self._names.count(name)
         if self.present_bytes + more > self._size:
             raise BundleError(SHOWN, "chunks of more bytes than it has", f"{self._size} bytes", _FIX)
-        with _as_state_error(self._folder):
+        with as_state_error(self._folder):
             write_atomically(self._folder / name, data)
         self._sizes[name] = len(data)
         return True
@@ -104,7 +102,7 @@ class ChunkFolder:
             StateError: the disk refuses.
         """
         target, written = self._folder / _ARCHIVE, 0
-        with _as_state_error(self._folder), target.open("xb") as file:
+        with as_state_error(self._folder), target.open("xb") as file:
             for name in self._names:
                 data = read_regular(self._folder / name, MAX_CHUNK_BYTES)
                 if name_chunk(data) != name:
@@ -121,12 +119,4 @@ class ChunkFolder:
 
     def clear(self) -> None:
         """Remove all."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-@contextmanager
-def _as_state_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        raise StateError(f"cannot use {folder}: {err.strerror}; check space and permissions") from err
+        remove(self._folder, below=self._folder.parent)

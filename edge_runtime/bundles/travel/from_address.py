@@ -1,6 +1,5 @@
 """An archive from an https address: every byte that arrived is kept until it is whole, see ``partial``."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ from edge_runtime.bundles.travel.partial import Counts, open_partial
 from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER
 from edge_runtime.bundles.travel.registry import Patience, ignore_bytes
 from edge_runtime.config.install_sources import SourceAddress
-from edge_runtime.errors import BundleError, StateError
+from edge_runtime.errors import BundleError
+from edge_runtime.system.disk import require_space
 
-SPARE_BYTES = 16 * 1024 * 1024
-"""Of the disk, which stay free."""
 _AGAIN = "Give the sha256 of the file that is there now."
 
 
@@ -77,16 +75,3 @@ def open_download(
             partial.clear([layer])
             raise
         partial.clear([layer])
-
-
-def require_space(folder: Path, needed_bytes: int) -> None:
-    """Before an archive is loaded: it is unpacked next to itself.
-
-    Raises:
-        StateError: the disk is too small.
-    """
-    free = shutil.disk_usage(folder).free
-    if needed_bytes + SPARE_BYTES > free:
-        raise StateError(
-            f"{folder} has {free} bytes free; the bundle needs {needed_bytes + SPARE_BYTES}: make room"
-        )

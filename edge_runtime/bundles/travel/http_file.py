@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 64 * 1024
 _OK, _PARTIAL_CONTENT, _SERVER_ERRORS = 200, 206, 500
+_LONGEST_SIZE = 18
+"""Digits: of an exabyte."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WAIT = frozenset({408, 425, 429})
 
@@ -66,7 +68,7 @@ class HttpFile:
         with self._get("bytes=0-0") as answer:
             _, slash, total = answer.headers.get("Content-Range", "").partition("/")
             said = total if slash else answer.headers.get("Content-Length", "")
-        if not (said.isascii() and said.isdecimal()):
+        if not (said.isascii() and said.isdecimal() and len(said) <= _LONGEST_SIZE):
             raise self._refuse("it does not say how long the file is; expected Content-Length")
         return int(said)
 

@@ -19,6 +19,7 @@ from calibration.stats.regular_file import open_regular
 from edge_runtime.bundles.travel.model_pack import Layer
 from edge_runtime.bundles.travel.registry import Blobs, Patience, ignore_bytes
 from edge_runtime.errors import BundleError, RegistryLost, StateError
+from edge_runtime.system.disk import as_state_error
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -187,11 +188,9 @@ def open_partial(folder: Path) -> Iterator[Partial]:
         StateError: another pull uses it, or the disk refuses.
     """
     lock = folder / _LOCK
-    try:
+    with as_state_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as err:
-        raise StateError(f"cannot use {folder}: {err.strerror}; check space and permissions") from err
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as err:
@@ -213,9 +212,8 @@ def open_partial(folder: Path) -> Iterator[Partial]:
 def _write_part(part: Path) -> Iterator[None]:
     """Errors of the disk as ours; an empty part, from which no pull could go on, is not left."""
     try:
-        yield
-    except OSError as err:
-        raise StateError(f"cannot write {part}: {err.strerror}; check space and permissions") from err
+        with as_state_error(part):
+            yield
     finally:
         if _size(part) == 0:
             with suppress(OSError):

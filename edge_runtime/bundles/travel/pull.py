@@ -18,11 +18,10 @@ from edge_runtime.bundles.travel.partial import Counts, Partial, open_partial
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
 from edge_runtime.bundles.verify import MAX_TOTAL_BYTES, Bundle, load_bundle
-from edge_runtime.errors import BundleError, RegistryRefused, StateError
+from edge_runtime.errors import BundleError, RegistryRefused
+from edge_runtime.system.disk import as_state_error, require_space
 
 PARTIAL_FOLDER = ".pulling"
-_SPARE_BYTES = 16 * 1024 * 1024
-"""Of the disk, which stay free."""
 _MOST_KNOWN = 4
 _MODE, _FOLDER_MODE = 0o644, 0o755
 _ASK = "Ask the publisher which bundle is meant."
@@ -100,7 +99,7 @@ def place_bundle(pulled: Pulled, folder: Path) -> Path:
     """
     bundle = pulled.bundle
     target = folder / bundle.manifest.name / str(bundle.manifest.version)
-    try:
+    with as_state_error(target):
         if target.exists() or target.is_symlink():
             if load_bundle(target).manifest.sha256 == bundle.manifest.sha256:
                 renew_signature(bundle, target)
@@ -113,8 +112,6 @@ def place_bundle(pulled: Pulled, folder: Path) -> Path:
         bundle.path.rename(target)
         sync_directory(target.parent)
         sync_directory(folder)
-    except OSError as err:
-        raise StateError(f"cannot write {target}: {err.strerror}; check space and permissions") from err
     return target
 
 
@@ -161,10 +158,7 @@ def _read(order: Order, manifest: bytes) -> tuple[Layer, ...]:
 def _check_space(partial: Partial, layers: Sequence[Layer]) -> None:
     by_digest = {layer.digest: layer for layer in layers}.values()
     copied = sum(layer.size for layer in layers) - sum(layer.size for layer in by_digest)
-    needed = partial.missing_bytes(by_digest) + copied + _SPARE_BYTES
-    free = shutil.disk_usage(partial.folder).free
-    if needed > free:
-        raise StateError(f"{partial.folder} has {free} bytes free; the bundle needs {needed}: make room")
+    require_space(partial.folder, partial.missing_bytes(by_digest) + copied)
 
 
 def _check_reference(reference: Reference, bundle: Bundle) -> None:
@@ -179,7 +173,7 @@ def _check_reference(reference: Reference, bundle: Bundle) -> None:
 def _assemble(partial: Partial, layers: Sequence[Layer]) -> Iterator[Path]:
     """The folder of a bundle, made of complete blobs; on the disk, and gone at the end unless it was moved."""
     folder = partial.assembly
-    try:
+    with as_state_error(folder):
         folder.mkdir(mode=_FOLDER_MODE)
         for layer in layers:
             path = folder / layer.path
@@ -187,8 +181,6 @@ def _assemble(partial: Partial, layers: Sequence[Layer]) -> Iterator[Path]:
             _link(partial.path_of(layer), path)
         for place, _, _ in os.walk(folder):
             sync_directory(Path(place))
-    except OSError as err:
-        raise StateError(f"cannot write {folder}: {err.strerror}; check space and permissions") from err
     try:
         yield folder
     finally:

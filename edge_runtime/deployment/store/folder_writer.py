@@ -17,8 +17,9 @@ from edge_runtime.bundles.verify import (
     MAX_FOLDERS,
     MAX_TOTAL_BYTES,
 )
-from edge_runtime.deployment.store.place import as_state_error, give_to_owner
+from edge_runtime.deployment.store.place import give_to_owner
 from edge_runtime.errors import BundleError
+from edge_runtime.system.disk import as_state_error
 
 MAX_FOLDERS_ABOVE = 2
 """Folders of an archive that a bundle may lie in, such as ``parts/4``."""

@@ -30,7 +30,6 @@ from edge_runtime.deployment.store.installed import find_held, measure_folder
 from edge_runtime.deployment.store.keep import MIB, Choice, Held, Keep, choose_removals
 from edge_runtime.deployment.store.place import (
     WAIT_S,
-    as_state_error,
     give_to_owner,
     make_root,
     make_work_folder,
@@ -41,6 +40,7 @@ from edge_runtime.deployment.store.read_folder import copy_folder
 from edge_runtime.deployment.store.remove import take_out_all
 from edge_runtime.deployment.versions import list_versions
 from edge_runtime.errors import BundleError, StateError
+from edge_runtime.system.disk import as_state_error
 
 
 class Outcome(StrEnum):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from calibration.stats.atomic_file import sync_directory
 from edge_runtime.errors import StateError
+from edge_runtime.system.disk import as_state_error
 from edge_runtime.system.own_folder import remove
 
 WORK_PREFIX = ".incoming-"
@@ -21,19 +22,6 @@ LOCK_FILE = ".lock"
 WAIT_S = 600.0
 """For another command that changes the store: copying and hashing 2 GiB on a slow card takes minutes."""
 _LOOK_EVERY_S = 0.1
-
-
-@contextmanager
-def as_state_error(path: Path) -> Iterator[None]:
-    """Around everything that writes into the store.
-
-    Raises:
-        StateError: the disk refuses; ``path`` is in the message.
-    """
-    try:
-        yield
-    except OSError as err:
-        raise StateError(f"cannot write {path}: {err.strerror}; check space and permissions") from err
 
 
 def make_root(root: Path) -> None:

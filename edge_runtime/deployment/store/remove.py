@@ -6,8 +6,9 @@ from pathlib import Path
 from edge_runtime.deployment.store.in_use import InUse
 from edge_runtime.deployment.store.installed import find_held
 from edge_runtime.deployment.store.keep import Choice, Keep, choose_removals
-from edge_runtime.deployment.store.place import WAIT_S, as_state_error, make_work_folder, move, open_to_change
+from edge_runtime.deployment.store.place import WAIT_S, make_work_folder, move, open_to_change
 from edge_runtime.errors import BundleError
+from edge_runtime.system.disk import as_state_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_runtime.bundles.travel import from_address
 from edge_runtime.bundles.travel.chunks import UPLOAD_FOLDER, name_chunk
 from edge_runtime.bundles.travel.files import list_files
 from edge_runtime.bundles.travel.from_registry import open_registry
@@ -25,6 +24,7 @@ from edge_runtime.messaging.commands.command_keys import load_signing_key, make_
 from edge_runtime.messaging.commands.request import MOST_CHUNKS, check_arguments
 from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES
 from edge_runtime.messaging.uploads import MOST_WAITING_BYTES
+from edge_runtime.system import disk
 from tests.support.bundle_store import look
 from tests.support.docker_registry import DockerRegistry
 from tests.support.install_bench import Archive, InstallBench
@@ -294,7 +294,7 @@ def test_an_archive_that_inflates_beyond_the_budget_is_refused(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_a_chunk_comes(bench, archive, monkeypatch):
     usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=2 * len(archive.data)))
-    monkeypatch.setattr(from_address, "shutil", usage)
+    monkeypatch.setattr(disk, "shutil", usage)
     assert isinstance(Caller(bench, **archive.command).wait().error, StateError)
     assert bench.client.handlers == []
 

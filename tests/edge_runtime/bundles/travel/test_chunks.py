@@ -71,6 +71,20 @@ def test_what_an_earlier_archive_left_is_removed(tmp_path):
     assert tmp_path.exists()
 
 
+def test_what_lies_behind_a_link_in_its_place_is_left_alone(tmp_path):
+    other, store = tmp_path / "other", tmp_path / "store"
+    other.mkdir()
+    store.mkdir()
+    (other / "mine").write_text("x")
+    (store / UPLOAD_FOLDER).symlink_to(other)
+    folder = open_folder(store)
+    add_all(folder)
+    assert folder.join().read_bytes() == DATA
+    folder.clear()
+    assert [path.name for path in other.iterdir()] == ["mine"]
+    assert not (store / UPLOAD_FOLDER).exists()
+
+
 @pytest.mark.parametrize("size", [len(DATA) - 1, 500])
 def test_chunks_longer_than_the_archive_are_refused_as_they_come(tmp_path, size):
     folder = open_folder(tmp_path, size=size)

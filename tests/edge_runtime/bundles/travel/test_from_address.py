@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_runtime.bundles.travel import from_address
 from edge_runtime.bundles.travel.from_address import FileOrder, open_download
 from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER
 from edge_runtime.bundles.travel.registry import Patience
 from edge_runtime.config.install_sources import parse_file_address, parse_prefix
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused, StateError
+from edge_runtime.system import disk
 from tests.support.file_server import FileServer
 from tests.support.scripted_http import Answer, ScriptedServer
 from tests.support.waiting import WAIT_S
@@ -105,7 +105,10 @@ def test_a_server_without_ranges_begins_anew(tmp_path):
         (Answer(401), {}, RegistryRefused),
         (Answer(503), {}, RegistryLost),
         (Answer(302), {}, RegistryRefused),
-        (Answer(body=DATA, headers={"Content-Range": "bytes 0-0/many"}), {}, RegistryRefused),
+        *[
+            (Answer(body=DATA, headers={"Content-Range": f"bytes 0-0/{size}"}), {}, RegistryRefused)
+            for size in ("many", "9" * 5000)
+        ],
     ],
 )
 def test_what_is_not_the_file_is_refused_and_leaves_nothing(tmp_path, answer, wanted, error):
@@ -165,7 +168,7 @@ def test_no_credentials_are_sent(tmp_path, monkeypatch):
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
     usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=2 * len(DATA)))
-    monkeypatch.setattr(from_address, "shutil", usage)
+    monkeypatch.setattr(disk, "shutil", usage)
     with serve(x=Answer(body=DATA)) as server:
         with pytest.raises(StateError, match="make room"):
             download(tmp_path, order(f"http://{server.host}/x"))

@@ -10,7 +10,6 @@ import pytest
 
 from edge_runtime.bundles.signing.ec_keys import load_public_key
 from edge_runtime.bundles.signing.trust import Trust
-from edge_runtime.bundles.travel import pull
 from edge_runtime.bundles.travel.files import list_files
 from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, find_known, place_bundle, pull_into
 from edge_runtime.bundles.travel.push import push_bundle
@@ -18,6 +17,7 @@ from edge_runtime.bundles.travel.reference import parse_reference
 from edge_runtime.bundles.travel.registry import Patience
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError, RegistryRefused, StateError
+from edge_runtime.system import disk
 from tests.support.bundle_builds import edit
 from tests.support.fake_registry import FakeRegistry, digest_of
 from tests.support.signed_bundles import Publisher, build_small, copy_bundle
@@ -157,7 +157,7 @@ def test_sizes_are_bounded_before_anything_is_loaded(registry, out, monkeypatch)
 
 
 def test_a_disk_that_is_too_small_is_told_before(registry, out, monkeypatch):
-    monkeypatch.setattr(pull, "_SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(disk, "SPARE_BYTES", 1 << 60)
     with pytest.raises(StateError):
         run(registry, out)
     assert registry.served == 0
