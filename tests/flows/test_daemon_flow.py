@@ -13,9 +13,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.support.daemon_box import conveyor, folder_camera
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import DEMO, ROOT
+from tests.support.prometheus import Prometheus
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
+
+BROKER_LOST = "EdgeRuntimeBrokerLost"
+LATENCY = "histogram_quantile(0.5, rate(edge_runtime_request_duration_seconds_bucket[1m]))"
 
 
 def test_a_folder_is_played_to_its_end_and_every_picture_is_accounted_for(box):
@@ -220,19 +224,27 @@ class Listener:
 
 
 def test_results_state_and_commands_over_a_broker_that_is_killed_in_the_middle(box, tmp_path):
-    with Mosquitto(tmp_path / "broker", is_persistent=True) as broker:
+    with (
+        Mosquitto(tmp_path / "broker", is_persistent=True) as broker,
+        Prometheus(tmp_path / "prometheus", box.port) as prometheus,
+    ):
         box.write(cameras=conveyor(), mqtt={"host": broker.host, "port": broker.port, "commands": True})
         listener = Listener(broker)
         box.start()
         assert until(lambda: len(listener.of("result/belt")) > 20)
         assert until(lambda: b"online" in listener.of("availability"))
         assert until(lambda: listener.of("state"))
+        assert until(lambda: prometheus.query("edge_runtime_broker_connected") == [1.0])
         broker.kill()
         before = box.status()["models"]["parts"]["streams"]["belt"]["results"]
         assert until(lambda: box.status()["models"]["parts"]["streams"]["belt"]["results"] > before + 15)
         assert box.is_ready(), "a broker that is away must not make the box unready"
+        assert until(lambda: BROKER_LOST in prometheus.firing())
         broker.start()
         assert until(lambda: box.status()["delivery"]["mqtt"]["pending"] < 5)
+        assert until(lambda: BROKER_LOST not in prometheus.firing())
+        assert prometheus.query('edge_runtime_outbox_dropped_total{channel="mqtt"} > 0') == []
+        assert prometheus.query(LATENCY)[0] > 0
         answer = subprocess.run(
             [sys.executable, "-m", "edge_runtime", "send", "status", "--config", str(box.file)],
             cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S,
