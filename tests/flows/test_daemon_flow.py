@@ -19,6 +19,7 @@ from tests.support.waiting import WAIT_S, until
 pytestmark = pytest.mark.integration
 
 BROKER_LOST = "EdgeRuntimeBrokerLost"
+DOWN, NOT_CORRECTED = "EdgeRuntimeDown", "EdgeRuntimeDriftNotCorrected"
 LATENCY = "histogram_quantile(0.5, rate(edge_runtime_request_duration_seconds_bucket[1m]))"
 
 
@@ -309,8 +310,17 @@ def test_pictures_over_mqtt_are_answered(box, tmp_path):
         listener.close()
 
 
-def test_a_drift_is_noticed_and_recalibrated_and_the_patch_survives_kill_9(box):
-    """The main job on the demo's net; that it *helps* is shown by the demo and the benchmark."""
+@pytest.fixture
+def prometheus(box):
+    with Prometheus(box.folder / "prometheus", box.port) as prometheus:
+        yield prometheus
+
+
+def test_a_drift_is_noticed_and_recalibrated_and_the_patch_survives_kill_9(box, prometheus):
+    """The main job on the demo's net; that it *helps* is shown by the demo and the benchmark.
+
+    Prometheus hears of the drift and of the kill, and that either is over.
+    """
 
     def write(**demo):
         box.write(
@@ -329,15 +339,20 @@ def test_a_drift_is_noticed_and_recalibrated_and_the_patch_survives_kill_9(box):
     assert until(lambda: any(e["event"] == "commissioned" for e in box.events()))
     write(drift="haze", drift_at_s=0)
     assert until(lambda: any(e["event"] == "drift" for e in box.events()))
+    assert until(lambda: NOT_CORRECTED in prometheus.firing())
     assert until(lambda: any(e["event"] == "recalibration" for e in box.events()))
     [verdict] = [e["data"] for e in box.events() if e["event"] == "recalibration"]
     assert verdict["accepted"], verdict
     status = box.status()["models"]["parts"]
     assert status["generation"] == "efficientnet-lite0/1+p1"
     assert status["lost_to_errors"] == 0
+    assert until(lambda: NOT_CORRECTED not in prometheus.firing())
+    assert prometheus.query('edge_runtime_recalibrations_total{outcome="accepted"}') == [1.0]
     box.process.kill()
     box.wait()
+    assert until(lambda: DOWN in prometheus.firing())
     box.start()
+    assert until(lambda: DOWN not in prometheus.firing())
     assert until(lambda: (box.status() or {}).get("first_result_s"))
     assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1+p1"
 
