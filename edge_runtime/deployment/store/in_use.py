@@ -21,18 +21,22 @@ class InUse:
 
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Real path of a version's folder -> words such as ``active of parts``."""
+    otherwise: tuple[str, ...] = ()
+    """What every other version is used as."""
 
     def of(self, version: Path) -> tuple[str, ...]:
         """What a version is used as; empty: not used."""
-        return self.roles.get(os.path.realpath(version), ())
+        return self.roles.get(os.path.realpath(version), self.otherwise)
 
 
 def find_in_use(config: Config) -> InUse:
-    """From the pointers of each model, and the notes of daemons that have none.
+    """From the pointers of each model, and the notes of daemons that have none; in safe mode any may be.
 
     Raises:
         StateError: the pointers of a model are damaged, so that it cannot be known.
     """
+    if config.is_safe_mode:
+        return InUse(otherwise=("in use by models that are not known in safe mode",))
     roles: dict[str, list[str]] = {}
     for name, model in config.models.items():
         root = config.bundle_root(name)

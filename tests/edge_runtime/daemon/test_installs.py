@@ -299,6 +299,19 @@ def test_a_disk_that_is_too_small_is_told_before_a_chunk_comes(bench, archive, m
     assert bench.client.handlers == []
 
 
+def test_in_safe_mode_nothing_is_removed_since_nobody_knows_what_the_models_use(tmp_path, archive):
+    bench = InstallBench(tmp_path, "{install_chunks: true, version_policy: {latest: {num_versions: 1}}}")
+    newer = Archive(tmp_path / "newer", version=2)
+    bench.running.config = bench.running.config.model_copy(update={"models": {}, "cameras": {}})
+    for one in (archive, newer):
+        caller = Caller(bench, **one.command)
+        assert caller.is_asking()
+        for name, piece in zip(one.names, one.pieces, strict=True):
+            bench.client.publish(name, piece)
+        assert caller.wait().answer["removed"] == []
+    assert sorted(path.name for path in (bench.root / "photos").iterdir()) == ["1", "2"]
+
+
 def test_a_bundle_comes_from_an_address(tmp_path, archive):
     with ScriptedServer(lambda _: Answer(body=archive.data)) as server:
         bench = InstallBench(tmp_path, f"{{install_from: ['http://{server.host}/b/']}}")
