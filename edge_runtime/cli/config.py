@@ -3,13 +3,22 @@
 import difflib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime.cli.options import CONFIG, JSON, print_indented
+from edge_runtime.cli.options import CONFIG, EXISTING_FOLDER, JSON, print_indented
 from edge_runtime.errors import CommandError, StateError
 
+if TYPE_CHECKING:
+    from edge_runtime.config import ConfigHistory
+
 NUMBER = click.IntRange(min=1)
+STATE_DIR = click.option(
+    "--state-dir",
+    type=EXISTING_FOLDER,
+    help="Where the history is, when CONFIG is too broken to say its state_dir.",
+)
 
 
 @click.group("config")
@@ -19,36 +28,32 @@ def config_group() -> None:
 
 @config_group.command()
 @CONFIG
+@STATE_DIR
 @JSON
-def history(config: Path, as_json: bool) -> None:
+def history(config: Path, state_dir: Path | None, as_json: bool) -> None:
     """List the configurations that were in force, the newest last: number, time, who, and the keys that changed."""
-    from edge_runtime.config import ConfigHistory
-
-    entries = ConfigHistory.find(config, os.environ).entries()
+    entries = _find(config, state_dir).entries()
     if as_json:
         print_indented({"entries": [entry.as_row() for entry in entries]})
         return
     for entry in entries:
         note = "" if entry.text is not None else "  (text not kept: it holds a password)"
-        click.echo(f"{entry.number}  {entry.at}  {entry.by}  {', '.join(entry.changed)}{note}")
+        click.echo(f"{entry.number}  {entry.at}  {entry.by}  {', '.join(entry.changed)}{note}".rstrip())
 
 
 @config_group.command()
 @CONFIG
 @click.argument("number", type=NUMBER, required=False)
 @click.argument("other", type=NUMBER, required=False)
-def diff(config: Path, number: int | None, other: int | None) -> None:
+@STATE_DIR
+def diff(config: Path, number: int | None, other: int | None, state_dir: Path | None) -> None:
     """Show what differs between NUMBER (left out: what is in force) and the file, or between NUMBER and OTHER."""
-    from edge_runtime.config import ConfigHistory
     from edge_runtime.config.secret_values import hide_secrets
     from edge_runtime.system.redaction import PROCESS
 
-    kept = ConfigHistory.find(config, os.environ)
+    kept = _find(config, state_dir)
     if number is None:
-        entries = kept.entries()
-        if not entries:
-            raise CommandError(f"no configuration of {config} was in force on this box")
-        number = entries[-1].number
+        number = kept.entries()[-1].number
     one = kept.get(number)
     texts = {f"number {one.number}": one.text or ""}
     if other is None:
@@ -63,15 +68,16 @@ def diff(config: Path, number: int | None, other: int | None) -> None:
 @config_group.command()
 @CONFIG
 @click.argument("number", type=NUMBER, required=False)
-def undo(config: Path, number: int | None) -> None:
+@STATE_DIR
+def undo(config: Path, number: int | None, state_dir: Path | None) -> None:
     """Put configuration NUMBER back into the file; left out: the one that was in force before what it holds now.
 
     A running daemon notices it like any edit, and keeps what is in force when its bundles cannot be opened.
     """
-    from edge_runtime.config import ConfigHistory, parse_config
+    from edge_runtime.config import parse_config
     from edge_runtime.system.atomic_file import write_atomically
 
-    kept, target, now = ConfigHistory.find(config, os.environ), config.resolve(), _read(config)
+    kept, target, now = _find(config, state_dir), config.resolve(), _read(config)
     entry = kept.find_before(now) if number is None else kept.get(number)
     text = (entry.text or "").encode()
     parse_config(text, f"{config} (as of {entry.number})", os.environ, base=target.parent, own_file=target)
@@ -79,6 +85,23 @@ def undo(config: Path, number: int | None) -> None:
         raise CommandError(f"{config} was changed by another edit meanwhile; nothing was done")
     write_atomically(target, text)
     click.echo(f"{config}: configuration {entry.number} of {entry.at} (by {entry.by}) is back")
+
+
+def _find(config: Path, state_dir: Path | None) -> "ConfigHistory":
+    """The history of a file.
+
+    Raises:
+        CommandError: nothing was in force.
+    """
+    from edge_runtime.config import ConfigHistory
+
+    kept = ConfigHistory.find(config, os.environ) if state_dir is None else ConfigHistory(config, state_dir)
+    if not kept.entries():
+        raise CommandError(
+            f"no configuration of {config} was in force on this box: nothing is kept in {kept.state_dir}; if its "
+            "daemon keeps its state elsewhere, and the file is too broken to say so: --state-dir DIR"
+        )
+    return kept
 
 
 def _read(path: Path) -> bytes:

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_runtime.cli.options import JSON, PATH, print_answer
+from edge_runtime.errors import KeyUnusable
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
@@ -94,10 +96,12 @@ def revoke(key: str, config: Path, as_json: bool) -> int:
 
 @keys_group.command("list")
 @click.argument("files", nargs=-1, type=PATH)
-@click.option("--config", type=PATH, help="Also the keys that this configuration trusts or has revoked.")
+@click.option(
+    "--config", type=PATH, help="Also the keys that this configuration trusts, has revoked, or obeys."
+)
 @JSON
 def list_keys(files: tuple[Path, ...], config: Path | None, as_json: bool) -> int:
-    """Show the ids of public keys FILES, and of those in a configuration."""
+    """Show the ids of public keys FILES, of either kind, and of those in a configuration, with the roles of callers."""
     from edge_runtime.config import load_config
 
     if not files and config is None:
@@ -109,15 +113,27 @@ def list_keys(files: tuple[Path, ...], config: Path | None, as_json: bool) -> in
 
 
 def _list(files: Iterable[Path], config: "Config | None") -> Iterator[dict[str, Any]]:
-    from edge_runtime.bundles.signing.ec_keys import load_public_key
-
     trusted = () if config is None else config.trust.keys
     revoked = set() if config is None else set(config.trust.revoked)
+    roles = {} if config is None else {one.file: one.role for one in config.commands.keys.values()}
     shown: set[str] = set()
-    for path in dict.fromkeys((*files, *trusted)):
-        key = load_public_key(path)
-        shown.add(key.id)
-        state = "revoked" if key.id in revoked else "trusted" if path in trusted else ""
-        yield {"key": key.id, "state": state, "file": str(path)}
+    for path in dict.fromkeys((*files, *trusted, *roles)):
+        key_id = _read_id(path)
+        shown.add(key_id)
+        state = "revoked" if key_id in revoked else "trusted" if path in trusted else roles.get(path, "")
+        yield {"key": key_id, "state": state, "file": str(path)}
     for key_id in sorted(revoked - shown):
         yield {"key": key_id, "state": "revoked", "file": ""}
+
+
+def _read_id(path: Path) -> str:
+    """The id of a public key of either kind."""
+    from edge_runtime.bundles.signing.ec_keys import load_public_key
+    from edge_runtime.messaging.commands.command_keys import load_command_key
+
+    try:
+        return load_public_key(path).id
+    except KeyUnusable:
+        with suppress(KeyUnusable):
+            return load_command_key(path).id
+        raise

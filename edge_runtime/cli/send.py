@@ -26,7 +26,7 @@ from edge_runtime.cli.options import (
 )
 from edge_runtime.cli.progress_line import ProgressLine
 from edge_runtime.cli.upload import ChunkedFile
-from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
+from edge_runtime.errors import BrokerLost, CommandError, NoAnswer, StateError
 
 if TYPE_CHECKING:
     from edge_runtime.config import Address
@@ -46,15 +46,15 @@ VERBS = {
     "recalibrate": "try to correct the model for what the cameras show now",
     "rollback": "back to the generation before",
     "approve-patch": "use the patch that waits, after its shadow if it needs one",
+    "reject-patch": "never use the patch that waits or is in the shadow",
     "logs": "the newest lines of its log",
     "snapshot": "the next picture of a camera, where the configuration lets it leave",
-    "restart": "end in good order and start again, under systemd",
-    "reject-patch": "never use the patch that waits or is in the shadow",
     "get-config": "the configuration file, without secrets, and whether it is in force",
-    "set-config": "change keys of the configuration file",
-    "install": "put a version of a bundle into its store: --from oci://..., --from https://... or --file FILE.tar",
+    "set-config": "change keys of the configuration file, or write a whole new one",
     "config-history": "which configurations were in force, since when, and who made them so",
     "undo-config": "put the configuration back that was in force before",
+    "install": "put a version of a bundle into its store: --from oci://..., --from https://... or --file FILE.tar",
+    "restart": "end in good order and start again, under systemd",
 }
 MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
@@ -77,12 +77,22 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--camera", help="snapshot: whose picture.")
 @click.option("--max-side", type=click.IntRange(16, 1920), help="snapshot: pixels of the longer side (640).")
 @click.option("--quality", type=click.IntRange(1, 95), help="snapshot: of the JPEG (80).")
-@click.option("--out", type=OutputFile(), help="snapshot: the file for the JPEG; the rest is printed.")
+@click.option(
+    "--out",
+    type=OutputFile(),
+    help="snapshot, get-config: the file for the JPEG or the text; the rest is printed.",
+)
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
 @click.option(
     "--set", "values", multiple=True, metavar="KEY=VALUE", help="set-config: a new value, as in YAML."
 )
 @click.option("--remove", multiple=True, metavar="KEY", help="set-config: a key to take out.")
+@click.option(
+    "--text",
+    "text_file",
+    type=EXISTING_FILE,
+    help="set-config: a whole new configuration file, instead of --set and --remove.",
+)
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -130,6 +140,7 @@ def send(
     expires_s: float,
     key: Path | None,
     out: Path | None,
+    text_file: Path | None,
     wait_s: float | None,
     file: Path | None,
     chunk_kib: int,
@@ -141,8 +152,10 @@ def send(
 
     if wait_s is not None and verb not in TASKS + EDITS:
         raise click.UsageError(f"--wait: {verb} is answered at once; it is for {', '.join(TASKS + EDITS)}")
-    if out is not None and verb != "snapshot":
-        raise click.UsageError(f"--out: {verb} has no picture; it is for snapshot")
+    if out is not None and verb not in ("snapshot", "get-config"):
+        raise click.UsageError(f"--out: {verb} brings no file; it is for snapshot and get-config")
+    if text_file is not None and verb != "set-config":
+        raise click.UsageError(f"--text: {verb} takes no file; it is for set-config")
     if file is not None and verb != "install":
         raise click.UsageError(f"--file: {verb} brings no file; it is for install")
     if verb in MOVED:
@@ -152,6 +165,8 @@ def send(
         arguments["set"] = dict(map(_read_value, arguments.pop("values")))
     if "source" in arguments:
         arguments["from"] = arguments.pop("source")
+    if text_file is not None:
+        arguments["text"] = _read_text(text_file)
     upload = None if file is None else ChunkedFile(file, chunk_kib * 1024)
     if upload is not None:
         arguments |= {"chunks": upload.names, "size_bytes": upload.size_bytes}
@@ -171,7 +186,7 @@ def send(
             upload=upload,
         )
     if out is not None and answer.get("status") == "ok":
-        _write_picture(out, answer)
+        _write_content(out, answer["data"])
     print_indented(answer)
     return 0 if answer.get("status") == "ok" and not _has_failed(answer["data"]) else REFUSED
 
@@ -181,15 +196,32 @@ def _has_failed(data: dict[str, Any]) -> bool:
     return data.get("outcome") in ("failed", "given_up")
 
 
-def _write_picture(path: Path, answer: dict[str, Any]) -> None:
-    """Take the picture out of an answer, into a file.
+def _read_text(path: Path) -> str:
+    """A file for ``set-config``; the device says what is wrong with it.
+
+    Raises:
+        StateError: it cannot be read, or is no UTF-8.
+    """
+    from calibration.stats.regular_file import read_regular
+    from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES
+
+    try:
+        return read_regular(path, MAX_REQUEST_BYTES + 1).decode()
+    except (OSError, UnicodeDecodeError) as err:
+        raise StateError(f"{path}: cannot be read: {err}; expected a YAML file in UTF-8") from err
+
+
+def _write_content(path: Path, data: dict[str, Any]) -> None:
+    """Take the picture or the text out of an answer, into a file.
 
     Raises:
         StateError: the disk refuses.
     """
     from edge_runtime.system.atomic_file import write_atomically
 
-    write_atomically(path, base64.b64decode(answer["data"].pop("jpeg")))
+    write_atomically(
+        path, base64.b64decode(data.pop("jpeg")) if "jpeg" in data else data.pop("text").encode()
+    )
 
 
 def _read_value(text: str) -> tuple[str, Any]:

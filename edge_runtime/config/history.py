@@ -53,6 +53,7 @@ class ConfigHistory:
     """The history of one file in one state directory."""
 
     def __init__(self, path: Path, state_dir: Path) -> None:
+        self.state_dir = state_dir
         self._folder = state_dir / "config-history" / name_of_file(path)
 
     @classmethod

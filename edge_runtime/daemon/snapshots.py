@@ -56,7 +56,7 @@ class Snapshots:
     def _require_allowed(self, camera: str) -> None:
         configured = self._running.config.cameras
         if camera not in configured:
-            raise CommandError(f"no camera {camera!r}; this device has: {', '.join(configured)}")
+            raise CommandError(f"no camera {camera!r}; this device has: {', '.join(configured) or 'none'}")
         if not configured[camera].snapshots:
             raise CommandError(
                 f"no picture of camera {camera!r} may leave this device; cameras.{camera}.snapshots: true allows it"

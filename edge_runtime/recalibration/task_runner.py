@@ -73,7 +73,9 @@ class TaskRunner:
         """
         phase, busy = self.state
         if busy is not None:
-            raise CommandError(f"request is not possible while {phase} with {busy}")
+            raise CommandError(
+                f"not possible now: it is {phase} with {busy}; send it again when that has ended"
+            )
         given = request or TaskRequest("recalibrate")
         now_s, settings = self._context.clock(), self._settings
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames

@@ -7,6 +7,9 @@ from edge_runtime.bundles.travel.bounded_http import PlainHttp, TooLong
 from edge_runtime.errors import RegistryLost, RegistryRefused
 
 MAX_REDIRECTS = 5
+CHECK_TRUST = (
+    "name the CA of a server of your own in the variable REQUESTS_CA_BUNDLE, as the path of a PEM file"
+)
 CHECK_HOST = "check that the reference names a registry, and its token service"
 CHECK_STORAGE = "check the addresses of the registry's token service and of its storage"
 
@@ -32,7 +35,7 @@ def as_registry_errors(shown: str) -> Iterator[None]:
     try:
         yield
     except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as err:
-        raise refuse("its certificate is not trusted, or it speaks no TLS") from err
+        raise refuse(f"its certificate is not trusted, or it speaks no TLS; {CHECK_TRUST}") from err
     except PlainHttp as err:
         raise refuse("it leads to an address without TLS; allow that with --plain-http") from err
     except TooLong as err:

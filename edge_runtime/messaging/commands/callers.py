@@ -108,7 +108,8 @@ class Callers:
             return self._signed(verb, payload.strip(), now_wall_s)
         if self.unsigned is None:
             raise CommandError(
-                f"{verb}: not signed; this device obeys signed commands only (section 'commands')"
+                f"{verb}: not signed; this device obeys signed commands only (section 'commands'): sign it, as "
+                "edge-runtime does with --key FILE"
             )
         arguments = check_arguments(verb, parse(payload))
         if arguments.device is not None:

@@ -216,9 +216,16 @@ class InstallArguments(Arguments):
             raise ValueError("expected 'from', or else 'chunks'")
         if (self.chunks is None) != (self.size_bytes is None):
             raise ValueError("expected 'size_bytes' with 'chunks'")
+        if self.source is not None and "://" not in self.source:
+            raise ValueError(
+                "'from' is no address; expected oci://HOST/NAME:VERSION or https://HOST/FILE, or 'chunks' "
+                "for a file of the caller (send --file)"
+            )
         needs_hash = self.source is not None and not self.source.startswith("oci://")
         if needs_hash != (self.sha256 is not None):
-            raise ValueError("expected 'sha256' with an https address, and with nothing else")
+            raise ValueError(
+                "expected 'sha256' of the file (sha256sum FILE) with an https address, and with nothing else"
+            )
         return self
 
     def as_noted(self) -> dict[str, Any]:

@@ -54,9 +54,10 @@ def describe(err: ValidationError) -> str:
     """The first problems, for the caller; pydantic adds the name of a member of a union to a location."""
     problems = []
     for problem in err.errors(include_url=False, include_context=False)[:8]:
-        where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
+        where = f"{str(problem['loc'][0])[:64]}: " if problem["loc"] else ""
         is_unknown = problem["type"] == "extra_forbidden"
-        problems.append(f"{where}: {'no argument of this verb' if is_unknown else problem['msg']}")
+        said = "no argument of this verb" if is_unknown else problem["msg"].removeprefix("Value error, ")
+        problems.append(where + said)
     return "; ".join(problems)
 
 

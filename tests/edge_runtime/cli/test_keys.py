@@ -51,6 +51,18 @@ def test_a_key_is_made_for_its_owner_only_and_never_over_another_one(tmp_path, c
     assert listed["keys"] == [{"key": made["key"], "state": "", "file": str(tmp_path / "k.pem.pub")}]
 
 
+def test_keys_of_callers_are_listed_with_their_roles(tmp_path, config, capsys):
+    made = answer(capsys, "keys", "make", tmp_path / "anna", "--for", "commands")["key"]
+    public = tmp_path / "anna.pub"
+    assert answer(capsys, "keys", "list", public)["keys"] == [{"key": made, "state": "", "file": str(public)}]
+    config.write_text(config.read_text() + "commands: {keys: {anna: {file: anna.pub, role: owner}}}\n")
+    listed = answer(capsys, "keys", "list", "--config", config)["keys"]
+    assert [one["state"] for one in listed] == ["trusted", "owner"]
+    assert listed[1] == {"key": made, "state": "owner", "file": str(public)}
+    public.write_text("no key")
+    assert call("keys", "list", public) == 78
+
+
 def test_a_bundle_is_signed_and_verified_by_key(tmp_path, capsys):
     bundle, publisher = build_small(tmp_path), Publisher(tmp_path / "keys")
     signed = answer(capsys, "bundle", "sign", bundle, "--key", publisher.private)

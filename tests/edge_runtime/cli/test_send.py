@@ -12,7 +12,7 @@ import pytest
 from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import send_command
 from edge_runtime.config import Address
-from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
+from edge_runtime.errors import BrokerLost, CommandError, NoAnswer, StateError
 from edge_runtime.messaging.commands.callers import Callers
 from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.listener import CommandListener
@@ -41,7 +41,7 @@ def config(port, device="box", **keys):
 
 @pytest.fixture
 def device(broker):
-    """A device that obeys five verbs, one of them later."""
+    """A device that obeys seven verbs, one of them later."""
 
     def refuse(request):
         raise CommandError(f"no model {request.arguments.model!r}")
@@ -61,6 +61,8 @@ def device(broker):
             "wait_s": request.arguments.timeout_s,
         },
         "undo-config": lambda request: {"wait_s": request.arguments.timeout_s},
+        "get-config": lambda _: {"text": "device: box\n", "in_force": True},
+        "set-config": lambda request: {"text": request.arguments.text},
     }
     commands = CommandListener(
         client,
@@ -144,6 +146,33 @@ def test_how_long_the_box_may_wait_is_independent_of_how_long_it_may_be_silent(
 def test_what_is_answered_at_once_is_not_waited_for(tmp_path):
     with pytest.raises(click.UsageError):
         cli(["send", "status", "--wait", "--config", str(tmp_path / "box.yaml")], standalone_mode=False)
+
+
+@pytest.mark.usefixtures("device")
+def test_a_configuration_is_fetched_into_a_file_and_sent_back_as_a_whole(broker, tmp_path, capsys):
+    path, fetched = tmp_path / "box.yaml", tmp_path / "fetched.yaml"
+    path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+
+    assert (
+        cli(["send", "get-config", "--out", str(fetched), "--config", str(path)], standalone_mode=False) == 0
+    )
+    assert orjson.loads(capsys.readouterr().out)["data"] == {"in_force": True}
+    assert fetched.read_text() == "device: box\n"
+
+    fetched.write_text("device: box  # edited\n")
+    assert (
+        cli(["send", "set-config", "--text", str(fetched), "--config", str(path)], standalone_mode=False) == 0
+    )
+    assert orjson.loads(capsys.readouterr().out)["data"] == {"text": "device: box  # edited\n"}
+
+
+def test_a_text_that_cannot_be_read_is_not_sent(tmp_path):
+    text = tmp_path / "text.yaml"
+    text.write_bytes(b"device: \xff\n")
+    with pytest.raises(StateError):
+        cli(["send", "set-config", "--text", str(text), "--config", str(text)], standalone_mode=False)
+    with pytest.raises(click.UsageError):
+        cli(["send", "undo-config", "--text", str(text), "--config", str(text)], standalone_mode=False)
 
 
 @pytest.mark.usefixtures("device")

@@ -101,6 +101,19 @@ def test_the_commands_list_compare_and_put_back(box):
     assert isinstance(box.run("undo", box.file, 9).exception, CommandError)
 
 
+def test_the_state_of_a_file_that_is_no_yaml_any_more_can_be_named(box, tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "elsewhere"))
+    box.bring_into_force(TEXT % 1)
+    box.file.write_text("device: box\n\tmqtt: {\n")
+    for command in ("history", "diff", "undo"):
+        assert isinstance(box.run(command, box.file).exception, CommandError)
+    named = ("--state-dir", box.state)
+    assert len(box.run("history", box.file, *named).output.splitlines()) == 1
+    assert "+\tmqtt: {" in box.run("diff", box.file, *named).output
+    assert box.run("undo", box.file, *named).exception is None
+    assert box.file.read_text() == TEXT % 1
+
+
 def test_what_cannot_be_used_any_more_is_not_put_back(box, tmp_path):
     key = tmp_path / "anna.pub"
     key.write_text("x")
