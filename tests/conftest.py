@@ -4,7 +4,6 @@ A test is a unit test unless its file says ``pytestmark = pytest.mark.integratio
 Unit tests start no process and import neither torch nor openvino; ``pytest -m unit`` does not import the other files.
 """
 
-import gc
 import os
 import shutil
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+
+from edge_runtime.system.collector import keep_what_is_made
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, beside the other workers of pytest-xdist
@@ -46,8 +47,10 @@ def _turn(item):
     return item.path.parent.name != "flows"
 
 
-def pytest_collection_finish():
-    gc.freeze()  # ten thousand tests and their modules stay: no collection need look at them again
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    with keep_what_is_made():  # ten thousand tests and their modules
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)
