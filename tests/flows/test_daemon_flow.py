@@ -5,12 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.daemon_box import conveyor, folder_camera
+from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import DEMO, ROOT
 from tests.support.prometheus import Prometheus
@@ -18,7 +20,7 @@ from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
-BROKER_LOST = "EdgeRuntimeBrokerLost"
+BROKER_LOST, CAMERA_LOST = "EdgeRuntimeBrokerLost", "EdgeRuntimeCameraWithoutResults"
 DOWN, NOT_CORRECTED = "EdgeRuntimeDown", "EdgeRuntimeDriftNotCorrected"
 LATENCY = "histogram_quantile(0.5, rate(edge_runtime_request_duration_seconds_bucket[1m]))"
 
@@ -228,22 +230,30 @@ def test_results_state_and_commands_over_a_broker_that_is_killed_in_the_middle(b
     with (
         Mosquitto(tmp_path / "broker", is_persistent=True) as broker,
         Prometheus(tmp_path / "prometheus", box.port) as prometheus,
+        closing(MjpegCamera(fps=2, width=160)) as camera,
     ):
-        box.write(cameras=conveyor(), mqtt={"host": broker.host, "port": broker.port, "commands": True})
+        gate = {"path": camera.url, "model": "parts", "stall_timeout_s": 1}
+        box.write(
+            cameras={**conveyor(), "gate": gate},
+            mqtt={"host": broker.host, "port": broker.port, "commands": True},
+        )
         listener = Listener(broker)
         box.start()
         assert until(lambda: len(listener.of("result/belt")) > 20)
         assert until(lambda: b"online" in listener.of("availability"))
         assert until(lambda: listener.of("state"))
         assert until(lambda: prometheus.query("edge_runtime_broker_connected") == [1.0])
+        assert until(lambda: listener.of("result/gate") and CAMERA_LOST not in prometheus.firing())
+        camera.hung_up.set()
         broker.kill()
         before = box.status()["models"]["parts"]["streams"]["belt"]["results"]
         assert until(lambda: box.status()["models"]["parts"]["streams"]["belt"]["results"] > before + 15)
         assert box.is_ready(), "a broker that is away must not make the box unready"
-        assert until(lambda: BROKER_LOST in prometheus.firing())
+        assert until(lambda: {BROKER_LOST, CAMERA_LOST} <= prometheus.firing())
+        camera.hung_up.clear()
         broker.start()
         assert until(lambda: box.status()["delivery"]["mqtt"]["pending"] < 5)
-        assert until(lambda: BROKER_LOST not in prometheus.firing())
+        assert until(lambda: not {BROKER_LOST, CAMERA_LOST} & prometheus.firing())
         assert prometheus.query('edge_runtime_outbox_dropped_total{channel="mqtt"} > 0') == []
         assert prometheus.query(LATENCY)[0] > 0
         answer = subprocess.run(

@@ -108,9 +108,9 @@ class Outbox:
         self._polled_at_s = self._began_at_s = self._sleeps_until_s = -inf
         self._clock_offset_s = -monotonic()
 
+        self.ledger_at_start = Ledger()
+        """The account that the file had when it was opened first: what was lost before is no news."""
         self._open_first_time()
-        self.ledger_at_start = self.ledger()
-        """The account when it was opened: what was lost before is no news."""
         self._thread = SupervisedThread(
             f"{path.stem}-writer",
             self._run,
@@ -291,9 +291,12 @@ class Outbox:
         self._damage, self._must_reopen = None, False
         self.damage = opened.damage or self.damage
         with self._lock:
-            if not self._account.has_file:
+            is_first = not self._account.has_file
+            if is_first:
                 self._continue_clock(found)
             self._account.take_over(found)
+            if is_first:
+                self.ledger_at_start = self._account.file
             self._store = store
             self.epoch += 1
         if suspect_at is not None:

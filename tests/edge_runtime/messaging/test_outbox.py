@@ -559,6 +559,23 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(path, name):
     box.close(0.1)
 
 
+def test_what_a_file_counted_before_is_no_news_when_it_opens_only_later(path):
+    box = opened(path)
+    box.put("t", payload(0))
+    box.ack([row.id for row in box.fetch(0, 10)])
+    box.close()
+    away = path.with_name("away")
+    path.rename(away)
+    os.mkfifo(path)
+    box = opened(path)
+    box.put("t", payload(1))
+    away.replace(path)
+    assert box.flush(WAIT_S)
+    assert (box.ledger().enqueued, box.ledger().delivered) == (2, 1)
+    assert (box.ledger_at_start.enqueued, box.ledger_at_start.delivered) == (1, 1)
+    box.close()
+
+
 def test_a_folder_among_the_damaged_files_is_left_alone(path, monkeypatch):
     monkeypatch.setattr(salvage, "KEPT_DAMAGED_FILES", 0)
     (path.parent / "outbox.db.damaged-x" / "inside").mkdir(parents=True)
