@@ -66,8 +66,14 @@ class Installs:
     def _install(self, what: object, job: "InstallJob", progress: Progress) -> dict[str, Any]:
         self._wait_for_turn(what)
         self._now = what, job
-        done = self._run_in_background(lambda: job.run(self._uploads, progress))
-        done.add_done_callback(lambda _: self._one_at_a_time.release())
+
+        def work() -> dict[str, Any]:
+            try:
+                return job.run(self._uploads, progress)
+            finally:
+                self._one_at_a_time.release()  # before anybody hears that it is done
+
+        done = self._run_in_background(work)
         try:
             answer = wait_for(done, math.inf, progress, job.describe)
         finally:

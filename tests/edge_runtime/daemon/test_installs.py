@@ -5,6 +5,7 @@ import json
 import sys
 import tarfile
 import threading
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,8 @@ from edge_runtime.bundles.travel.reference import parse_reference
 from edge_runtime.bundles.travel.registry import Patience
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.daemon import install_job
-from edge_runtime.daemon.install_job import MOST_SHOWN
+from edge_runtime.daemon.install_job import MOST_SHOWN, InstallJob
+from edge_runtime.daemon.installs import Installs
 from edge_runtime.errors import BadReference, BundleError, CommandError, ExtraMissing, StateError
 from edge_runtime.messaging.commands.command_keys import load_signing_key, make_pems, sign
 from edge_runtime.messaging.commands.request import MOST_CHUNKS, check_arguments
@@ -195,8 +197,25 @@ def test_another_bundle_meanwhile_is_refused(bench, archive, tmp_path):
     assert isinstance(Caller(bench, **other.command).wait().error, CommandError)
     first.heard.is_ending = True
     assert isinstance(first.wait().error, CommandError)
-    assert until(lambda: bench.client.handlers == [])
+    assert until(lambda: not bench.installs._one_at_a_time.locked())
     assert Caller(bench, **other.command).is_asking()
+
+
+def test_the_next_bundle_may_come_as_soon_as_the_answer_is_here(bench, archive, monkeypatch):
+    class LateCallbacks(Future):
+        def add_done_callback(self, _):
+            """A callback of a future runs after those who wait have been woken."""
+
+    def run(work):
+        done = LateCallbacks()
+        done.set_result(work())
+        return done
+
+    monkeypatch.setattr(InstallJob, "run", lambda *_: {"bundle": "photos/1", "outcome": "installed"})
+    installs = Installs(bench.running, bench.uploads, run)
+    for _ in range(2):
+        work = installs.begin(check_arguments("install", archive.command)).work
+        assert work(Heard())["bundle"] == "photos/1"
 
 
 def test_chunks_go_on_over_the_connection_that_an_edit_made(bench, archive):
