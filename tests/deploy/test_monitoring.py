@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from edge_runtime.daemon.metric_table import METRICS
+from edge_runtime.http.metric_samples import Buckets
+from edge_runtime.http.prometheus import Exposition
 from tests.support.paths import ROOT
 from tests.support.programs import find_program
 from tests.support.waiting import WAIT_S
@@ -73,6 +75,18 @@ def test_each_rule_fires_alone_and_resolves():
         cwd=RULES.parent, capture_output=True, text=True, timeout=WAIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.integration
+def test_the_page_is_as_the_checker_of_prometheus_wants_it():
+    buckets = Buckets((0.1, 1.0), (1, 0, 2), 3.5)
+    samples = [metric.of(buckets if metric.kind == "histogram" else 1, *metric.labels) for metric in METRICS]
+    page, _ = Exposition(lambda: samples).render("")
+    done = subprocess.run(
+        [find_program("promtool"), "check", "metrics"],
+        input=page, capture_output=True, timeout=WAIT_S,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_every_rule_has_a_test_in_which_it_fires_and_one_later_in_which_it_does_not():

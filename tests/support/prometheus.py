@@ -14,7 +14,7 @@ import httpx
 from tests.support.mosquitto import free_port
 from tests.support.paths import ROOT
 from tests.support.programs import find_program, wait_until_it_answers
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, until
 
 RULES = ROOT / "deploy" / "prometheus" / "edge-runtime.rules.yml"
 
@@ -41,7 +41,7 @@ class Prometheus:
         }
         (folder / "prometheus.yml").write_text(json.dumps(settings))
         self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{self._port}/api/v1", timeout=WAIT_S, trust_env=False
+            base_url=f"http://127.0.0.1:{self._port}", timeout=WAIT_S, trust_env=False
         )
 
     def firing(self) -> set[str]:
@@ -55,7 +55,7 @@ class Prometheus:
         return [float(one["value"][1]) for one in found]
 
     def _ask(self, path: str, **parameters: str) -> Any:
-        answer = self._client.get(path, params=parameters)
+        answer = self._client.get(f"/api/v1{path}", params=parameters)
         answer.raise_for_status()
         return answer.json()["data"]
 
@@ -68,7 +68,8 @@ class Prometheus:
         ]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        if not wait_until_it_answers(self._process, self._port, WAIT_S):
+        is_up = wait_until_it_answers(self._process, self._port, WAIT_S)
+        if not (is_up and until(lambda: self._client.get("/-/ready").status_code == 200)):
             self.__exit__()
             raise RuntimeError(f"prometheus did not start:\n{(self._folder / 'log').read_text()[-2000:]}")
         return self
