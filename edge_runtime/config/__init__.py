@@ -2,7 +2,14 @@
 
 from edge_runtime.config.bundles import BundlesConfig, VersionPolicy
 from edge_runtime.config.changes import Changes, Effect, changes, merge_in_force, must_start_anew
-from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
+from edge_runtime.config.connections import (
+    CameraConfig,
+    DemoConfig,
+    HomeAssistantConfig,
+    HttpConfig,
+    MqttConfig,
+    TlsConfig,
+)
 from edge_runtime.config.history import ConfigHistory
 from edge_runtime.config.last_good import find_last_good, keep_last_good
 from edge_runtime.config.load import load_config, parse_config, secrets_of
@@ -35,6 +42,7 @@ __all__ = [
     "DriftConfig",
     "Effect",
     "EngineConfig",
+    "HomeAssistantConfig",
     "HttpConfig",
     "ModelConfig",
     "MqttConfig",

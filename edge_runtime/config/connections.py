@@ -139,6 +139,17 @@ class TlsConfig(Section):
         return self
 
 
+class HomeAssistantConfig(Section):
+    """Makes the box a device of Home Assistant, by its MQTT discovery."""
+
+    discovery_prefix: TopicPrefix = "homeassistant"
+    """First levels of the topics on which Home Assistant looks for devices, as set there."""
+    status_topic: TopicPrefix = "homeassistant/status"
+    """Where Home Assistant says that it has started; the box describes itself again then."""
+    figures_every_s: float = Field(default=10.0, ge=1, le=3600)
+    """How often frame rates, latency, drift and versions are sent on <prefix>/<device>/figures, seconds."""
+
+
 class MqttConfig(Section):
     """The broker results are published to, MQTT v5."""
 
@@ -167,6 +178,8 @@ class MqttConfig(Section):
     )
     """First levels of further topics that a caller may have its answer sent to; else only topics below
     <prefix>/<device>/response/ are used."""
+    home_assistant: HomeAssistantConfig | None = None
+    """Home Assistant; {} with all defaults."""
 
     @property
     def effective_port(self) -> int:

@@ -14,6 +14,7 @@ from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
+from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
@@ -80,6 +81,7 @@ class Daemon:
     reloader: ConfigReloader
     reporter: StatusReporter
     delivery: Delivery
+    home_assistant: HomeAssistant
     under_way: UnderWay
     """Commands that are answered when their work is done."""
     http: HttpServer | None
@@ -194,6 +196,7 @@ class Daemon:
         if now_s - self._state_at_s >= STATE_EVERY_S:
             self._state_at_s = now_s
             self._publish_state(now_s)
+        self.home_assistant.tick(now_s)
 
     def _publish_state(self, now_s: float) -> None:
         """Tell subscribers, systemd and the broker how the daemon is: its first state, then only changes."""

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from edge_runtime import __version__
-from edge_runtime.config import Config
+from edge_runtime.config import Config, HomeAssistantConfig
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.commands.roles import find_least_role
 from edge_runtime.messaging.events import Fact
+from edge_runtime.messaging.home_assistant.contract import make_messages, make_topics
 from edge_runtime.messaging.mqtt.topics import Topics
 
 VERSION = "3.0.0"
@@ -128,7 +129,7 @@ _TOKEN: Schema = {
 }
 _OLD_KINDS = {"commission", "recalibrate"}
 """Of tasks that failed, for one release."""
-_RECEIVED = frozenset({"picture", "upload"})
+_RECEIVED = frozenset({"picture", "upload", "home-assistant"})
 _PARAMETERS = {
     "stream": {"description": "Name of a camera."},
     "chunk": {"description": "SHA-256 of the content, base64url without padding."},
@@ -142,19 +143,30 @@ _PARAMETERS = {
 def describe(config: Config) -> Schema:
     """The document of the device that a configuration describes."""
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
-    return describe_device(topics, __version__, config.commands.groups)
+    home_assistant = config.mqtt.home_assistant if config.mqtt else None
+    return describe_device(topics, __version__, config.commands.groups, home_assistant)
 
 
-def describe_device(topics: Topics, version: str, groups: tuple[str, ...] = ()) -> Schema:
+def describe_device(
+    topics: Topics,
+    version: str,
+    groups: tuple[str, ...] = (),
+    home_assistant: HomeAssistantConfig | None = None,
+) -> Schema:
     """The document of one device.
 
     Args:
         topics: Of the device.
         version: Of the program.
         groups: That the device belongs to.
+        home_assistant: Where the device describes itself to Home Assistant; None: nowhere.
     """
     channels, operations, messages = dict[str, Schema](), dict[str, Schema](), _device_messages()
-    for name, (address, what) in _device_topics(topics).items():
+    addresses = dict(_device_topics(topics))
+    if home_assistant is not None:
+        addresses |= make_topics(topics, home_assistant)
+        messages |= make_messages()
+    for name, (address, what) in addresses.items():
         known = {key: one for key, one in _PARAMETERS.items() if f"{{{key}}}" in address}
         parameters = {"parameters": known} if known else {}
         channels[name] = _channel(address, what, name, **parameters)

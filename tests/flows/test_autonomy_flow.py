@@ -1,4 +1,7 @@
-"""A patch that waits for a person on a whole daemon: over kill -9, until it is approved over a broker."""
+"""A patch that waits for a person on a whole daemon: over kill -9, until it is approved over a broker.
+
+Home Assistant looks on, since what it shows of drift needs a drift.
+"""
 
 import json
 import subprocess
@@ -7,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.support.home_assistant import HomeAssistant, render
 from tests.support.mosquitto import Mosquitto
 from tests.support.onnx_nets import hazy
 from tests.support.paths import ROOT
@@ -26,6 +30,19 @@ def recalibration_of(box):
     return ((box.status() or {}).get("models") or {}).get("parts", {}).get("recalibration") or {}
 
 
+def assert_shown(home):
+    """Drift, its alarm, and both events."""
+    assert until(lambda: home.values()["model_parts_alarm"] == "ON")
+    assert float(home.values()["model_parts_drift"]) > 0
+    template = home.components["event"]["value_template"]
+
+    def kinds():
+        rendered = [render(template, payload) for payload in tuple(home.events)]
+        return {json.loads(text)["event_type"] for text in rendered if text}
+
+    assert until(lambda: kinds() >= {"drift", "proposed"})
+
+
 def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path):
     bundle = small_bundle(tmp_path)
     clear, foggy = (small_camera(tmp_path / d.__name__, drift=d, fps=40) for d in (np.copy, hazy))
@@ -43,15 +60,23 @@ def test_a_patch_waits_over_kill_9_and_is_used_once_it_is_approved(box, tmp_path
                     "autonomy": "propose",
                 },
                 drift={"window_frames": 16, "sample_every_s": 0.02, "cooldown_s": 600},
-                mqtt={"host": broker.host, "port": broker.port, "commands": True},
+                mqtt={
+                    "host": broker.host,
+                    "port": broker.port,
+                    "commands": True,
+                    "home_assistant": {"figures_every_s": 1},
+                },
             )
 
+        home = HomeAssistant(broker.host, broker.port, "homeassistant/device/edge/box/config")
         write(clear)
         box.start()
         assert until(lambda: recalibration_of(box).get("commissioned"), 2 * WAIT_S), box.log()
         write(foggy)
         assert until(lambda: recalibration_of(box).get("proposal"), 2 * WAIT_S), box.log()
         assert box.status()["models"]["parts"]["generation"] == "small/1"
+        assert_shown(home)
+        home.close()
         box.process.kill()
         box.wait()
         box.start()

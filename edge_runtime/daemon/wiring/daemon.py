@@ -19,6 +19,7 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
+from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.reload import ConfigReloader
@@ -165,6 +166,7 @@ def build_daemon(
             reloader=reloader,
             reporter=reporter,
             delivery=delivery,
+            home_assistant=HomeAssistant(running, crashes),
             under_way=under_way,
             http=make_http(running, reporter, cameras, delivery, crashes),
             watch=watch,

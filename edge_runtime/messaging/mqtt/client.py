@@ -138,6 +138,11 @@ class MqttClient:
         send = session.send_light if is_light else session.send
         return send(topic, payload, expiry_s=expiry_s, correlation=correlation) is not None
 
+    def publish_retained(self, topic: str, payload: bytes) -> bool:
+        """Have the broker keep a message for those who come later, an empty one to forget it; False: not sent."""
+        session = self.session
+        return session is not None and session.send(topic, payload, retain=True) is not None
+
     def find_room(self, topic: str, correlation: bytes | None = None) -> int | None:
         """How many bytes of payload the broker takes in one message; None while it is away."""
         session = self._session

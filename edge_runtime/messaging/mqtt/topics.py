@@ -74,6 +74,11 @@ class Topics:
         return f"{self.root}/event"
 
     @property
+    def figures(self) -> str:
+        """How the cameras and models do, every few seconds; with Home Assistant only."""
+        return f"{self.root}/figures"
+
+    @property
     def requests(self) -> str:
         """The subscription for commands to this device."""
         return f"{self.root}/request/+"

@@ -1,0 +1,169 @@
+"""Keeps Home Assistant informed of the box: its discovery message, and the figures that its entities show.
+
+The main thread looks at the configuration in force at each tick, so an edit counts at once. Without
+``mqtt.home_assistant`` nothing is subscribed and nothing sent. An entity that goes is marked in the message as removed;
+which ones there were is also read from the message that the broker keeps, since the edit may have been made while the
+daemon was down. In safe mode nothing is said: what Home Assistant knows of the box is still right.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from edge_runtime.config import Config, HomeAssistantConfig
+from edge_runtime.daemon.figures import Rates, count_results, describe_figures
+from edge_runtime.daemon.running import Running
+from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.home_assistant.discovery import (
+    describe_device,
+    discovery_topic,
+    find_components,
+    mark_removed,
+)
+from edge_runtime.messaging.home_assistant.entities import Task
+from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.system.supervised_thread import Crashes
+
+log = structlog.get_logger()
+
+SPREAD_S = 2.0
+"""Within this time after Home Assistant's start the boxes of a site describe themselves, not all at once."""
+SETTLE_S = 2.0
+"""After its message the figures wait so long: by then Home Assistant listens to them."""
+BORN = b"online"
+
+
+class _Link:
+    """What is heard over one connection. Its handlers run in the network thread, and only note."""
+
+    def __init__(self, client: MqttClient, section: HomeAssistantConfig, topic: str) -> None:
+        self.client, self.section, self.topic = client, section, topic
+        self.connects = 0
+        self.births: deque[bytes] = deque(maxlen=1)
+        self.found: deque[bytes] = deque(maxlen=1)
+        """The message that the broker kept when it was asked."""
+        self._ends = (
+            client.subscribe(section.status_topic, self._note_status, keeps_retain_flag=False),
+            client.subscribe(topic, self._note_found, keeps_retain_flag=False),
+        )
+
+    def end(self) -> None:
+        """Hear nothing more."""
+        for end in self._ends:
+            end()
+
+    def _note_status(self, message: Message) -> None:
+        if message.payload == BORN and not message.is_retained:
+            self.births.append(message.payload)
+
+    def _note_found(self, message: Message) -> None:
+        if message.is_retained:
+            self.found.append(message.payload)
+
+
+class HomeAssistant:
+    """See the module. All methods are the main thread's."""
+
+    def __init__(self, running: Running, crashes: Crashes, pick: Callable[[], float] = random.random) -> None:
+        """``pick`` gives a random number in 0..1."""
+        self._running, self._crashes, self._pick = running, crashes, pick
+        self._link: _Link | None = None
+        self._described: tuple[Config, dict[str, Task]] | None = None
+        self._sent: bytes | None = None
+        """The message that Home Assistant has; None when it may have another."""
+        self._known: dict[str, str] = {}
+        """Platforms by key of the entities that it may have."""
+        self._due_s: float | None = None
+        """When the message is to be sent; None when it need not be."""
+        self._stale: set[str] = set()
+        """Topics on which the box describes itself no longer."""
+        self._figures_due_s, self._rates = 0.0, Rates()
+
+    def tick(self, now_s: float) -> None:
+        """Send what is due; never waits."""
+        with self._crashes.contain("home-assistant", log_once=True):
+            self._look(now_s)
+
+    def _look(self, now_s: float) -> None:
+        config, connection = self._running.config, self._running.connection
+        client = connection.client
+        section = None if config.mqtt is None else config.mqtt.home_assistant
+        if config.is_safe_mode or client is None:
+            return
+        self._follow(client, section, connection.topics)
+        if client.session is None:
+            return
+        self._clear_stale(client)
+        if self._link is not None:
+            self._notice(self._link, config, now_s)
+            if self._due_s is not None and now_s >= self._due_s:
+                self._describe(self._link, config, connection.topics, now_s)
+            if now_s >= self._figures_due_s:
+                self._send_figures(self._link, config, connection.topics, now_s)
+
+    def _follow(self, client: MqttClient, section: HomeAssistantConfig | None, topics: Topics) -> None:
+        """Listen by the settings in force."""
+        link = self._link
+        topic = None if section is None else discovery_topic(section.discovery_prefix, topics)
+        if link is not None and (link.client, link.section, link.topic) != (client, section, topic):
+            link.end()
+            self._link = None
+            if link.topic != topic:
+                self._stale.add(link.topic)
+                self._known = {}
+        if self._link is None and section is not None and topic is not None:
+            self._link = _Link(client, section, topic)
+            self._stale.discard(topic)
+
+    def _clear_stale(self, client: MqttClient) -> None:
+        """Have the broker forget the message, and Home Assistant with it the entities."""
+        for topic in tuple(self._stale):
+            if client.publish_retained(topic, b""):
+                self._stale.discard(topic)
+
+    def _notice(self, link: _Link, config: Config, now_s: float) -> None:
+        """Whether something has happened after which the message is sent (again)."""
+        tasks = self._find_tasks()
+        if self._described is None or config is not self._described[0] or tasks != self._described[1]:
+            self._described, self._due_s = (config, tasks), now_s
+        if link.connects != link.client.connects:  # a broker may have forgotten what it was to keep
+            link.connects, self._sent, self._due_s = link.client.connects, None, now_s
+        if link.births:
+            link.births.clear()
+            self._sent, self._due_s = None, now_s + SPREAD_S * self._pick()
+        if link.found and (found := find_components(link.found.pop())).keys() - self._known.keys():
+            self._known |= found
+            self._due_s = now_s
+
+    def _find_tasks(self) -> dict[str, Task]:
+        return {
+            name: runtime.bundle.manifest.postprocess.task
+            for name, runtime in dict(self._running.models).items()
+        }
+
+    def _describe(self, link: _Link, config: Config, topics: Topics, now_s: float) -> None:
+        message = describe_device(config, self._find_tasks(), topics)
+        payload = encode_object(mark_removed(message, self._known))
+        if payload != self._sent and not link.client.publish_retained(link.topic, payload):
+            room = link.client.find_room(link.topic)
+            if room is None or len(payload) <= room:
+                return  # the connection has just been lost; it is sent over the next one
+            log.error("Home Assistant is not told of the box: the broker takes no message of this size",
+                      size_bytes=len(payload), most_bytes=room)  # fmt: skip
+        self._sent, self._due_s, self._figures_due_s = payload, None, now_s + SETTLE_S
+        self._known = {key: one["platform"] for key, one in message["components"].items()}
+
+    def _send_figures(self, link: _Link, config: Config, topics: Topics, now_s: float) -> None:
+        self._figures_due_s = now_s + link.section.figures_every_s
+        models = {name: runtime.status() for name, runtime in dict(self._running.models).items()}
+        rates = self._rates.update(count_results(models), now_s)
+        shown: Mapping[str, float | None] = {
+            name: rates.get(name) for name, camera in config.cameras.items() if camera.enabled
+        }
+        rollouts = {name: model.rollout for name, model in config.models.items()}
+        payload = encode_object(describe_figures(models, rollouts, shown))
+        link.client.publish(topics.figures, payload, is_light=True)

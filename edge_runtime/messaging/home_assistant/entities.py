@@ -1,0 +1,193 @@
+"""The entities of a device, and the templates that read their values from its messages. Pure.
+
+A template is Jinja, rendered by Home Assistant for each message with ``value_json``; ``None`` means *unknown* there.
+It looks for no key that may be missing except by ``get``: Home Assistant logs a warning each time. Names in it are
+those of the configuration, which have no quotes. The keys of entities end in one word without ``_``, so that no two
+are equal.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from edge_runtime.config import Config
+from edge_runtime.messaging.commands.roles import Role, find_least_role
+from edge_runtime.messaging.mqtt.topics import Topics
+
+Component = dict[str, Any]
+Task = Literal["classification", "detection", "raw"]
+PLATFORMS = frozenset({"sensor", "binary_sensor", "button", "event", "update"})
+
+EVENT_TYPES = (
+    "drift",
+    "recalibrated",
+    "refused",
+    "proposed",
+    "failed",
+    "rolled_back",
+    "version_active",
+    "version_refused",
+    "version_waits",
+)
+_EVENT = (
+    "{% set d, event = value_json.data, value_json.event %}"
+    "{% if event == 'recalibration' %}{% set kind = {'accepted': 'recalibrated', 'refused': 'refused',"
+    " 'proposed': 'proposed', 'failed': 'failed'}.get(d.get('outcome')) %}"
+    "{% elif event == 'rollout' %}{% set kind = 'version_waits' if d.get('paused')"
+    " else {'active': 'version_active', 'refused': 'version_refused'}.get(d.get('stage')) %}"
+    "{% else %}{% set kind = {'drift': 'drift', 'rollback': 'rolled_back'}.get(event) %}{% endif %}"
+    "{% if kind %}{{ {'event_type': kind, 'model': d.get('model'), 'at': value_json.at,"
+    " 'generation': d.get('generation') or d.get('to') or d.get('bundle'),"
+    " 'reason': d.get('reason') or d.get('error') or d.get('reasons', []) | join('; '),"
+    " 'report': d.get('report')} | tojson }}{% endif %}"
+)
+_TOP = "{% set top = value_json.get('top') %}"
+_LABEL = _TOP + "{{ top[0].label if top else none }}"
+_SCORE = _TOP + "{{ (top[0].score * 100) | round(1) if top and top[0].score is not none else none }}"
+_FOUND = "{% set found = value_json.get('detections', []) %}"
+_COUNT = _FOUND + "{{ found | length }}"
+_LABELS = _FOUND + "{{ {'labels': found | map(attribute='label') | unique | sort | list} | tojson }}"
+_PROBLEM = "{{ 'OFF' if value_json.health.ready else 'ON' }}"
+_REASONS = "{{ {'reasons': value_json.health.reasons} | tojson }}"
+_UPDATE = "{% set one = MODEL.get('update') %}{{ one | tojson if one else '' }}"
+_ALARM = "{% set one = MODEL.get('drift_alarm') %}{{ none if one is none else 'ON' if one else 'OFF' }}"
+_COMMAND = '{"model": "%s", %s"transaction": {{ (now().timestamp() * 1000) | int }}}'
+
+
+def make_components(
+    config: Config, tasks: Mapping[str, Task], topics: Topics, unique: str
+) -> dict[str, Component]:
+    """All entities by key.
+
+    Args:
+        config: In force.
+        tasks: By model, what its results hold; one that is not in it has no entities, nor have its cameras.
+        topics: Of the device.
+        unique: What the ids of the entities begin with: no other device has it.
+    """
+    components: dict[str, Component] = {
+        "problem": {
+            "platform": "binary_sensor",
+            "name": "Problem",
+            "device_class": "problem",
+            "entity_category": "diagnostic",
+            "state_topic": topics.state,
+            "value_template": _PROBLEM,
+            "json_attributes_topic": topics.state,
+            "json_attributes_template": _REASONS,
+        },
+        "event": {
+            "platform": "event",
+            "name": "Event",
+            "state_topic": topics.event,
+            "event_types": list(EVENT_TYPES),
+            "value_template": _EVENT,
+        },
+    }
+    for name, camera in config.cameras.items():
+        if camera.enabled and camera.model in tasks:
+            components.update(_make_camera(name, tasks[camera.model], topics))
+    for name in config.models:
+        if name in tasks:
+            components.update(_make_model(name, config, topics))
+    return {key: {**one, "unique_id": f"{unique}_{key}"} for key, one in components.items()}
+
+
+def _make_camera(name: str, task: Task, topics: Topics) -> Iterator[tuple[str, Component]]:
+    result = topics.result(name)
+    match task:
+        case "classification":
+            yield f"camera_{name}_label", _sensor(f"{name} label", result, _LABEL)
+            # Off at first: it changes with every frame, and Home Assistant keeps each change.
+            score = _measure(f"{name} score", result, _SCORE, "%")
+            yield f"camera_{name}_score", {**score, "enabled_by_default": False}
+        case "detection":
+            labels = {"json_attributes_topic": result, "json_attributes_template": _LABELS}
+            yield f"camera_{name}_count", {**_measure(f"{name} count", result, _COUNT), **labels}
+    fps = f"{{{{ value_json.cameras.get('{name}', {{}}).get('fps') }}}}"
+    yield f"camera_{name}_fps", _diagnose(_measure(f"{name} frames", topics.figures, fps, "frames/s"))
+
+
+def _make_model(name: str, config: Config, topics: Topics) -> Iterator[tuple[str, Component]]:
+    model, may_command = config.models[name], _may_command(config)
+    generation = f"{{{{ value_json.models.get('{name}') }}}}"
+    yield f"model_{name}_generation", _diagnose(_sensor(f"{name} generation", topics.state, generation))
+    for share in ("p50", "p99"):
+        value = _of_model(f"{{{{ MODEL.get('latency_{share}_ms') }}}}", name)
+        latency = _measure(f"{name} latency {share}", topics.figures, value, "ms")
+        yield f"model_{name}_{share}", _diagnose({**latency, "device_class": "duration"})
+    if model.recalibrate:
+        score = _of_model("{{ MODEL.get('drift_score') }}", name)
+        yield f"model_{name}_drift", _measure(f"{name} drift", topics.figures, score)
+        yield (
+            f"model_{name}_alarm",
+            {
+                "platform": "binary_sensor",
+                "name": f"{name} drift alarm",
+                "device_class": "problem",
+                "state_topic": topics.figures,
+                "value_template": _of_model(_ALARM, name),
+            },
+        )
+        if may_command and config.recalibration.enabled:
+            yield from _make_corrections(name, config, topics)
+    if model.rollout is not None:
+        yield from _make_versions(name, topics, may_command=may_command)
+
+
+def _make_corrections(name: str, config: Config, topics: Topics) -> Iterator[tuple[str, Component]]:
+    verbs = {"recalibrate": "recalibrate", "rollback": "roll back"}
+    if config.recalibration.autonomy == "propose":
+        verbs |= {"approve-patch": "approve patch", "reject-patch": "reject patch"}
+    for verb, text in verbs.items():
+        yield f"model_{name}_{verb}", _button(f"{name} {text}", topics.request(verb), name)
+
+
+def _make_versions(name: str, topics: Topics, *, may_command: bool) -> Iterator[tuple[str, Component]]:
+    update: Component = {
+        "platform": "update",
+        "name": f"{name} version",
+        "title": name,
+        "state_topic": topics.figures,
+        "value_template": _of_model(_UPDATE, name),
+    }
+    if may_command:
+        install = json.dumps({"model": name, "action": "promote"})
+        update |= {"command_topic": topics.request("rollout"), "payload_install": install}
+        yield (
+            f"model_{name}_abort",
+            _button(f"{name} abort update", topics.request("rollout"), name, '"action": "abort", '),
+        )
+    yield f"model_{name}_update", update
+
+
+def _may_command(config: Config) -> bool:
+    """Whether the box obeys a change without a signature: Home Assistant signs nothing."""
+    role = config.commands.unsigned_role
+    is_obeyed = config.mqtt is not None and config.mqtt.commands and role is not None
+    return is_obeyed and Role.of(str(role)) >= find_least_role("recalibrate")
+
+
+def _of_model(template: str, name: str) -> str:
+    """``MODEL`` in it becomes the figures of the model."""
+    return template.replace("MODEL", f"value_json.models.get('{name}', {{}})")
+
+
+def _sensor(name: str, topic: str, template: str) -> Component:
+    return {"platform": "sensor", "name": name, "state_topic": topic, "value_template": template}
+
+
+def _measure(name: str, topic: str, template: str, unit: str | None = None) -> Component:
+    """A sensor of numbers, of which Home Assistant keeps statistics."""
+    units = {} if unit is None else {"unit_of_measurement": unit}
+    return {**_sensor(name, topic, template), "state_class": "measurement", **units}
+
+
+def _diagnose(component: Component) -> Component:
+    return {**component, "entity_category": "diagnostic"}
+
+
+def _button(name: str, topic: str, model: str, arguments: str = "") -> Component:
+    """The time of the press is the transaction: a copy of the message is not obeyed a second time."""
+    command = _COMMAND % (model, arguments)
+    return {"platform": "button", "name": name, "command_topic": topic, "command_template": command}
