@@ -1,5 +1,7 @@
 """The figures of cameras and models: what a second has, what is not known, and how far a version is."""
 
+import re
+
 import jsonschema
 import orjson
 import pytest
@@ -10,6 +12,7 @@ from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.home_assistant.contract import FIGURES
 from tests.support.home_assistant import check
 from tests.support.model_status import status, versions
+from tests.support.paths import ROOT
 
 PLAN = RolloutConfig.model_validate({"shadow": {"frames": 100}, "canary": {"frames": 50}, "watch_s": 200})
 NO_SHADOW = RolloutConfig.model_validate({"shadow": {"frames": 0}, "canary": {"frames": 50}, "watch_s": 200})
@@ -54,3 +57,10 @@ def test_versions_are_in_words_that_home_assistant_takes(found, plan, wanted):
     update = describe_update(found, plan)
     check(update, "update_state")
     assert tuple(update.values()) == wanted
+
+
+def test_the_message_on_the_page_is_as_described():
+    page = (ROOT / "docs" / "home-assistant.md").read_text(encoding="utf-8")
+    message = orjson.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    jsonschema.Draft202012Validator(FIGURES).validate(message)
+    check(message["models"]["parts"]["update"], "update_state")

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_runtime.cli.main import cli
+from edge_runtime.config import HomeAssistantConfig
 from edge_runtime.datatypes import Detection, Label, Origin, Rejected, RejectReason, Result, Timings
 from edge_runtime.messaging.asyncapi import describe_device
 from edge_runtime.messaging.commands.callers import Callers
@@ -26,7 +27,7 @@ from tests.support.used_transactions import UsedInMemory
 SCHEMA = json.loads(gzip.decompress((ROOT / "tests/data/asyncapi-3.0.0.schema.json.gz").read_bytes()))
 """Of the AsyncAPI Initiative, package @asyncapi/specs 6.11.1 (Apache-2.0), ``3.0.0-without-$id.json``."""
 TOPICS = Topics("plant/edge", "belt-3")
-DOCUMENT = describe_device(TOPICS, "1.2.3", ("line-3",))
+DOCUMENT = describe_device(TOPICS, "1.2.3", ("line-3",), HomeAssistantConfig())
 TIMINGS = Timings(1.0, 1.0, 1.0, 1.0, 4.0)
 
 
@@ -125,6 +126,16 @@ def test_chunks_and_the_answer_to_install_are_as_described():
         }
     )
     assert not answer.is_valid({"status": "ok", "data": installed, "transaction": None})
+
+
+def test_what_is_for_home_assistant_is_there_only_with_it():
+    names = {"figures", "discovery", "home-assistant"}
+    without = describe_device(TOPICS, "1.2.3", ("line-3",))
+    assert DOCUMENT["channels"].keys() - without["channels"].keys() == names
+    addresses = [DOCUMENT["channels"][name]["address"] for name in ("figures", "discovery", "home-assistant")]
+    assert addresses[0] == TOPICS.figures
+    assert addresses[1:] == ["homeassistant/device/plant_edge/belt-3/config", "homeassistant/status"]
+    assert DOCUMENT["operations"]["receive-home-assistant"]["action"] == "receive"
 
 
 def test_progress_is_as_described():

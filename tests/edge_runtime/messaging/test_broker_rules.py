@@ -37,7 +37,7 @@ class User:
         self.heard, self.codes, self._is_ready = set(), {}, threading.Event()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self.client.username_pw_set(name, f"of {name}")
-        self.client.on_connect = lambda client, *_: client.subscribe("edge/#", 1)
+        self.client.on_connect = lambda client, *_: client.subscribe([("edge/#", 1), ("homeassistant/#", 1)])
         self.client.on_subscribe = lambda *_: self._is_ready.set()
         self.client.on_message = lambda _, __, message: self.heard.add(message.topic)
         self.client.on_publish = lambda _, __, mid, reason, ___: self.codes.update({mid: reason.value})
