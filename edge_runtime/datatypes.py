@@ -4,11 +4,11 @@ Frozen values that check nothing; no thread, no I/O. Every stage imports this mo
 Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` is Unix time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,24 @@ class Origin:
     """Names of fields that were too large or could not be read."""
 
 
+REQUESTS = ":http"
+"""The stream of the frames that somebody asks about; no camera can be called so."""
+
+
+class Asker(Protocol):
+    """Waits for the answer to one frame, and gets it alone: it is not published, and nothing learns from the frame."""
+
+    @property
+    def gives_up_at_s(self) -> float:
+        """Nobody waits for the answer after this moment (monotonic seconds)."""
+
+    def take(self, answer: Union["Result", "Rejected"], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """The answer, once, from any thread; must return at once and never raise.
+
+        ``outputs`` are the raw arrays of a result, without the batch axis; they are overwritten afterwards.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One raw picture of a stream.
@@ -70,6 +88,8 @@ class Frame:
     settle: Callable[[bool], None] | None = None
     """Called, from any thread, with True once the frame was answered or rejected, with False when it was lost to an
     error of the engine; not when it was dropped unanswered, as when its stream is closed."""
+    asker: Asker | None = None
+    """Who gets the answer in place of everybody else; see ``Pipeline.ask``."""
 
 
 class RejectReason(StrEnum):
@@ -133,7 +153,8 @@ class Sample:
     prepare_ms: float
     origin: Origin | None = None
     settle: Callable[[bool], None] | None = None
-    """Of the frame."""
+    asker: Asker | None = None
+    """Both are those of the frame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
+from edge_runtime.config.http_requests import MAX_TOKENS, HttpTokenConfig, PredictConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import CameraPath, FilePath, Host, Name, Port, Seconds, Text, TopicPrefix
 from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
@@ -204,7 +205,7 @@ class MqttConfig(Section):
 
 
 class HttpConfig(Section):
-    """Health, status, results and the dashboard."""
+    """Health, status, results and the dashboard; answers to pictures that are sent."""
 
     enabled: bool = True
     """Off: no port is opened."""
@@ -213,7 +214,12 @@ class HttpConfig(Section):
     port: Port = 8080
     """Port to listen on."""
     allow_remote: bool = False
-    """Let others than this machine in. There is no password: put a proxy in front."""
+    """Let others than this machine read. There is no password for that: put a proxy in front. Pictures are answered to
+    callers of tokens only."""
+    predict: PredictConfig = Field(default_factory=PredictConfig)
+    """Pictures that are sent to be answered."""
+    tokens: dict[Name, HttpTokenConfig] = Field(default_factory=dict, max_length=MAX_TOKENS)
+    """Callers by name. With one of them here, nothing is done without a token; without any, only for this machine."""
 
     @property
     def is_loopback(self) -> bool:

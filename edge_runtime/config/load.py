@@ -15,7 +15,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.connections import MqttConfig
+from edge_runtime.config.connections import HttpConfig, MqttConfig
+from edge_runtime.config.http_requests import TOKEN_EXPECTED, read_token
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
 from edge_runtime.config.sink_place import find_sink_problem
@@ -97,6 +98,7 @@ def parse_config(
         for key, path in (trusted | callers).items():
             if not has_file(path):
                 problems.append(_at(document, key, f"no file {path}", "a public key"))
+        problems.extend(_token_problems(config.http, document))
     if config is not None and check_files and base is not None:
         found = find_sink_problem(config, own_file)
         if found is not None:
@@ -267,6 +269,16 @@ def fill_from_files(mqtt: MqttConfig, document: Document, problems: list[Problem
         problems.append(problem)
         return mqtt
     return mqtt.model_copy(update={"password": SecretStr(password)})
+
+
+def _token_problems(http: HttpConfig, document: Document) -> Iterator[Problem]:
+    for name, one in http.tokens.items():
+        try:
+            read_token(one.file)
+        except (OSError, ValueError) as err:
+            found = f"cannot be read ({err.strerror})" if isinstance(err, OSError) else "no token in it"
+            where = ("http", "tokens", name, "file")
+            yield _at(document, where, f"{one.file}: {found}", TOKEN_EXPECTED)
 
 
 def has_file(path: Path) -> bool:

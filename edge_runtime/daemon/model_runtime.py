@@ -9,6 +9,7 @@ from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
+from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.answer_figures import AnswerFigures, AnswerStatus
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.version_rollout import VersionRollout
@@ -221,14 +222,13 @@ class ModelRuntime:
 def make_batch_policy(config: Config, name: str) -> BatchPolicy:
     """The schedule's limits from the configuration."""
     model = config.models[name]
+    streams = {stream: one.priority for stream, one in config.cameras.items() if one.model == name}
+    streams[REQUESTS] = config.http.predict.priority
     return BatchPolicy(
         max_batch_size=model.batch.max_batch_size,
         max_queue_delay_s=model.batch.max_queue_delay_ms / 1000,
         max_age_s=NO_AGE_LIMIT_S if model.max_age_ms is None else model.max_age_ms / 1000,
         queue_limit=model.queue_frames,
-        priorities={
-            stream: _PRIORITIES[camera.priority]
-            for stream, camera in config.cameras.items()
-            if camera.model == name and camera.priority != "normal"
-        },
+        request_limit=config.http.predict.queue,
+        priorities={stream: _PRIORITIES[one] for stream, one in streams.items() if one != "normal"},
     )

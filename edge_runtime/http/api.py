@@ -1,4 +1,4 @@
-"""The HTTP application: read-only views of functions, which must be quick and callable from any thread.
+"""The HTTP application: views of functions, which must be quick and callable from any thread, and requests for answers.
 
 No state and no decisions here. Importing this module imports starlette (0.1 s), so only the server's thread does it.
 """
@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.http.metric_samples import Sample
+from edge_runtime.http.predict import FRESH, PredictService, make_predict_routes
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -46,7 +48,6 @@ Items = Callable[[int], list[dict[str, Any]]]
 View = Callable[[Request], Response]
 
 MOST_ITEMS = 500
-FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
@@ -65,6 +66,7 @@ def build_app(
     crashes: Crashes,
     *,
     is_loopback: bool = True,
+    predict: PredictService | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -78,6 +80,7 @@ def build_app(
         metrics: Every metric of now.
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
+        predict: Answers pictures that are sent; None: there are no addresses for that.
     """
     views: dict[str, View] = {
         "/": _make_dashboard(),
@@ -92,7 +95,12 @@ def build_app(
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
-    return Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)] if is_loopback else [])
+    if predict is not None:
+        routes += make_predict_routes(predict)
+    middleware = [Middleware(LoopbackOnly)] if is_loopback else []
+    return Starlette(
+        routes=routes, middleware=middleware, exception_handlers={HTTPException: _show_http_error}
+    )
 
 
 def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitable[Response]]:
@@ -104,6 +112,13 @@ def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitabl
         return _answer({"error": "this view failed; the log says why"}, 500)
 
     return answer
+
+
+def _show_http_error(_: Request, error: Exception) -> Response:
+    """No such address, or not with this method."""
+    assert isinstance(error, HTTPException)
+    body = encode_object({"error": error.detail})
+    return Response(body, error.status_code, {**FRESH, **(error.headers or {})}, "application/json")
 
 
 def _answer(values: object, code: int = 200) -> Response:

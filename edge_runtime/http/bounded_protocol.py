@@ -1,8 +1,9 @@
 """HTTP connections that cannot be held for ever: uvicorn's protocol with limits in time and number.
 
-uvicorn limits the pause after an answer only. Here a connection ends when no whole request comes, or nothing of an
-answer can be sent, for :data:`STALL_S`; and when :data:`MAX_CONNECTIONS` are open, a new one takes the place of the one
-that has waited longest, of the client that has most. So there is always an answer for a probe of health.
+uvicorn limits the pause after an answer only. Here a connection ends when no whole request and no further
+:data:`BODY_STEP_BYTES` of a body come, or nothing of an answer can be sent, for :data:`STALL_S`; the time that it takes
+to make an answer is ours, not the client's. And when :data:`MAX_CONNECTIONS` are open, a new one takes the place of the
+one that has waited longest, of the client that has most. So there is always an answer for a probe of health.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 64
 STALL_S = 5.0
+BODY_STEP_BYTES = 64 * 1024
 _CHECK_S = 1.0
 
 _Key = TypeVar("_Key")
@@ -37,7 +39,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self.waits_since_s = self.loop.time()
         """Of the last step forward: connected, a whole request, a whole answer, a part of one taken."""
-        self._unsent_bytes = 0
+        self._unsent_bytes, self._received_bytes = 0, 0
         self._timer = self.loop.call_later(_CHECK_S, self._check)
         others = {
             one: (one.address, one.waits_since_s) for one in self.connections if isinstance(one, type(self))
@@ -62,10 +64,13 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Only a whole request is a step forward, not each of its bytes."""
-        before = self.cycle
+        """A whole head of a request is a step forward, and a good part of a body; not each byte."""
+        before, was_whole = self.cycle, self._is_ours
         super().data_received(data)
-        if self.cycle is not before:
+        self._received_bytes += len(data)
+        is_step = self._received_bytes >= BODY_STEP_BYTES
+        if self.cycle is not before or self._is_ours is not was_whole or is_step:
+            self._received_bytes = 0
             self.waits_since_s = self.loop.time()
 
     def on_response_complete(self) -> None:
@@ -73,9 +78,15 @@ class BoundedProtocol(H11Protocol):
         self.waits_since_s = self.loop.time()
         super().on_response_complete()
 
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the whole request is here, and nothing of its answer was sent."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_started
+
     def _check(self) -> None:
         now_s, unsent_bytes = self.loop.time(), self.transport.get_write_buffer_size()
-        if unsent_bytes < self._unsent_bytes:
+        if unsent_bytes < self._unsent_bytes or self._is_ours:
             self.waits_since_s = now_s
         self._unsent_bytes = unsent_bytes
         if now_s - self.waits_since_s >= STALL_S:

@@ -7,11 +7,15 @@ counted; engine failures are counted and reported.
 
 While a candidate is tried (``trial``), it answers the frames that it takes. One that it cannot answer, and all that
 wait for it when the trial ends, are answered by the active model: a trial loses no frame.
+
+A frame that somebody asks about (``ask``) goes the same way; only he is answered. No observer, figure or trial sees it,
+since it may be a picture of anything.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Literal, Protocol
 
 import numpy as np
@@ -25,6 +29,17 @@ from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocess
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
 from edge_runtime.inference.trial import Trial
+
+
+class Asked(Enum):
+    """What became of a frame that somebody asks about."""
+
+    TAKEN = 1
+    """The asker gets the answer, which may be that the picture cannot be used."""
+    FULL = 2
+    """As many wait as may."""
+    ENDED = 3
+    """Another pipeline answers for the model now, or none."""
 
 
 class Observer(Protocol):
@@ -116,6 +131,23 @@ class Pipeline:
                 self._has_room.wait(timeout=0.2)
             self._has_work.notify()
         return None
+
+    def ask(self, frame: Frame) -> Asked:
+        """Prepare a frame with an ``asker`` and queue it, unless the queue is full; never waits for room."""
+        metrics = self.metrics.stream(frame.stream)
+        metrics.note_frame(frame.captured_at_s)
+        prepared = self.preprocessor.prepare(frame)
+        if isinstance(prepared, Rejected):
+            metrics.note_rejection(prepared.reason)
+            self._reject(prepared, frame)
+            return Asked.TAKEN
+        with self._lock:
+            if self._is_draining:
+                return Asked.ENDED
+            if not self.scheduler.offer(prepared, is_live=False, now_s=self.clock()):
+                return Asked.FULL
+            self._has_work.notify()
+        return Asked.TAKEN
 
     def step(self, timeout_s: float) -> int:
         """Run at most one batch; returns how many samples it had."""
@@ -269,7 +301,13 @@ class Pipeline:
                 self._reject(answer, queued.sample)
                 unfinished.remove(queued)
             else:
-                result = self._finish(queued, answer, lease.generation, started_s, infer_ms, unfinished)
+                result = self._make_result(queued, answer, lease.generation, started_s, infer_ms)
+                if (asker := queued.sample.asker) is not None:
+                    asker.take(result, one)
+                    unfinished.remove(queued)
+                    self._note_answered(result, lease.generation)
+                    continue
+                self._publish(result, queued, answer, lease.generation, unfinished)
                 if self.observer is not None:
                     self.observer.offer(queued.sample, result)
                 trial = self._trial
@@ -297,7 +335,8 @@ class Pipeline:
                 return
             if trial.is_over:
                 return
-            self._finish(queued, answer, lease.generation, started_s, infer_ms, unfinished, arm="candidate")
+            result = self._make_result(queued, answer, lease.generation, started_s, infer_ms, "candidate")
+            self._publish(result, queued, answer, lease.generation, unfinished)
             watch.note_candidate(queued.sample, answer, queued.sample.prepare_ms + infer_ms)
 
     def _run_again(self, batch: tuple[Queued, ...], unfinished: list[Queued]) -> None:
@@ -340,6 +379,9 @@ class Pipeline:
         return infer_ms
 
     def _reject(self, rejected: Rejected, of: Frame | Sample) -> None:
+        if of.asker is not None:
+            of.asker.take(rejected, {})
+            return
         self.reject(self.model, rejected)
         _settle(of, is_judged=rejected.reason is not RejectReason.ENGINE_ERROR)
 
@@ -349,19 +391,17 @@ class Pipeline:
         at, why = sample.captured_at_wall_s, RejectReason.ENGINE_ERROR
         self._reject(Rejected(sample.stream, sample.seq, why, detail, at, sample.origin), sample)
 
-    def _finish(
+    def _make_result(
         self,
         queued: Queued,
         answer: Answer,
         generation: Generation,
         started_s: float,
         infer_ms: float,
-        unfinished: list[Queued],
         arm: Literal["candidate"] | None = None,
     ) -> Result:
-        """Publish an answer; whatever fails afterwards, its frame is answered and is ``unfinished`` no more."""
-        sample, now_s = queued.sample, self.clock()
-        result = Result(
+        sample = queued.sample
+        return Result(
             device=self.device,
             stream=sample.stream,
             seq=sample.seq,
@@ -373,7 +413,7 @@ class Pipeline:
                 prepare=sample.prepare_ms,
                 queue=(started_s - queued.queued_at_s) * 1000,
                 infer=infer_ms,
-                total=(now_s - sample.captured_at_s) * 1000,
+                total=(self.clock() - sample.captured_at_s) * 1000,
             ),
             top=answer.top,
             detections=answer.detections,
@@ -381,17 +421,29 @@ class Pipeline:
             origin=sample.origin,
             arm=arm,
         )
+
+    def _publish(
+        self,
+        result: Result,
+        queued: Queued,
+        answer: Answer,
+        generation: Generation,
+        unfinished: list[Queued],
+    ) -> None:
+        """Publish an answer; whatever fails afterwards, its frame is answered and is ``unfinished`` no more."""
         self.deliver(result)
         unfinished.remove(queued)
-        _settle(sample, is_judged=True)
-        self.metrics.stream(sample.stream).note_result()
-        self.metrics.total_ms.add(result.timings.total)
-        self.metrics.durations.add(generation, arm or "active", result.timings)
+        _settle(queued.sample, is_judged=True)
+        self._note_answered(result, generation)
         if self.answers is not None:
-            self.answers.note_answer(generation, arm or "active", sample, answer)
+            self.answers.note_answer(generation, result.arm or "active", queued.sample, answer)
+
+    def _note_answered(self, result: Result, generation: Generation) -> None:
+        self.metrics.stream(result.stream).note_result()
+        self.metrics.total_ms.add(result.timings.total)
+        self.metrics.durations.add(generation, result.arm or "active", result.timings)
         if self.metrics.first_result_at_s is None:
-            self.metrics.first_result_at_s = now_s
-        return result
+            self.metrics.first_result_at_s = self.clock()
 
 
 def _keep(frame: Frame, trial: Trial) -> Frame:

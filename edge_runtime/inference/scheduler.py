@@ -14,6 +14,8 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`BatchScheduler.rest`).
    Batches of one stream are answered in the order they were taken (:meth:`BatchScheduler.may_answer`), so its results
    stay in order however many workers there are.
+7. Samples that somebody asks for are one more stream, with a limit of its own, so that many requests take no more than
+   the share of one camera. It keeps no worker free, and what nobody waits for any more is dropped when its turn comes.
 """
 
 from collections import OrderedDict, deque
@@ -34,8 +36,14 @@ class BatchPolicy:
     """From capture; live streams only."""
     queue_limit: int
     """Samples a stream may have waiting."""
+    request_limit: int = 8
+    """Samples that somebody asks for and that may wait, of all callers together."""
     priorities: Mapping[str, int] = field(default_factory=dict)
     """By stream; higher comes first, a stream that is not named has 0."""
+
+    def limit_of(self, sample: Sample) -> int:
+        """How many like it may wait."""
+        return self.queue_limit if sample.asker is None else self.request_limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +95,11 @@ class BatchScheduler:
     ) -> bool:
         """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
         queue = self._queues.setdefault(sample.stream, deque())
-        self._resting.discard(sample.stream)
-        if len(queue) >= self.policy.queue_limit:
+        if sample.asker is None:
+            self._resting.discard(sample.stream)
+        else:
+            self._resting.add(sample.stream)
+        if len(queue) >= self.policy.limit_of(sample):
             if not is_live:
                 return False
             queue.popleft()
@@ -172,11 +183,15 @@ class BatchScheduler:
 
     def _drop_stale(self, now_s: float) -> None:
         for queue in self._queues.values():
-            while (
-                queue and queue[0].is_live and now_s - queue[0].sample.captured_at_s > self.policy.max_age_s
-            ):
+            while queue and self._is_stale(queue[0], now_s):
                 queue.popleft()
                 self.counters.dropped_stale += 1
+
+    def _is_stale(self, queued: Queued, now_s: float) -> bool:
+        asker = queued.sample.asker
+        if asker is not None:
+            return now_s >= asker.gives_up_at_s
+        return queued.is_live and now_s - queued.sample.captured_at_s > self.policy.max_age_s
 
 
 def _fits(batch: list[Queued], queued: Queued) -> bool:

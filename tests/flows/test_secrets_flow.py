@@ -4,6 +4,7 @@ import base64
 import json
 import re
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -33,15 +34,17 @@ ENVIRONMENT = {
     "EDGE_LOOKS_LIKE": "needle-07-x",
 }
 CREDENTIALS = "box:needle-10-x"
+TOKEN = "needle-26-x.0123456789"
 FILES = {
     "password": "needle-08-x\n",
     "key.pem": "-----BEGIN PRIVATE KEY-----\nneedle-09-x\n-----END PRIVATE KEY-----\n",
+    "scanner.token": TOKEN,
 }
 TEXT = """\
 # mqtt.password: needle-11-x
 device: box
 state_dir: {state}
-http: {{port: {port}}}
+http: {{port: {port}, tokens: {{scanner: {{file: scanner.token}}}}}}
 log: {{level: debug}}
 models:
   parts: {{bundle: demo:efficientnet-lite0}}
@@ -117,6 +120,7 @@ def refuse_everything(box):
         {"set": {"device": "needle-02-x"}},
         {"set": {"mqtt.tls": dict.fromkeys(("ca", "cert", "key"), str(folder / "key.pem"))}},
         {"set": {"commands.keys.eve": {"file": str(folder / "private.pem"), "role": "owner"}}},
+        {"set": {"http.tokens.eve": {"file": str(folder / "key.pem")}}},
         {"text": text.replace("user: box,", "user: box, passwort: needle-17-x,")},
         {"text": f"{text}\nx: {{password: needle-18-x\n"},
         {"text": f"{text}\n y: 1\n  secret: needle-19-x\n"},
@@ -165,6 +169,10 @@ def test_no_secret_is_in_anything_that_leaves(box):
         "/no?token=needle-23-x",
     )
     pages = [box.get(path).content for path in paths]
+    for told in (TOKEN, "needle-27-x.0123456789"):
+        headers = {"Authorization": f"Bearer {told}", "X-More": told}
+        answer = httpx.post(f"http://127.0.0.1:{box.port}/predict/{told}", headers=headers, timeout=WAIT_S)
+        pages += [answer.content, str(answer.headers).encode()]
     answers.append(box.send("get-config"))
     commands = (["command-log"], ["config", "history"], ["config", "diff"])
     printed = [CliRunner().invoke(cli, [*one, str(box.file)]).output.encode() for one in commands]

@@ -27,7 +27,8 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trust_watch import TrustWatch
-from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
+from edge_runtime.daemon.wiring.http import make_http
+from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, open_connection
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
@@ -168,7 +169,7 @@ def build_daemon(
             delivery=delivery,
             home_assistant=HomeAssistant(running, crashes),
             under_way=under_way,
-            http=make_http(running, reporter, cameras, delivery, crashes),
+            http=make_http(running, reporter, cameras, delivery, crashes, resources),
             watch=watch,
             trial=trial,
             notify=notify,

@@ -1,4 +1,4 @@
-"""From the configuration to the destinations of results, the source of commands and the HTTP server."""
+"""From the configuration to the destinations of results and the source of commands."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -6,14 +6,11 @@ from functools import partial
 from typing import Any, TypeVar, get_args
 
 from edge_runtime.config import Config
-from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.installs import Installs
-from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
-from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import (
     CommandError,
     ConfigError,
@@ -22,8 +19,6 @@ from edge_runtime.errors import (
     KeyUnusable,
     Problem,
 )
-from edge_runtime.http.server import HttpServer
-from edge_runtime.messaging.asyncapi import describe
 from edge_runtime.messaging.commands.callers import Caller, Callers, Request
 from edge_runtime.messaging.commands.command_keys import load_command_key
 from edge_runtime.messaging.commands.later import Later, Progress
@@ -47,7 +42,7 @@ from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.commands.unanswered import Unanswered
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.connection import BrokerConnection
-from edge_runtime.messaging.delivery import Channel, Delivery
+from edge_runtime.messaging.delivery import Channel
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -290,29 +285,3 @@ def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any] |
         return running.request(task, model)
     timeout_s = arguments.timeout_s
     return Later(lambda progress: running.follow(task, model, timeout_s, progress))
-
-
-def make_http(
-    running: Running, reporter: StatusReporter, cameras: Cameras, delivery: Delivery, crashes: Crashes
-) -> HttpServer | None:
-    """The HTTP server, which does not listen yet; None when it is turned off."""
-    config = running.config
-    if not config.http.enabled:
-        return None
-
-    def application() -> Any:
-        from edge_runtime.http.api import build_app
-
-        return build_app(
-            reporter.status,
-            reporter.health,
-            delivery.recent_results,
-            delivery.recent_events,
-            lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
-            lambda: describe(running.config),
-            MetricsReader(running, cameras, delivery, reporter, crashes).read,
-            crashes,
-            is_loopback=config.http.is_loopback,
-        )
-
-    return HttpServer(config.http.host, config.http.port, application, crashes)

@@ -109,6 +109,7 @@ class Preprocessor:
             prepare_ms=(prepared_s - decoded_s) * 1000,
             origin=frame.origin,
             settle=frame.settle,
+            asker=frame.asker,
         )
 
     def _fit(self, upright: Upright) -> tuple[NDArray[np.uint8], Geometry]:

@@ -20,6 +20,7 @@ from edge_runtime.config import (
     parse_config,
     secrets_of,
 )  # fmt: skip
+from edge_runtime.config.http_requests import read_token
 from edge_runtime.config.json_schema import config_schema, schema_text
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.messaging.outbox.outbox import OutboxLimits
@@ -517,3 +518,28 @@ def test_hosts(host: str) -> None:
     mqtt = parse(f"{MINIMAL}\nmqtt: {{host: {json.dumps(host)}}}\n").mqtt
     assert mqtt is not None
     assert mqtt.host == host
+
+
+@pytest.mark.parametrize(
+    "written", ["", "short\n", "two lines of a token\nas of a key\n", "x" * 600, "pass word " * 4]
+)
+def test_a_token_that_is_none_is_refused_and_not_shown(tmp_path: Path, written: str) -> None:
+    (tmp_path / "scanner.token").write_text(written)
+    text = (
+        f"{MINIMAL}http:\n  tokens:\n    scanner: {{file: scanner.token}}\n    wall: {{file: gone.token}}\n"
+    )
+    (tmp_path / "box.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "box.yaml", {})
+    assert {(one.where, one.line) for one in caught.value.problems} == {
+        ("http.tokens.scanner.file", 8),
+        ("http.tokens.wall.file", 9),
+    }
+    assert not written.strip() or written.split(maxsplit=1)[0] not in str(caught.value)
+
+
+def test_a_token_is_read_beside_the_configuration_and_its_holder_is_an_operator(tmp_path: Path) -> None:
+    (tmp_path / "scanner.token").write_text("sMh0m7jC3yZ1VqK8xQ2t\n")
+    (tmp_path / "box.yaml").write_text(f"{MINIMAL}http: {{tokens: {{scanner: {{file: scanner.token}}}}}}\n")
+    holder = load_config(tmp_path / "box.yaml", {}).http.tokens["scanner"]
+    assert (read_token(holder.file), holder.role) == ("sMh0m7jC3yZ1VqK8xQ2t", "operator")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.daemon.workers import InferenceWorker
-from edge_runtime.datatypes import Generation, Origin, Rejected, RejectReason
+from edge_runtime.datatypes import REQUESTS, Generation, Origin, Rejected, RejectReason
+from edge_runtime.inference.pipeline import Asked
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
@@ -269,3 +270,75 @@ def test_who_waits_for_a_pause_is_woken_when_the_last_frame_is_answered():
         pipeline.step(0.0)
     waiter.join(WAIT_S)
     assert paused == [(True, 2)]
+
+
+class Asks:
+    """An asker that keeps what it gets."""
+
+    def __init__(self):
+        self.gives_up_at_s = float("inf")
+        self.got = []
+
+    def take(self, answer, outputs):
+        self.got.append((answer, {name: array.copy() for name, array in outputs.items()}))
+
+
+def question(seq=0, **keys):
+    asker = Asks()
+    return asker, replace(make_frame(seq, REQUESTS), colour="rgb", asker=asker, **keys)
+
+
+class Everything:
+    """Whatever learns from frames or tells of them."""
+
+    def __init__(self):
+        self.heard = []
+
+    def offer(self, sample, result):
+        self.heard.append(("observer", sample.stream))
+
+    def note_answer(self, generation, arm, sample, answer):
+        self.heard.append(("answers", sample.stream))
+
+
+def test_who_asks_is_answered_alone_and_nothing_learns_from_the_frame():
+    told, rejections = Everything(), []
+    pipeline, results, _ = make_pipeline(observer=told, rejections=rejections)
+    pipeline.answers = told
+    asker, frame = question(3)
+    bad_asker, bad = question(4, picture=b"no picture")
+    assert [pipeline.ask(frame), pipeline.ask(bad)] == [Asked.TAKEN, Asked.TAKEN]
+    pipeline.accept(make_frame(7), is_live=True, stop=NEVER)
+    while pipeline.step(timeout_s=0.0):
+        pass
+    [(result, outputs)] = asker.got
+    assert (result.stream, result.seq, result.generation) == (REQUESTS, 3, "parts/1")
+    assert result.top[0].label in ("a", "b", "c")
+    assert outputs["scores"].shape == (3,)
+    [(rejected, nothing)] = bad_asker.got
+    assert (rejected.reason, nothing) == (RejectReason.UNSUPPORTED, {})
+    assert [one.stream for one in results] == ["belt"]
+    assert told.heard == [("answers", "belt"), ("observer", "belt")]
+    assert rejections == []
+    counts = pipeline.metrics.stream(REQUESTS)
+    assert (counts.frames, counts.results, counts.rejected) == (2, 1, {"unsupported": 1})
+
+
+def test_who_asks_hears_of_a_full_queue_at_once_and_of_an_end():
+    pipeline, _, _ = make_pipeline(request_limit=1)
+    first, frame = question(0)
+    assert pipeline.ask(frame) is Asked.TAKEN
+    assert pipeline.ask(question(1)[1]) is Asked.FULL
+    pipeline.drain()
+    assert pipeline.ask(question(2)[1]) is Asked.ENDED
+    pipeline.step(timeout_s=0.0)
+    assert len(first.got) == 1  # what was taken is answered
+
+
+def test_who_asks_is_told_when_the_engine_fails():
+    pipeline, _, errors = make_pipeline(FakeEngine(failures=1))
+    asker, frame = question(0)
+    pipeline.ask(frame)
+    pipeline.step(timeout_s=0.0)
+    assert asker.got[0][0].reason is RejectReason.ENGINE_ERROR
+    assert len(errors) == 1

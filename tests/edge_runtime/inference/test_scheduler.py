@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from edge_runtime.datatypes import Sample
+from edge_runtime.datatypes import REQUESTS, Sample
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 
 
@@ -219,3 +221,61 @@ def test_under_overload_low_priority_grows_old_and_is_counted_while_high_keeps_i
     assert answered == {"door": 100, "yard": 0}
     dropped = s.counters.dropped_oldest + s.counters.dropped_stale
     assert s.counters.offered == s.counters.taken + dropped + len(s)
+
+
+class Asks:
+    """An asker that waits until a moment."""
+
+    def __init__(self, gives_up_at_s=100.0):
+        self.gives_up_at_s = gives_up_at_s
+
+    def take(self, answer, outputs):
+        raise AssertionError("the schedule answers nobody")
+
+
+def ask(s, seq=0, now_s=0.0, gives_up_at_s=100.0):
+    asked = replace(sample(REQUESTS, seq), asker=Asks(gives_up_at_s))
+    return s.offer(asked, is_live=False, now_s=now_s)
+
+
+def test_requests_have_a_limit_of_their_own_and_refuse_the_newest():
+    s = schedule(queue_limit=1, request_limit=2, max_batch_size=8)
+    assert [ask(s, 0), ask(s, 1), ask(s, 2)] == [True, True, False]
+    assert names(s.take(0.0)) == [(REQUESTS, 0), (REQUESTS, 1)]
+
+
+def test_many_requests_take_the_turns_of_one_camera():
+    s = schedule(request_limit=8, max_batch_size=1)
+    for seq in range(4):
+        ask(s, seq)
+        s.offer(sample("a", seq), is_live=True, now_s=0.0)
+        s.offer(sample("b", seq), is_live=True, now_s=0.0)
+    served = [run(s)[0].sample.stream for _ in range(9)]
+    assert [served.count(stream) for stream in (REQUESTS, "a", "b")] == [3, 3, 3]
+
+
+def test_requests_of_low_priority_get_what_cameras_leave():
+    s = schedule(max_batch_size=1, priorities={REQUESTS: -1})
+    ask(s, 0)
+    for seq in range(3):
+        s.offer(sample("a", seq), is_live=True, now_s=0.0)
+    assert [run(s)[0].sample.stream for _ in range(4)] == ["a", "a", "a", REQUESTS]
+
+
+def test_requests_keep_no_worker_free():
+    """As a file that has ended; a camera's second batch may run when nobody asks."""
+    s = schedule(workers=2, max_batch_size=1)
+    ask(s, 0)
+    s.finish(s.take(0.0))
+    for seq in range(2):
+        s.offer(sample("a", seq), is_live=True, now_s=0.0)
+    assert [names(s.take(0.0)), names(s.take(0.0))] == [[("a", 0)], [("a", 1)]]
+
+
+def test_what_nobody_waits_for_any_more_is_dropped_and_counted():
+    s = schedule(max_age_s=0.1)
+    ask(s, 0, gives_up_at_s=1.0)
+    ask(s, 1, gives_up_at_s=3.0)
+    assert names(s.take(2.0)) == [(REQUESTS, 1)]  # older than a live sample may be
+    counted = s.counters
+    assert (counted.offered, counted.taken, counted.dropped_stale) == (2, 1, 1)

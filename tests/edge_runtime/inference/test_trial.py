@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -257,3 +257,27 @@ def test_a_candidate_is_shown_what_the_active_model_saw():
     picture[:] = 0
     pipeline.step(0.0)
     np.testing.assert_array_equal(seen[0], bright_in(2))
+
+
+class Asks:
+    """An asker that keeps what it gets."""
+
+    def __init__(self):
+        self.gives_up_at_s = float("inf")
+        self.got = []
+
+    def take(self, answer, outputs):
+        self.got.append(answer)
+
+
+def test_a_trial_sees_nothing_of_what_somebody_asks_about():
+    """It may be a picture of anything, and the caller wants the answer of the model in force."""
+    pipeline, results, _ = make_pipeline()
+    trial = make_trial(takes=lambda stream, seq: True)
+    pipeline.begin_trial(trial)
+    asker = Asks()
+    pipeline.ask(replace(make_frame(0), asker=asker, colour="rgb"))
+    play(pipeline, [make_frame(1)])
+    assert [one.generation for one in asker.got] == ["parts/1"]
+    assert [one.generation for one in results] == ["parts/2"]
+    assert (trial.watch.candidate, trial.watch.active) == ([1], [])

@@ -1,0 +1,35 @@
+"""Why a request is not done, as an HTTP answer."""
+
+from collections.abc import Iterable, Mapping
+
+RETRY_AFTER_S = 1
+
+
+class Refusal(Exception):
+    """Ends a request with a status and a sentence for its caller."""
+
+    def __init__(self, code: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        self.code, self.text, self.headers = code, text, dict(headers or {})
+        super().__init__(text)
+
+
+FULL = Refusal(
+    429, "as many pictures as may be are under way; try again", {"Retry-After": str(RETRY_AFTER_S)}
+)
+ENDED = Refusal(503, "the device stops, or the model was taken out of its configuration")
+LATE = Refusal(504, "no answer in time (http.predict.timeout_s)")
+SLOW = Refusal(408, "the request did not come in time")
+
+
+def no_model(name: str | None, models: Iterable[str]) -> Refusal:
+    """Of a name that no model has, or of no name where there are several."""
+    known = ", ".join(sorted(models))
+    if not known:
+        return Refusal(503, "no model runs on this device; /healthz says why")
+    found = "name a model" if name is None else f"no model {name[:64]!r}"
+    return Refusal(404, f"{found}; this device has: {known}")
+
+
+def too_large(most_bytes: int, key: str) -> Refusal:
+    """Of a body that is longer than is taken."""
+    return Refusal(413, f"more than {most_bytes} bytes; at most so many are taken ({key})")

@@ -1,0 +1,164 @@
+"""Reading the body of a request: as long as may be, as many at a time as may be, in bounded time.
+
+And the pictures in it: the raw bytes, a form (``curl -F``), or Base64 in JSON.
+"""
+
+import asyncio
+import binascii
+from base64 import b64decode
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from edge_runtime.http.refusals import FULL, SLOW, Refusal, too_large
+
+BODY_S = 30.0
+"""Longest time for a body."""
+DISCARD_S = 5.0
+LARGEST_BODIES = 2
+"""Memory for bodies under way, in largest ones."""
+FORM_BYTES = 64 * 1024
+"""For what is around a picture in a form or in JSON."""
+MOST_VALUES = 1_000
+"""In the JSON around a picture."""
+
+
+class Room:
+    """For requests whose bodies are in memory; used by the server's thread alone."""
+
+    def __init__(self, most_requests: int, most_bytes: int) -> None:
+        self._requests, self._bytes = most_requests, most_bytes
+
+    @asynccontextmanager
+    async def enter(self, size_bytes: int) -> AsyncIterator[None]:
+        """Take room for one request.
+
+        Raises:
+            Refusal: there is none now.
+        """
+        if self._requests < 1 or self._bytes < size_bytes:
+            raise FULL
+        self._requests, self._bytes = self._requests - 1, self._bytes - size_bytes
+        try:
+            yield
+        finally:
+            self._requests, self._bytes = self._requests + 1, self._bytes + size_bytes
+
+
+def find_size(request: Request, most_bytes: int, key: str) -> int:
+    """Memory that the body may take: what the request says of it, else the most.
+
+    Raises:
+        Refusal: it says more than that.
+    """
+    stated = request.headers.get("content-length")
+    if stated is None:
+        return most_bytes
+    if not (stated.isascii() and stated.isdigit()) or len(stated) > 18 or int(stated) > most_bytes:
+        raise too_large(most_bytes, key)
+    return int(stated)
+
+
+async def read_body(request: Request, most_bytes: int, key: str) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refusal: it is too long, comes too slowly, or is encoded.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refusal(415, "a Content-Encoding; expected none")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > most_bytes:
+                    raise too_large(most_bytes, key)
+    except TimeoutError as err:
+        raise SLOW from err
+    except ClientDisconnect as err:
+        raise Refusal(400, "the connection ended within the body") from err
+    return bytes(body)
+
+
+async def discard_body(request: Request) -> None:
+    """Read on for a while: a connection that is cut while its client still sends shows it no answer."""
+    with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(DISCARD_S):
+            async for _ in request.stream():
+                pass
+
+
+async def find_form_picture(content_type: str, body: bytes) -> bytes:
+    """The one file, or field, of a form; kept in memory.
+
+    Raises:
+        Refusal: it is no form, or there is not one picture in it.
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(
+        _as_headers(content_type), stream(), max_files=1, max_fields=1, max_part_size=len(body)
+    )
+    parser.spool_max_size = len(body) + 1
+    try:
+        found = await parser.parse()
+    except MultiPartException as err:
+        raise Refusal(400, f"form: {err.message[:200]}") from err
+    parts = [part for _, part in found.multi_items() if isinstance(part, UploadFile)]
+    if len(parts) != 1:
+        raise Refusal(400, "form: no file; expected one: curl -F file=@picture.jpg")
+    with parts[0].file as file:
+        return file.read()
+
+
+def _as_headers(content_type: str) -> Any:
+    from starlette.datastructures import Headers
+
+    return Headers({"content-type": content_type})
+
+
+def find_json_picture(body: bytes) -> bytes:
+    """The picture in ``{"image": BASE64}``.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    found = load_json(body, MOST_VALUES)
+    text = found.get("image") if isinstance(found, dict) else None
+    if not isinstance(text, str):
+        raise Refusal(400, 'JSON without a picture; expected {"image": "..."} with its bytes in Base64')
+    return decode_base64(text)
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of a text in Base64.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as err:
+        raise Refusal(400, f"no Base64 ({err})") from err
+
+
+def load_json(body: bytes, most_values: int) -> Any:
+    """The value of a JSON text, which has at most so many values: each takes memory, up to 70 bytes for 2 of text.
+
+    Raises:
+        Refusal: it is no JSON, or has more.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
+        raise Refusal(413, f"JSON of more than {most_values} values")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise Refusal(400, f"no JSON ({err})") from err

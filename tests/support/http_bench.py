@@ -1,0 +1,56 @@
+"""The HTTP server before a pipeline of real parts around a scripted engine."""
+
+import threading
+from types import SimpleNamespace
+
+from edge_runtime.daemon.health import Health
+from edge_runtime.http.access import Access
+from edge_runtime.http.api import build_app
+from edge_runtime.http.predict import PredictService
+from edge_runtime.http.predictions import Predictions, ServedModel
+from edge_runtime.http.server import HttpServer
+from edge_runtime.sources.sequence import SequenceNumbers
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine
+from tests.support.pipeline_bench import Manifest, make_pipeline
+
+MOST_BYTES = 256 * 1024
+
+
+class Bench:
+    """One model, ``parts``; its engine waits while ``gate`` is not set."""
+
+    def __init__(self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), **policy):
+        self.engine = FakeEngine(gate=threading.Event())
+        self.engine.gate.set()
+        self.pipeline, self.results, _ = make_pipeline(self.engine, request_limit=queue, **policy)
+        bundle = SimpleNamespace(manifest=Manifest, labels=("a", "b", "c"))
+        self.models = dict.fromkeys(models, ServedModel(self.pipeline, bundle))
+        self.crashes, self.is_stopping = Crashes(), False
+        self.predictions = Predictions(
+            lambda: self.models, lambda: self.is_stopping, lambda: SequenceNumbers(folder / "seq"),
+            timeout_s, self.crashes,
+        )  # fmt: skip
+        self._ended = threading.Event()
+        self._worker = threading.Thread(target=self._infer)
+        self._worker.start()
+        self.server = HttpServer("127.0.0.1", 0, lambda: self._make_app(access or Access(), queue), Crashes())
+        self.server.start()
+        self.url = f"http://127.0.0.1:{self.server.port}"
+
+    def close(self):
+        self.engine.gate.set()
+        self.server.stop()
+        self.predictions.stop()
+        self._ended.set()
+        self._worker.join()
+
+    def _infer(self):
+        while not self._ended.is_set():
+            self.pipeline.step(timeout_s=0.02)
+
+    def _make_app(self, access, queue):
+        return build_app(
+            dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict, list, self.crashes,
+            predict=PredictService.make(self.predictions, access, MOST_BYTES, queue),
+        )  # fmt: skip
