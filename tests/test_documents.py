@@ -72,7 +72,8 @@ def test_every_yaml_block_is_accepted_by_the_program(text, tmp_path):
         RecipeFile.model_validate(load(text, "recipe").data)
         return
     (tmp_path / "ca.pem").touch()
-    whole = text if "device:" in text else text + MINIMAL.replace("models: {parts: {bundle: p}}\n", "")
+    rest = MINIMAL.replace("models: {parts: {bundle: p}}\n", "") if "models:" in text else MINIMAL
+    whole = text if "device:" in text else text + rest
     config = parse_config(whole, "page", ENVIRONMENT, check_files=False)
     assert "parts" in config.models
 
