@@ -144,11 +144,14 @@ class CommandListener:
 
     def _answer_left(self, unanswered: Unanswered) -> None:
         """Answer those whom an earlier process left without, as soon as the broker is there."""
-        if self._client.session is None:
-            return
-        for request, answer in unanswered.take_answers():
+
+        def publish(request: UnansweredRequest, answer: bytes) -> bool:
             topic, to = self._topics.request(request.verb), request.response_topic
-            self.publish(Message(topic, b"", response_topic=to, correlation=request.correlation), answer)
+            message = Message(topic, b"", response_topic=to, correlation=request.correlation)
+            return self.publish(message, answer)
+
+        if self._client.session is not None:
+            unanswered.hand_over(publish)
 
     def _allows(self, topic: str) -> bool:
         return self._topics.allows_response_to(topic, self._response_prefixes)

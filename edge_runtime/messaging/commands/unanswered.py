@@ -5,14 +5,15 @@ commands.begun/17.json   {"verb": "rollback", "arguments": {...}, "by": "anna", 
                           "at": ..., "response_topic": ..., "correlation": "<base64>"}
 ```
 A file is there from before the change acts until its answer was handed to the client. A kill leaves it for the next
-start: the log of commands may say how the change ended; else nobody knows, and the log gets a line that says so.
+start: the log of commands may say how the change ended; else nobody knows, and the log gets a line that says so. What
+was decided is added to the file, which stays until the broker is there, over further starts.
 """
 
 import base64
 import binascii
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -58,6 +59,8 @@ class UnansweredRequest:
     """RFC 3339."""
     response_topic: str | None
     correlation: bytes | None
+    told: str | None = None
+    """What its caller is to hear, once an end of it was decided."""
 
     def is_in(self, entry: Mapping[str, Any]) -> bool:
         """Whether a line of the log of commands is about it; of one without a transaction nobody can tell."""
@@ -77,16 +80,15 @@ class Unanswered:
     def __init__(self, folder: Path) -> None:
         """Call :meth:`settle` before anything is begun."""
         self._folder, self._numbers = folder, itertools.count(1)
-        self._settled = deque[tuple[UnansweredRequest, bytes]]()
+        self._settled = deque[tuple[Path, UnansweredRequest, bytes]]()
 
     def begin(self, request: UnansweredRequest) -> int | None:
         """Note it durably; gives its number. A disk that refuses stops no command: None, and the log says so."""
         number = next(self._numbers)
         cleaned = replace(request, arguments=PROCESS.value(request.arguments))
-        content = {**asdict(cleaned), "correlation": _encode(request.correlation)}
         try:
             make_folder(self._folder)
-            write_atomically(self._path(number), orjson.dumps(content))
+            write_atomically(self._path(number), _encode(cleaned))
         except (OSError, StateError) as err:
             log.error("command not noted before it was done", verb=request.verb, reason=str(err))
             return None
@@ -95,8 +97,7 @@ class Unanswered:
     def end(self, number: int | None) -> None:
         """It was answered."""
         if number is not None:
-            with suppress(OSError):
-                self._path(number).unlink(missing_ok=True)
+            _remove(self._path(number))
 
     def settle(
         self,
@@ -117,27 +118,45 @@ class Unanswered:
         with suppress(OSError):
             entries = tuple(read_entries()) if left else ()
         for file, request in left.items():
-            if request is not None:
-                outcome = next((one["outcome"] for one in reversed(entries) if request.is_in(one)), None)
-                if outcome is None:
-                    note(request.make_entry(now_wall_s, NOT_KNOWN))
-                text = NOT_KNOWN if outcome is None else NOT_ANSWERED.format(outcome=outcome)
-                answer = encode_error(text, request.transaction)
-                if request.used_as is not None:
-                    used.finish(request.used_as, answer)
-                self._settled.append((request, answer))
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
+            if request is None:
+                _remove(file)
+                continue
+            told = request.told or self._decide(request, entries, note, now_wall_s)
+            with suppress(StateError):  # else it is decided once more by the next start
+                write_atomically(file, _encode(replace(request, told=told)))
+            answer = encode_error(told, request.transaction)
+            if request.used_as is not None:
+                used.finish(request.used_as, answer)
+            self._settled.append((file, request, answer))
 
-    def take_answers(self) -> Iterator[tuple[UnansweredRequest, bytes]]:
-        """Those that were settled, each once."""
-        with suppress(IndexError):
-            while True:
-                yield self._settled.popleft()
+    @staticmethod
+    def _decide(
+        request: UnansweredRequest,
+        entries: Iterable[Mapping[str, Any]],
+        note: Callable[[Entry], None],
+        now_wall_s: float,
+    ) -> str:
+        """What its caller is to hear; the log gets a line where it has none."""
+        outcomes = [one["outcome"] for one in entries if request.is_in(one)]
+        if outcomes:
+            return NOT_ANSWERED.format(outcome=outcomes[-1])
+        note(request.make_entry(now_wall_s, NOT_KNOWN))
+        return NOT_KNOWN
+
+    def hand_over(self, publish: Callable[[UnansweredRequest, bytes], bool]) -> None:
+        """Give every answer that was settled to ``publish``; those of which it says False stay for the next time."""
+        for _ in range(len(self._settled)):
+            file, request, answer = self._settled.popleft()
+            if publish(request, answer):
+                _remove(file)
+            else:
+                self._settled.append((file, request, answer))
 
     def _find(self) -> dict[Path, UnansweredRequest | None]:
-        """In the order in which they were begun; None is one that cannot be read."""
+        """In the order in which they were begun; None is one that cannot be read. New numbers follow theirs."""
         files = sorted(self._folder.glob("*.json"), key=lambda file: (len(file.name), file.name))
+        last = max((int(file.stem) for file in files if file.stem.isdecimal()), default=0)
+        self._numbers = itertools.count(last + 1)
         return {file: _read(file) for file in files[:MOST_FILES]}
 
     def _path(self, number: int) -> Path:
@@ -155,5 +174,11 @@ def _read(path: Path) -> UnansweredRequest | None:
         return None
 
 
-def _encode(correlation: bytes | None) -> str | None:
-    return None if correlation is None else base64.b64encode(correlation).decode()
+def _encode(request: UnansweredRequest) -> bytes:
+    correlation = None if request.correlation is None else base64.b64encode(request.correlation).decode()
+    return orjson.dumps({**asdict(request), "correlation": correlation})
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink(missing_ok=True)

@@ -33,13 +33,22 @@ class Box:
         self.files = folder / "commands.begun"
         self.start()
 
-    def start(self):
+    def start(self, *, is_reached=True):
+        """Gives who was answered, and how; nobody where the broker is not reached."""
         self.log, self.used = CommandLog(self.folder / "commands.log"), UsedInMemory()
-        self.unanswered = Unanswered(self.files)
+        self.unanswered, told = Unanswered(self.files), []
         self.unanswered.settle(
             lambda: read_log(self.folder / "commands.log").entries, self.used, self.log.note, NOW_WALL_S + 60
         )
-        return [(request, json.loads(answer)) for request, answer in self.unanswered.take_answers()]
+
+        def hand_over(request, answer):
+            if is_reached:
+                told.append((request, json.loads(answer)))
+            return is_reached
+
+        self.unanswered.hand_over(hand_over)
+        self.unanswered.hand_over(hand_over)
+        return told
 
     def outcomes(self):
         return [entry["outcome"] for entry in read_log(self.folder / "commands.log").entries]
@@ -85,6 +94,18 @@ def test_a_line_of_another_command_is_not_about_it(box, transaction, noted_at_s)
     ((_, answer),) = box.start()
     assert "ok" not in answer["error"].split()
     assert len(box.outcomes()) == 2
+
+
+@pytest.mark.parametrize("transaction", ["one", None])
+def test_a_start_that_does_not_reach_the_broker_leaves_the_answer_to_the_next(box, transaction):
+    box.unanswered.begin(replace(REQUEST, transaction=transaction, used_as=transaction))
+    assert [box.start(is_reached=False) for _ in range(2)] == [[], []]
+    box.unanswered.end(box.unanswered.begin(replace(REQUEST, transaction="two", used_as="two")))
+    ((request, answer),) = box.start()
+    assert (request.transaction, answer["status"]) == (transaction, "error")
+    assert transaction is None or json.loads(box.used.answers[transaction]) == answer
+    assert len(box.outcomes()) == 1
+    assert box.start() == []
 
 
 def test_several_are_answered_in_the_order_in_which_they_were_begun(box):
