@@ -12,6 +12,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.daemon_box import conveyor, folder_camera
+from tests.support.metrics_page import find_falls, read_counts
 from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import DEMO, ROOT
@@ -156,12 +157,18 @@ def test_a_model_is_replaced_under_a_running_camera_without_losing_a_frame(box):
             }
         }
 
+    def scrape():
+        pages.append(read_counts(box.get("/metrics").text))
+
+    pages = []
     box.write(cameras=conveyor(), models=models("onnxruntime"))
     box.start()
     assert until(lambda: (box.status() or {}).get("first_result_s"))
+    scrape()
     for runtime in ("openvino", "onnxruntime", "openvino"):
         box.write(cameras=conveyor(), models=models(runtime))
         assert until(lambda name=runtime: box.status()["models"]["parts"]["runs_on"].startswith(name))
+        scrape()
     seen = len(box.results())
     assert until(lambda: len(box.results()) > seen + 15)
     numbers = [result["seq"] for result in box.results()]
@@ -174,6 +181,12 @@ def test_a_model_is_replaced_under_a_running_camera_without_losing_a_frame(box):
     assert model["lost_to_errors"] == 0
     assert model["streams"]["belt"]["results"] >= len(numbers), "counters go on"
     assert camera["restarts"] == 0
+    scrape()
+    box.write(cameras=conveyor(priority="high", fps=10), models=models("openvino"))
+    assert until(lambda: sum(event["event"] == "config" for event in box.events()) == 4)
+    scrape()
+    assert find_falls(pages) == {}, "neither an edit of the model nor one of the camera"
+    assert pages[-1]["edge_runtime_config_edits_total", "outcome=applied"] == 4
 
 
 @pytest.mark.parametrize("edit", ["models: [", json.dumps({"models": {"parts": {"bundle": "not-there"}}})])
@@ -280,8 +293,10 @@ def test_an_edit_of_the_broker_reconnects_without_a_restart_and_loses_nothing(bo
         listeners = Listener(first), Listener(second)
         box.start()
         assert until(lambda: len(listeners[0].of("result/belt")) > 10)
+        before = read_counts(box.get("/metrics").text)
         box.write(cameras=conveyor(), mqtt={"host": second.host, "port": second.port})
         assert until(lambda: len(listeners[1].of("result/belt")) > 10)
+        assert find_falls([before, read_counts(box.get("/metrics").text)]) == {}
         assert until(lambda: listeners[0].of("availability")[-1] == b"offline")
         box.process.send_signal(signal.SIGTERM)
         assert box.wait(WAIT_S) == 0
