@@ -4,16 +4,14 @@ Home Assistant looks on, since what it shows of drift needs a drift.
 """
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests.support.command_line import run_command
 from tests.support.home_assistant import HomeAssistant, render
 from tests.support.mosquitto import Mosquitto
 from tests.support.onnx_nets import hazy
-from tests.support.paths import ROOT
 from tests.support.small_site import small_bundle, small_camera
 from tests.support.waiting import WAIT_S, until
 
@@ -21,9 +19,8 @@ pytestmark = pytest.mark.integration
 
 
 def send(box, *words):
-    command = [sys.executable, "-m", "edge_runtime", "send", *words, "--config", str(box.file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False)
-    return done.returncode, json.loads(done.stdout)
+    code, written = run_command("send", *words, "--config", box.file)
+    return code, json.loads(written)
 
 
 def recalibration_of(box):

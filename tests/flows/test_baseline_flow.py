@@ -1,20 +1,16 @@
 """Two states of one site on a running daemon: both commissioned by command, then night and day come and go."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests.support.command_line import run_command
 from tests.support.mosquitto import Mosquitto
-from tests.support.paths import ROOT
 from tests.support.small_site import small_bundle, small_camera
-from tests.support.waiting import WAIT_S, until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
-
-SENT = [sys.executable, "-m", "edge_runtime"]
 
 
 def night(x):
@@ -22,10 +18,10 @@ def night(x):
     return np.repeat(x.mean(1, keepdims=True), 3, axis=1)
 
 
-def run_cli(box, *words):
-    done = subprocess.run([*SENT, *words], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)["data"]
+def run_cli(*words):
+    code, written = run_command(*words)
+    assert code == 0, written
+    return json.loads(written)["data"]
 
 
 def recalibration_of(box):
@@ -66,11 +62,9 @@ def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):
         for name in lights:
             light(name)
             assert until(lambda: box.status()["config_problem"] is None)
-            run_cli(
-                box, "send", "commission", "--config", str(box.file), "--name", name, "--expires-days", "90"
-            )
+            run_cli("send", "commission", "--config", str(box.file), "--name", name, "--expires-days", "90")
             assert until(lambda name=name: in_use(box) == name), box.events()
-        assert set(run_cli(box, "baseline", "list", str(box.file), "--json")["baselines"]) == {"day", "night"}
+        assert set(run_cli("baseline", "list", str(box.file), "--json")["baselines"]) == {"day", "night"}
         alarms = recalibration_of(box)["alarms"]
         for name in lights:
             light(name)
@@ -78,4 +72,4 @@ def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):
         assert recalibration_of(box)["alarms"] == alarms
         # The status may know of a switch before its event has been taken down.
         assert until(lambda: switches_of(box)[-2:] == [("night", "day"), ("day", "night")]), box.events()
-        assert run_cli(box, "baseline", "expire", str(box.file), "night", "--json")["is_expired"] is True
+        assert run_cli("baseline", "expire", str(box.file), "night", "--json")["is_expired"] is True

@@ -1,15 +1,13 @@
 """A newer version of a bundle on a whole daemon: tried, promoted, taken back, steered over a broker."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks.rollout.faults import Fault
 from benchmarks.rollout.versions import put_version as release
+from tests.support.command_line import run_command
 from tests.support.mosquitto import Mosquitto
-from tests.support.paths import ROOT
 from tests.support.versions import put_version, with_wrong_labels
 from tests.support.waiting import until
 
@@ -137,9 +135,8 @@ def test_people_steer_it_over_the_broker(box, root, tmp_path):
         assert until(lambda: rollout_of(box).get("paused"), 60), (rollout_of(box), box.log())
 
         def rollout(*arguments):
-            command = [sys.executable, "-m", "edge_runtime", "rollout", *arguments, "--json"]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-            return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+            code, written = run_command("rollout", *arguments, "--json")
+            return code, json.loads(written)
 
         code, answer = rollout("promote", str(box.file))
         assert code == 0, answer
