@@ -12,6 +12,7 @@ import pytest
 from edge_runtime.config import parse_config
 from edge_runtime.daemon import lifecycle
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit, Edits
+from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, MODEL_START_S, Daemon, StopRequest
 from edge_runtime.daemon.mended_versions import LOOK_EVERY_S
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
@@ -172,6 +173,7 @@ class DaemonBench:
             reloader=reloader,
             reporter=self.reporter,
             delivery=self.delivery,
+            home_assistant=HomeAssistant(self.running, self.crashes),
             under_way=UnderWay(self.crashes),
             http=SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None),
             watch=SimpleNamespace(
