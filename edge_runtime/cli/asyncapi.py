@@ -11,7 +11,9 @@ from edge_runtime.cli.options import CONFIG, print_indented
 @click.command("asyncapi")
 @CONFIG
 def asyncapi(config: Path) -> int:
-    """Print the AsyncAPI 3.0 document of the box that CONFIG describes: topics, commands, payloads.
+    """Print topics, commands and payloads of a box as AsyncAPI 3.0.
+
+    CONFIG describes the box.
 
     A running daemon serves it at /asyncapi.json.
     """

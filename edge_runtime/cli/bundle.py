@@ -49,7 +49,10 @@ for subcommand in (
 @TRUST
 @JSON
 def verify(bundle: Path, trust: tuple[Path, ...], as_json: bool) -> int:
-    """Check hashes and run the golden self-test of BUNDLE; with --trust, that one of these keys signed it."""
+    """Check the hashes of BUNDLE and run its golden self-test.
+
+    With --trust, also that one of these keys signed it.
+    """
     from edge_runtime.cli.offline import verify_bundle
 
     report = verify_bundle(bundle, trust_in(trust))
@@ -94,7 +97,9 @@ def build(
     pictures: Path | None,
     as_json: bool,
 ) -> int:
-    """Build a bundle from RECIPE, a YAML file that names model, preprocessing and pictures.
+    """Build a bundle from RECIPE.
+
+    That is a YAML file that names model, preprocessing and pictures.
 
     Building needs the extra 'build', OpenVINO models 'openvino' as well.
     """

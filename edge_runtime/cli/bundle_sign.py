@@ -20,7 +20,10 @@ TRUST = click.option(
 @click.option("--key", "key_path", required=True, type=PATH, help="Private key (PEM).")
 @JSON
 def sign(bundle: Path, key_path: Path, as_json: bool) -> int:
-    """Sign every file of BUNDLE: writes bundle.sig, an OpenSSF model signature."""
+    """Sign every file of BUNDLE.
+
+    Writes bundle.sig, an OpenSSF model signature.
+    """
     from edge_runtime.bundles.signing.ec_keys import load_private_key
     from edge_runtime.bundles.signing.sign import sign_bundle
 

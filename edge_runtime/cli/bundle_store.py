@@ -87,7 +87,9 @@ def install_command(
     wait_s: float,
     as_json: bool,
 ) -> int:
-    """Install the bundle in SOURCE, a folder, .tar, .tar.gz or oci:// reference: verified, and whole or not at all.
+    """Verify a bundle and put it into the store.
+
+    SOURCE is a folder, .tar, .tar.gz or oci:// reference. It is installed whole or not at all.
 
     A running daemon tries it where the model has a section 'rollout', and else stays with its version until the next
     start. An oci:// reference needs the extra 'travel'.
@@ -114,7 +116,10 @@ def install_command(
 @click.command("list")
 @_with_store
 def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
-    """Show all installed versions, what models use them, and whether they are whole and trusted."""
+    """Show all installed versions.
+
+    Also what models use them, and whether they are whole and trusted.
+    """
     from edge_runtime.deployment.store.installed import list_installed
 
     store = open_store(config, root)
@@ -130,7 +135,10 @@ def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
 @click.argument("bundle", metavar="NAME/VERSION")
 @_with_store
 def remove_command(bundle: str, config: Path | None, root: Path | None, as_json: bool) -> int:
-    """Remove one installed version, unless a model of the configuration uses it."""
+    """Remove one installed version, unless a model uses it.
+
+    The models are those of the configuration.
+    """
     from edge_runtime.deployment.store.remove import remove
 
     parts = _ID.fullmatch(bundle)
@@ -145,7 +153,10 @@ def remove_command(bundle: str, config: Path | None, root: Path | None, as_json:
 @click.command("gc")
 @_with_store
 def gc_command(config: Path | None, root: Path | None, as_json: bool) -> int:
-    """Remove the versions that bundles.version_policy and bundles.max_mib do not keep, and leftovers."""
+    """Remove the versions that section 'bundles' does not keep.
+
+    What counts is version_policy and max_mib there. Leftovers go too.
+    """
     from edge_runtime.deployment.store.remove import collect
 
     store = open_store(config, root)

@@ -40,7 +40,10 @@ class Limits(NamedTuple):
 @click.argument("file", type=OutputFile())
 @JSON
 def pack(bundle: Path, file: Path, as_json: bool) -> int:
-    """Write BUNDLE, verified, as one archive FILE.tar; the same bundle always gives the same bytes."""
+    """Verify BUNDLE and write it as one archive FILE.tar.
+
+    The same bundle always gives the same bytes.
+    """
     from edge_runtime.bundles.travel.archive import pack_bundle
     from edge_runtime.bundles.travel.files import list_files
 
@@ -58,7 +61,9 @@ def pack(bundle: Path, file: Path, as_json: bool) -> int:
 @WAIT
 @JSON
 def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json: bool) -> int:
-    """Push BUNDLE to oci://HOST[:PORT]/NAME:VERSION; run again after an interruption it goes on.
+    """Push BUNDLE to oci://HOST[:PORT]/NAME:VERSION.
+
+    Run again after an interruption it goes on.
 
     Needs the extra 'travel'. User and password are those of 'docker login'.
     """
@@ -102,7 +107,9 @@ def pull(
     wait_s: float,
     as_json: bool,
 ) -> int:
-    """Pull and verify a bundle, oci://HOST[:PORT]/NAME:VERSION or NAME@sha256:HASH; run again it goes on.
+    """Pull a bundle from a registry and verify it.
+
+    REFERENCE is oci://HOST[:PORT]/NAME:VERSION or NAME@sha256:HASH. Run again after an interruption it goes on.
 
     Needs the extra 'travel'. User and password are those of 'docker login'.
     """

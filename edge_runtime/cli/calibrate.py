@@ -26,7 +26,10 @@ def calibrate(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Commission and recalibrate BUNDLE from folders of pictures, without a daemon."""
+    """Recalibrate BUNDLE from folders of pictures.
+
+    Without a daemon; it is commissioned before from healthy pictures.
+    """
     from edge_runtime.cli.offline import calibrate_bundle
 
     if healthy is not None and baseline is not None:

@@ -22,7 +22,9 @@ _GRAVEST_FIRST = (78, 65, 74, 70, 69)
 @CONFIG
 @JSON
 def check(config: Path, as_json: bool) -> int:
-    """Check the configuration file CONFIG and the bundles it names, without running anything.
+    """Check a configuration file and the bundles it names.
+
+    Nothing of CONFIG is run.
 
     All problems are listed, and what has no effect or is not there yet as notes. The exit code is that of the gravest.
     """

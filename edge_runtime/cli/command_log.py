@@ -16,7 +16,9 @@ CHANGED = 65  # EX_DATAERR
 @click.option("--head", help="A head that was noted earlier: it must be in the log.")
 @JSON
 def command_log(config: Path, head: str | None, as_json: bool) -> int:
-    """Show the changes that were commanded on the box of CONFIG, and check that none was changed in between.
+    """Show what was commanded on a box, and by whom.
+
+    CONFIG describes the box. It is checked that no line was changed since.
 
     Lines that were cut off at the end show by --head, with what this or 'status' gave before.
     """

@@ -23,7 +23,10 @@ STATE_DIR = click.option(
 
 @click.group("config")
 def config_group() -> None:
-    """The history of the configuration file CONFIG on this box, kept by its daemon."""
+    """List, compare and put back earlier configurations.
+
+    The daemon of the configuration file CONFIG keeps them on the box.
+    """
 
 
 @config_group.command()
@@ -31,7 +34,10 @@ def config_group() -> None:
 @STATE_DIR
 @JSON
 def history(config: Path, state_dir: Path | None, as_json: bool) -> None:
-    """List the configurations that were in force, the newest last: number, time, who, and the keys that changed."""
+    """List the configurations that were in force, the newest last.
+
+    With number, time, who, and the keys that changed.
+    """
     entries = _find(config, state_dir).entries()
     if as_json:
         print_indented({"entries": [entry.as_row() for entry in entries]})
@@ -47,7 +53,10 @@ def history(config: Path, state_dir: Path | None, as_json: bool) -> None:
 @click.argument("other", type=NUMBER, required=False)
 @STATE_DIR
 def diff(config: Path, number: int | None, other: int | None, state_dir: Path | None) -> None:
-    """Show what differs between NUMBER (left out: what is in force) and the file, or between NUMBER and OTHER."""
+    """Show what differs between two configurations.
+
+    Between NUMBER (left out: what is in force) and the file, or between NUMBER and OTHER.
+    """
     from edge_runtime.config.secret_values import hide_secrets
     from edge_runtime.system.redaction import PROCESS
 
@@ -70,7 +79,9 @@ def diff(config: Path, number: int | None, other: int | None, state_dir: Path | 
 @click.argument("number", type=NUMBER, required=False)
 @STATE_DIR
 def undo(config: Path, number: int | None, state_dir: Path | None) -> None:
-    """Put configuration NUMBER back into the file; left out: the one that was in force before what it holds now.
+    """Put an earlier configuration back into the file.
+
+    NUMBER is that of the history; left out, it is the one that was in force before what the file holds now.
 
     A running daemon notices it like any edit, and keeps what is in force when its bundles cannot be opened.
     """

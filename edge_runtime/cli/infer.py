@@ -14,7 +14,10 @@ from edge_runtime.cli.options import BUNDLE, PATH, print_answer
 @click.argument("pictures", nargs=-1, required=True, type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
 def infer(bundle: Path, pictures: tuple[Path, ...], as_json: bool) -> int:
-    """Run PICTURES through BUNDLE and print the answers; exit code 65 when a picture was rejected."""
+    """Run PICTURES through BUNDLE and print the answers.
+
+    The exit code is 65 when a picture was rejected.
+    """
     from edge_runtime.cli.offline import answer_pictures
 
     rejected = 0

@@ -20,7 +20,10 @@ _ID_LENGTH = 64
 
 @click.group("keys")
 def keys_group() -> None:
-    """Make, rotate, revoke and list the keys that sign bundles (EC P-256) and commands (Ed25519)."""
+    """Make, rotate, revoke and list keys.
+
+    Those of bundles are EC P-256, those of commands Ed25519.
+    """
 
 
 @keys_group.command()
@@ -35,7 +38,10 @@ def keys_group() -> None:
 )
 @JSON
 def make(file: Path, what: str, as_json: bool) -> int:
-    """Make a private key FILE (mode 0600) and its public half FILE.pub, which boxes trust."""
+    """Make a private key FILE and its public half FILE.pub.
+
+    Boxes trust the public half. The mode of FILE is 0600.
+    """
     from edge_runtime.bundles.signing.ec_keys import make_key_pair, public_path, write_key_pair
     from edge_runtime.messaging.commands.command_keys import make_pems
 
@@ -56,7 +62,9 @@ def make(file: Path, what: str, as_json: bool) -> int:
 @_CONFIG
 @JSON
 def rotate(file: Path, config: Path | None, as_json: bool) -> int:
-    """Put a new key in the place of private key FILE; the old one is kept beside it.
+    """Put a new key in the place of private key FILE.
+
+    The old one is kept beside it.
 
     With --config both public keys are trusted: revoke the old one when nothing it signed is needed any more.
     """
@@ -82,7 +90,10 @@ def rotate(file: Path, config: Path | None, as_json: bool) -> int:
 @click.option("--config", type=PATH, required=True, help="Configuration whose trust.revoked is extended.")
 @JSON
 def revoke(key: str, config: Path, as_json: bool) -> int:
-    """Make the signatures of KEY, an id or a public key file, count no longer on the box of --config."""
+    """Make the signatures of KEY count no longer on a box.
+
+    KEY is an id or a public key file, of bundles. A key of commands is revoked by taking it out of commands.keys.
+    """
     from edge_runtime.bundles.signing.ec_keys import load_public_key
     from edge_runtime.config.edit import extend_trust
 
@@ -101,7 +112,10 @@ def revoke(key: str, config: Path, as_json: bool) -> int:
 )
 @JSON
 def list_keys(files: tuple[Path, ...], config: Path | None, as_json: bool) -> int:
-    """Show the ids of public keys FILES, of either kind, and of those in a configuration, with the roles of callers."""
+    """Show the ids of public keys.
+
+    Of FILES, and of those in a configuration, with the roles of callers.
+    """
     from edge_runtime.config import load_config
 
     if not files and config is None:

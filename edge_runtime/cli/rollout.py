@@ -16,7 +16,9 @@ def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
 
 @click.group("rollout")
 def rollout_group() -> None:
-    """Look at and steer how a newer version of a model takes over on the box that CONFIG describes.
+    """Look at and steer how a newer version takes over.
+
+    CONFIG describes the box.
 
     Versions are put there by 'bundle install'; a model with a section 'rollout' tries them: in the shadow, on a part of
     the frames, on all of them under watch, and for good.
@@ -46,9 +48,9 @@ def _steer(action: str, text: str) -> click.Command:
 
 
 for _action, _text in {
-    "promote": "Let the candidate answer everything, now; while it is watched: make it active for good.",
+    "promote": "Let the candidate answer everything, now. While it is watched: make it active for good.",
     "abort": "Take the candidate out; it is not tried again by itself.",
-    "pause": "Keep the candidate in its stage until 'resume'; it can still fail.",
+    "pause": "Keep the candidate in its stage. It can still fail; 'resume' goes on.",
     "resume": "Go on after a pause; the time of the stage begins anew.",
 }.items():
     rollout_group.add_command(_steer(_action, _text))

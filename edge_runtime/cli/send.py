@@ -61,7 +61,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 
 
 @click.command(
-    help="Send a command to a running device over its broker and print the answer.\n\nVERB is one of:\n\n\b\n"
+    help="Send a command to a running device, print its answer.\n\nVERB is one of:\n\n\b\n"
     + "\n".join(f"  {verb:<14} {meaning}" for verb, meaning in VERBS.items())
     + "\n\nFor baselines: edge-runtime baseline --help. For new versions of a model: edge-runtime rollout --help"
 )

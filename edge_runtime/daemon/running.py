@@ -32,7 +32,7 @@ class Running:
     config_problem: str | None = None
     """Why the last edit was refused, or the box is in safe mode; None after a good one."""
     first_problem: str | None = None
-    """The first of several problems in it."""
+    """The first of several problems in it, and how many more there are."""
     config_entry: Entry | None = None
     """Who made the configuration be in force, and when; None as long as that is not known."""
     distrusted: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,9 @@ class Running:
 
     def set_config_problem(self, problem: str | None, *problems: str) -> None:
         """Note what is wrong with the file, as a whole and one by one."""
-        self.config_problem, self.first_problem = problem, next(iter(problems), problem)
+        first, more = next(iter(problems), problem), len(problems) - 1
+        self.config_problem = problem
+        self.first_problem = first if more < 1 else f"{first} (and {more} more)"
 
     def engine_facts(self) -> tuple[EngineFacts, ...]:
         """For the health verdict and the watchdog."""

@@ -25,7 +25,9 @@ def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
 
 @click.group("baseline")
 def baseline_group() -> None:
-    """Look after the baselines of the box that CONFIG describes: day, night, winter.
+    """Look after the baselines of a box: day, night, winter.
+
+    CONFIG describes the box.
 
     With a broker in CONFIG the command goes to the running daemon; without, or with --offline, to the state directory.
     """
@@ -45,7 +47,10 @@ def show(config: Path, as_json: bool, **how: Any) -> int:
 @click.option("--expires-days", type=SECONDS, help="How long that holds.")
 @_with_common_options
 def approve(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
-    """Confirm that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
+    """Confirm that the site is as healthy as the baseline shows it.
+
+    Without NAME it is the one in use.
+    """
     return _print(_carry_out(config, "approve", Approval(name, expires_days), **how), as_json)
 
 
@@ -61,7 +66,10 @@ baseline_group.add_command(
 @NAME
 @_with_common_options
 def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
-    """Make no more patches from the baseline NAME (without: the one in use)."""
+    """Make no more patches from the baseline NAME.
+
+    Without NAME it is the one in use.
+    """
     return _print(_carry_out(config, "expire", Approval(name), **how), as_json)
 
 
@@ -81,7 +89,9 @@ def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
 @MODEL
 @JSON
 def add(config: Path, file: Path, name: str | None, model: str | None, as_json: bool) -> int:
-    """Put the baseline FILE that was made elsewhere, such as a pooled one, into the state directory of this box.
+    """Put a baseline FILE from elsewhere into this box.
+
+    Such as a pooled one; it goes into the state directory.
 
     A running daemon finds it when it lists its baselines, and at its next start.
     """

@@ -92,7 +92,9 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
 def bench_command(
     bundle: Path | None, config_path: Path | None, model: str | None, as_json: bool, **changes: Any
 ) -> int:
-    """Measure BUNDLE (or the model of --config) on this box: the bare engine and a whole daemon in turn.
+    """Measure the bare engine and a whole daemon in turn.
+
+    BUNDLE, or the model of --config, on this box.
 
     Flat out and paced, one model by itself, one picture a call. Both get the same engine settings. The bare engine has
     one caller a stream, and is measured again with as many as the daemon has workers where that differs.

@@ -26,7 +26,10 @@ DEMO_CONFIG = DATA / "demo.yaml"
     "--scene", type=click.Choice(["varied", "one-class"]), default="varied", help="What passes the lens."
 )
 def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
-    """Play photographs through a real int8 model, let the camera drift, and watch the daemon recalibrate itself."""
+    """Watch a drifting camera, and a model that recovers.
+
+    Plays photographs through a real int8 model, lets the camera drift, and the daemon recalibrates.
+    """
     from edge_runtime.cli.demo.run import run_demo
     from edge_runtime.sources.demo.camera_drift import DRIFTS
 

@@ -40,7 +40,9 @@ def tune_command(
     as_json: bool,
     write: bool,
 ) -> int:
-    """Measure how BUNDLE (or the model of --config) runs best on this box: runtimes and threads.
+    """Measure which runtime and threads suit this box.
+
+    For BUNDLE, or the model of --config.
 
     Every candidate must give the golden outputs. The setting in use is kept unless another is clearly better.
     Stop the daemon before: other load on the box is measured as well. While that of --config runs, tune refuses.

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import zipfile
 
+import click
 import numpy as np
 import orjson
 import pytest
 
 from edge_runtime.cli import bundle
 from edge_runtime.cli.infer import format_answer
-from edge_runtime.cli.main import main
+from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import MOVED, VERBS
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.system.state_lock import lock_state_dir
@@ -358,3 +359,14 @@ def test_calibrate_without_a_baseline_or_with_a_damaged_one_says_so(run, tmp_pat
     code, _, err = run("calibrate", BUNDLE, "--baseline", tmp_path / "bad", "--reference", PICTURES)
     assert code == 65
     assert "bad: " in err
+
+
+def test_the_summary_of_every_command_fits_its_list():
+    def check(group, width=80):
+        room = width - 6 - max(map(len, group.commands))  # as click lays the list out
+        for name, command in group.commands.items():
+            assert not command.get_short_help_str(room).endswith("..."), name
+            if isinstance(command, click.Group):
+                check(command)
+
+    check(cli)

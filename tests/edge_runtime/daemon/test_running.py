@@ -105,3 +105,21 @@ def test_a_task_that_cannot_begin_is_refused_as_without_waiting():
         make(None).follow(RECALIBRATE, None, 60.0, Caller())
     with pytest.raises(CommandError, match="no stream"):
         make(begun(None)).follow(TaskRequest("recalibrate", stream="other"), None, 60.0, Caller())
+
+
+@pytest.mark.parametrize("more", [0, 1, 7])
+def test_of_several_problems_the_first_is_said_and_the_others_are_counted(more):
+    running = make(None)
+    running.set_config_problem("all of them", "line 7", *["line 8"] * more)
+    assert running.config_problem == "all of them"
+    assert running.first_problem is not None
+    assert running.first_problem.startswith("line 7")
+    assert (str(more) in running.first_problem.removeprefix("line 7")) is (more > 0)
+
+
+def test_a_problem_without_parts_is_said_as_it_is():
+    running = make(None)
+    running.set_config_problem("it cannot be read")
+    assert running.first_problem == "it cannot be read"
+    running.set_config_problem(None)
+    assert running.first_problem is None
