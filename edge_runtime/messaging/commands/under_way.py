@@ -115,9 +115,9 @@ class UnderWay:
 
     def _work(self, job: "_Job") -> None:
         outcome: Outcome = CommandError(NOT_BEGUN)
-        if self._wait_for_turn(job):
-            outcome = None
-            with self._crashes.contain("command"):
+        with self._crashes.contain("command"):
+            if self._wait_for_turn(job):
+                outcome = None
                 try:
                     outcome = job.begun.later.work(job)
                 except EdgeRuntimeError as err:
@@ -146,21 +146,22 @@ class UnderWay:
             if job.is_settled:
                 return
             job.is_settled = True
-        try:
-            self._answer(job, outcome)
-        finally:
-            with self._changed:
-                self._jobs.discard(job)
-                self._changed.notify_all()
+        self._answer(job, outcome)
+        with self._changed:
+            self._jobs.discard(job)
+            self._changed.notify_all()
 
     def _answer(self, job: "_Job", outcome: Outcome) -> None:
         answer: bytes | None = None
         with self._crashes.contain("command"):
             answer = job.begun.settle(outcome, time.time())
-        if answer is None:  # its data is no JSON
-            outcome, answer = None, job.begun.settle(None, time.time())
-        with self._crashes.contain("command"):
-            job.caller.answer(answer)
+        if answer is None:  # such as data that is no JSON
+            outcome = None
+            with self._crashes.contain("command"):
+                answer = job.begun.settle(None, time.time())
+        if answer is not None:
+            with self._crashes.contain("command"):
+                job.caller.answer(answer)
         with self._changed:
             self._counts["executed" if isinstance(outcome, Mapping) else "failed"] += 1
 

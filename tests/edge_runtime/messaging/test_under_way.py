@@ -178,6 +178,21 @@ def test_data_that_is_no_json_is_answered_too(bench):
     assert bench.crashes.total == 1
 
 
+def test_one_whose_answer_cannot_be_kept_takes_no_room_for_ever(bench, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    bench.go_on.set()
+    with monkeypatch.context() as broken:
+        broken.setattr(UsedFile, "finish", fail)
+        for number in range(MOST):
+            bench.ask(number)
+        assert until(lambda: len(bench.done) == MOST and bench.listener.counts["under_way"] == 0)
+    assert bench.crashes.total == 2 * MOST
+    bench.ask("next")
+    assert bench.answer_to("next")["status"] == "ok"
+
+
 def test_too_many_of_one_verb_are_refused_as_busy_and_keep_no_other_verb_out(bench):
     for number in range(MOST + 1):
         bench.ask(number)
