@@ -86,9 +86,10 @@ def undo(config: Path, number: int | None, state_dir: Path | None) -> None:
     A running daemon notices it like any edit, and keeps what is in force when its bundles cannot be opened.
     """
     from edge_runtime.config import parse_config
+    from edge_runtime.config.load import resolve_links
     from edge_runtime.system.atomic_file import write_atomically
 
-    kept, target, now = _find(config, state_dir), config.resolve(), _read(config)
+    kept, target, now = _find(config, state_dir), resolve_links(config), _read(config)
     entry = kept.find_before(now) if number is None else kept.get(number)
     text = (entry.text or "").encode()
     parse_config(text, f"{config} (as of {entry.number})", os.environ, base=target.parent, own_file=target)

@@ -16,7 +16,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.load import parse_config
+from edge_runtime.config.load import parse_config, resolve_links
 from edge_runtime.config.strict_yaml import MAX_BYTES, Document, is_plain_text, load
 from edge_runtime.errors import ConfigError, Problem, StateError
 from edge_runtime.system.atomic_file import write_atomically
@@ -37,7 +37,7 @@ def edit_model(path: Path, env: Mapping[str, str], model: str, edits: Mapping[st
         ConfigError: the file is not a good configuration, has no such model, or would not be a good one afterwards.
         StateError: it cannot be read or written.
     """
-    target = path.resolve()
+    target = resolve_links(path)
     text = _read(path, target)
     before = parse_config(text, str(path), env, base=target.parent, own_file=target)
     if model not in before.models:
@@ -65,7 +65,7 @@ def extend_trust(path: Path, env: Mapping[str, str], key: str, entries: Sequence
         ConfigError: the file is not a good configuration, or would not be a good one afterwards.
         StateError: it cannot be read or written.
     """
-    target = path.resolve()
+    target = resolve_links(path)
     text = _read(path, target)
     before = parse_config(text, str(path), env, base=target.parent, own_file=target)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.load import parse_config, secrets_of
+from edge_runtime.config.load import parse_config, resolve_links, secrets_of
 from edge_runtime.config.parts import load_state_dir, restrict_by_refused
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES
@@ -79,7 +79,7 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
     """
     for text in _find_texts(path, env):
         try:
-            own_file, source = path.resolve(), f"{path} (as it was in force last)"
+            own_file, source = resolve_links(path), f"{path} (as it was in force last)"
             # A key that was revoked in the file must not come back here.
             adjust = partial(restrict_by_refused, path, env)
             return parse_config(text, source, env, base=own_file.parent, own_file=own_file, adjust=adjust)
@@ -118,4 +118,4 @@ def _copy_of(path: Path, state_dir: Path) -> Path:
 
 def name_of_file(path: Path) -> str:
     """What stands for a configuration file in a state directory."""
-    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return hashlib.sha256(str(resolve_links(path)).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ The only place of the configuration that touches the disk. Secrets come from env
 with ``EDGE_``, or from a file; they are never written into messages.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,8 +40,13 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.
     """
     text = read_file(path)
-    own_file = path.resolve()
+    own_file = resolve_links(path)
     return parse_config(text, str(path), env, base=own_file.parent, own_file=own_file)
+
+
+def resolve_links(path: Path) -> Path:
+    """The file that a path leads to, absolute; for links in a circle no error, unlike ``Path.resolve``."""
+    return Path(os.path.realpath(path))
 
 
 def read_file(path: Path) -> bytes:

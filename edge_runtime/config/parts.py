@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from edge_runtime.config.commands import CommandsConfig, restrict
 from edge_runtime.config.connections import MqttConfig
-from edge_runtime.config.load import Filling, fill_from_files, read_file, refusal, require_sections, validate
+from edge_runtime.config.load import (
+    Filling,
+    fill_from_files,
+    read_file,
+    refusal,
+    require_sections,
+    resolve_links,
+    validate,
+)
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import Document, load
 from edge_runtime.config.trust import TrustConfig
@@ -39,7 +47,7 @@ def load_address(path: Path, env: Mapping[str, str]) -> Address:
     Raises:
         ConfigError: the file is not YAML, or one of the two cannot be used.
     """
-    document, base = _load(path), path.resolve().parent
+    document, base = _load(path), resolve_links(path).parent
     address = _read_part(Address, document, env, base)
     return address.model_copy(update={"mqtt": _fill(address.mqtt, document)})
 
@@ -53,7 +61,7 @@ def load_state_dir(path: Path, env: Mapping[str, str]) -> Path | None:
     document = _load(path)
     if document.data.get("state_dir") is None:
         return None
-    found = read_section(document, "state_dir", env, path.resolve().parent)
+    found = read_section(document, "state_dir", env, resolve_links(path).parent)
     assert isinstance(found, Path)
     return found
 
@@ -66,7 +74,7 @@ def restrict_by_refused(path: Path, env: Mapping[str, str], in_force: Config) ->
     """
     sections: dict[str, TrustConfig | CommandsConfig] = {}
     with suppress(ConfigError):
-        document, base = _load(path), path.resolve().parent
+        document, base = _load(path), resolve_links(path).parent
         if document.data.get("trust") is not None:
             with suppress(ConfigError):
                 sections["trust"] = read_section(document, "trust", env, base)

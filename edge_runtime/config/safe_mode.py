@@ -4,8 +4,9 @@ Every other section is read by itself. It is what the file says; where that is w
 in force last; else its default. Nobody gets a right from a text that cannot be read:
 
 - ``commands`` that are wrong with nothing in force before: none is obeyed. With something in force before, the file
-  only takes rights away, as it does from a daemon that runs. A file without that section may have been cut off: then
-  a caller without a signature may only ask.
+  only takes rights away, as it does from a daemon that runs. Where no command was obeyed before, ``commands`` of then
+  gave nobody a right. A file that does not say who may command may have been cut off: then a caller without a signature
+  may only ask.
 - Where no text tells the state directory, and nothing was in force with the likeliest one, none is obeyed either: it is
   not known which were obeyed already, so that a copy would be taken for new.
 - ``http`` that is wrong is the one before, else on this machine only. Without a ``device`` there is no topic, so no
@@ -22,7 +23,7 @@ from edge_runtime.config.commands import CommandsConfig, restrict
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.history import ConfigHistory
 from edge_runtime.config.last_good import find_last_good_text, find_state_dirs
-from edge_runtime.config.load import has_file, parse_config, read_file, require_sections
+from edge_runtime.config.load import has_file, parse_config, read_file, require_sections, resolve_links
 from edge_runtime.config.parts import read_commands, read_section
 from edge_runtime.config.shape import Config, SinkConfig
 from edge_runtime.config.strict_yaml import Document, load
@@ -43,7 +44,7 @@ def find_safe_config(path: Path, env: Mapping[str, str]) -> Config:
 
 def make_safe_config(text: bytes, before: bytes | None, path: Path, env: Mapping[str, str]) -> Config:
     """The same for any text of the file, with the text that was ``before`` it in force, where there is one."""
-    own_file = path.resolve()
+    own_file = resolve_links(path)
     with suppress(ConfigError):
         whole = parse_config(text, str(path), env, base=own_file.parent, own_file=own_file)
         return whole.model_copy(update={"models": {}, "cameras": {}})
@@ -84,26 +85,32 @@ class _Reading:
         for document in (self.now, self.before):
             if document is not None:
                 with suppress(ConfigError):
-                    return read_section(document, name, self.env, self.path.resolve().parent)
+                    return read_section(document, name, self.env, resolve_links(self.path).parent)
         return otherwise
 
     def find_commands(self) -> CommandsConfig | None:
         """None: nobody may command."""
-        wanted, kept = self._read_commands(self.now), self._read_commands(self.before)
+        wanted = self._read_commands(self.now)
+        kept = self._read_commands(self.before) if self._was_obeying() else None
         if wanted is None:
             found = kept
         elif kept is not None:
             found = restrict(kept, wanted)
-        elif self.now is not None and self.now.data.get("commands") is None:
-            found = CommandsConfig(unsigned="viewer")
+        elif not wanted.keys and wanted.unsigned is None:
+            found = wanted.model_copy(update={"unsigned": "viewer"})
         else:
             found = wanted
         return None if found is None else _leave_out_missing_keys(found)
 
+    def _was_obeying(self) -> bool:
+        """Whether the text before let anybody command; its broker's password may be away now."""
+        mqtt = None if self.before is None else self.before.data.get("mqtt")
+        return isinstance(mqtt, Mapping) and bool(mqtt.get("commands"))
+
     def _read_commands(self, document: Document | None) -> CommandsConfig | None:
         if document is not None:
             with suppress(ConfigError):
-                return read_commands(document, self.env, self.path.resolve().parent)
+                return read_commands(document, self.env, resolve_links(self.path).parent)
         return None
 
 

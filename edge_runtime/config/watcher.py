@@ -18,6 +18,7 @@ from pathlib import Path
 
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Config, load_config
+from edge_runtime.config.load import resolve_links
 from edge_runtime.config.parts import restrict_by_refused
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import CommandError, ConfigError, ConfigUnreadable, EdgeRuntimeError, Problem
@@ -105,7 +106,7 @@ class ConfigWatcher:
             CommandError: the file is another one by now.
             StateError: it cannot be written.
         """
-        target = self._path.resolve()
+        target = resolve_links(self._path)
         with self._checking:
             try:
                 is_same = read_regular(target, MAX_BYTES + 1) == before

@@ -13,6 +13,7 @@ from typing import Any
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Changes, Config, ConfigHistory, changes, must_start_anew, parse_config
 from edge_runtime.config.edit import edit_keys
+from edge_runtime.config.load import resolve_links
 from edge_runtime.config.secret_values import ADVICE, hide_secrets
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.config.watcher import ConfigWatcher
@@ -108,7 +109,7 @@ class ConfigEditor:
         progress: Progress,
     ) -> dict[str, Any]:
         """Check a text that is to follow ``before``, and have it applied, or only tried."""
-        target = self._path.resolve()
+        target = resolve_links(self._path)
         loaded = parse_config(text, source, self._env, base=target.parent, own_file=target)
         config = self._adjust(loaded)
         in_force, who = self._running.config, by or UNSIGNED

@@ -20,6 +20,7 @@ import structlog
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Changes, Config, changes, must_start_anew, parse_config
 from edge_runtime.config.last_good import holds_password, read_last_good, restore_last_good
+from edge_runtime.config.load import resolve_links
 from edge_runtime.config.safe_mode import make_safe_config
 from edge_runtime.config.secret_values import holds_secret
 from edge_runtime.config.strict_yaml import MAX_BYTES
@@ -198,7 +199,7 @@ class EditTrial:
         """
         if trial.was_safe_mode:
             return make_safe_config(trial.before.encode(), _encode(trial.last_good), self._path, self._env)
-        target, source = self._path.resolve(), f"{self._path} (before the edit)"
+        target, source = resolve_links(self._path), f"{self._path} (before the edit)"
         return parse_config(trial.before, source, self._env, base=target.parent, own_file=target)
 
     def _put_back(self, trial: Trial, now: bytes, before: Config) -> None:

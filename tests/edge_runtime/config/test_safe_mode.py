@@ -1,5 +1,7 @@
 """The configuration of safe mode: each section by itself, and no right that the texts do not give."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from edge_runtime.config import (
     Config,
     ConfigHistory,
+    find_last_good,
     find_safe_config,
     keep_last_good,
     load_config,
@@ -142,6 +145,7 @@ BOTH: dict[str, str | None] = {"anna": "owner", "otto": "viewer", "": None}
         ("commands: {unsigned: owner}\n", {"": "owner"}, {"": "none"}),
         ("commands:\n", {"": "viewer"}, {"": "none"}),
         ("", {"": "viewer"}, {"": "none"}),
+        ("commands: {groups: [line]}\n", {"": "viewer"}, {"": "none"}),  # cut off behind it
         (COMMANDS.replace("role: viewer", "role: owner"), {**BOTH, "otto": "owner"}, BOTH),
         (
             COMMANDS.replace("role: owner", "role: viewer"),
@@ -162,6 +166,22 @@ def test_nobody_gets_a_right_that_the_texts_do_not_give(
 ) -> None:
     found = rights(find(path, BROKEN.replace(COMMANDS, commands), before))
     expected = alone if before is None else with_before
+    assert _without_none(found) == _without_none(expected)
+
+
+@pytest.mark.parametrize(("commands", "expected"), [
+    (COMMANDS, BOTH), ("commands: {keys: 7}\n", None), ("commands:\n", {"": "viewer"}), ("", {"": "viewer"}),
+])  # fmt: skip
+@pytest.mark.parametrize("before", [
+    WHOLE.replace("mqtt: {host: broker, commands: true}\n", ""),
+    WHOLE.replace("commands: true", "commands: false"),
+    WHOLE.replace(", commands: true}\n" + COMMANDS, "}\n"),
+])  # fmt: skip
+def test_rights_of_a_time_when_no_command_was_obeyed_are_none(
+    path: Path, commands: str, expected: dict[str, str | None] | None, before: str
+) -> None:
+    """The file turns commands on, and cannot be read there."""
+    found = rights(find(path, BROKEN.replace(COMMANDS, commands), before))
     assert _without_none(found) == _without_none(expected)
 
 
@@ -197,6 +217,12 @@ def test_a_sink_at_a_path_is_left_out_since_only_cameras_and_models_tell_whether
     assert found.max_mib == 3
 
 
-def test_a_file_that_cannot_be_read_is_as_one_that_says_nothing(path: Path) -> None:
-    path.mkdir()
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)], ids=["folder", "pipe", "circle"]
+)
+def test_a_file_that_cannot_be_read_is_as_one_that_says_nothing(
+    path: Path, make: Callable[[Path], None]
+) -> None:
+    make(path)
+    assert find_last_good(path, {}) is None
     assert find_safe_config(path, {}).mqtt is None
