@@ -15,7 +15,7 @@ from calibration.stats.regular_file import read_regular
 from edge_runtime.config.load import parse_config, resolve_links, secrets_of
 from edge_runtime.config.parts import load_state_dir, restrict_by_refused
 from edge_runtime.config.shape import Config
-from edge_runtime.config.strict_yaml import MAX_BYTES
+from edge_runtime.config.strict_yaml import MAX_BYTES, load
 from edge_runtime.errors import ConfigError, StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -66,8 +66,25 @@ def restore_last_good(path: Path, state_dir: Path, text: bytes | None) -> None:
 def holds_password(config: Config) -> bool:
     """Whether a password stands in the text that it was read from."""
     passwords = secrets_of(config, {})
-    written = {form.encode() for one in passwords for form in (one, quote(one), quote(one, safe=""))}
-    return any(form in config.text for form in written)
+    if not passwords:
+        return False
+    forms = {form for one in passwords for form in (one, quote(one), quote(one, safe=""))}
+    text = config.text.decode("utf-8-sig", "replace")
+    return any(form in written for written in (text, *_values_in(text)) for form in forms)
+
+
+def _values_in(text: str) -> Iterator[str]:
+    """As YAML reads them: escapes, and a value over several lines, hide one from a search in the text."""
+    with suppress(ConfigError):
+        waiting = [load(text, "").data]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, Mapping):
+                waiting += value.values()
+            elif isinstance(value, list):
+                waiting += value
+            else:
+                yield str(value)
 
 
 def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:

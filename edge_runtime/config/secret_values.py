@@ -3,6 +3,7 @@
 Texts that are secrets because the process knows them are the business of ``system.redaction``.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,13 @@ _ONLY_VARIABLES = re.compile(r"(?:\{EDGE_[A-Z0-9_]*\})*")
 _NAME = r"[\w-]*(?:pas+(?:w\w{0,6}|phrase|code)?|pwd|secret|token|credentials?|api[_-]?key)"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 _WRITTEN = re.compile(rf"^(?P<before>.*?(?<![\w-])[\"']?{_NAME}[\"']?\s*[:=])(?P<value>.*)$", re.IGNORECASE)
+
+_BEFORE_KEY = re.compile(r"[{,?]")
+_KEY = re.compile(r"""\s*[\w"'.-]+\s*:(?:\s|$)""")
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))")
+_MARK = "\ufeff"
+_EVERYWHERE = 1 << 30
+"""An indentation that no line has."""
 
 
 def find_secrets(values: Any, key: str = "") -> Iterator[str]:
@@ -65,36 +73,105 @@ def hide_secrets(text: str) -> str:
     except ConfigError:
         shown = _hide_by_line(text)
     else:
-        root = yaml.compose(text, Loader=yaml.CSafeLoader)
-        shown = Redactor(_texts_of(root, is_secret=False)).text(text) if root is not None else text
+        shown = _hide_by_place(text)
     return redact_url("\n".join(map(_hide_in_comment, shown.split("\n"))))
 
 
-def _texts_of(node: yaml.Node, *, is_secret: bool) -> Iterator[str]:
-    """The secret scalars as they may be written: a quote twice, a long one over several lines."""
+def _hide_by_place(text: str) -> str:
+    """Of YAML: the same value may be written with escapes or over several lines, so it is hidden where it stands."""
+    content = text.removeprefix(_MARK)
+    root = yaml.compose(content, Loader=yaml.CSafeLoader)
+    if root is None:
+        return text
+    shown, done, secrets = [text[: len(text) - len(content)]], 0, list[str]()
+    for node, is_secret in _scalars(root, is_secret=False):
+        start, end = node.start_mark.index, node.end_mark.index
+        instead = _write_instead(node.value, content[start:end], is_secret=is_secret)
+        if instead is not None:
+            shown += [content[done:start], instead]
+            done = end
+        if is_secret:
+            secrets += [node.value, *node.value.split("\n")]
+    # What is hidden at its place may stand in a comment or under another name, too.
+    return Redactor(secrets).text("".join([*shown, content[done:]]))
+
+
+def _scalars(node: yaml.Node, *, is_secret: bool) -> Iterator[tuple[yaml.ScalarNode, bool]]:
+    """All values in their order, and whether each is a secret by its key."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             named = isinstance(key, yaml.ScalarNode) and _SECRET_NAME.fullmatch(key.value) is not None
-            yield from _texts_of(value, is_secret=is_secret or named)
+            yield from _scalars(value, is_secret=is_secret or named)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _texts_of(value, is_secret=is_secret)
-    elif is_secret and not _ONLY_VARIABLES.fullmatch(node.value):
-        yield from (node.value, node.value.replace("'", "''"), *node.value.split("\n"))
+            yield from _scalars(value, is_secret=is_secret)
+    elif isinstance(node, yaml.ScalarNode):
+        yield node, is_secret and not _ONLY_VARIABLES.fullmatch(node.value)
+
+
+def _write_instead(value: str, written: str, *, is_secret: bool) -> str | None:
+    """What stands in the place of a value; None: it stays."""
+    end = "\n" if written.endswith("\n") else ""
+    if is_secret:
+        mark = written[:1] if written[:1] in ("'", '"') else ""
+        return f"{mark}{HIDDEN}{mark}{end}"
+    shown = redact_url(value)
+    return (
+        f"{json.dumps(shown, ensure_ascii=False)}{end}" if shown != value and value not in written else None
+    )
 
 
 def _hide_by_line(text: str) -> str:
-    """Of a text that is no YAML: all after a secret's name, and the lines below it that are indented more."""
-    shown, hides_below = list[str](), -1
+    """Of a text that is no YAML: all after a secret's name, and the lines below it that may belong to it."""
+    shown, below = list[str](), _Below(_EVERYWHERE, "-")
     for line in text.split("\n"):
-        indent = len(line) - len(line.lstrip())
-        if hides_below >= 0 and (indent > hides_below or not line.strip()):
+        indent = _indent_of(line)
+        if below.takes(line):
             shown.append(" " * indent + HIDDEN if line.strip() else line)
             continue
-        found = _WRITTEN.match(line)
-        hides_below = -1 if found is None else indent
+        if _is_name_alone(line):
+            below = _Below(indent, "")
+            shown.append(line)
+            continue
+        found = _WRITTEN.match(line) or _WRITTEN.match(_unescape(line))
+        below = _Below(_EVERYWHERE, "-") if found is None else _Below(indent, found["value"])
         shown.append(line if found is None else f"{found['before']} {HIDDEN}")
     return "\n".join(shown)
+
+
+class _Below:
+    """The lines below a secret's name, which may belong to it."""
+
+    def __init__(self, indent: int, value: str) -> None:
+        """``value``: what stands behind the name."""
+        self._indent, value = indent, value.strip()
+        self._is_next = not value or value.startswith("#")
+        self._quote = value[0] if value[:1] in ("'", '"') and value.count(value[0]) == 1 else ""
+
+    def takes(self, line: str) -> bool:
+        """Whether the next line belongs to it: an open quotation, deeper lines; the first also within braces."""
+        if not line.strip():
+            return True
+        is_next, self._is_next = self._is_next, False
+        if self._quote:
+            self._quote = "" if self._quote in line else self._quote
+            return True
+        return _indent_of(line) > self._indent or (is_next and _KEY.match(line) is None)
+
+
+def _is_name_alone(line: str) -> bool:
+    """Whether a line ends with a secret's name, whose colon is on the next one."""
+    last = _BEFORE_KEY.split(line)[-1].strip().strip("\"'")
+    return _SECRET_NAME.fullmatch(last) is not None
+
+
+def _indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _unescape(line: str) -> str:
+    """As YAML reads the escapes of a quoted text."""
+    return _ESCAPE.sub(lambda found: chr(min(int(found[1] or found[2] or found[3], 16), 0x10FFFF)), line)
 
 
 def _hide_in_comment(line: str) -> str:

@@ -82,6 +82,9 @@ def test_values_of_variables_are_not_kept(tmp_path: Path) -> None:
         ("path: pictures", "path: 'http://user:swordfish@host/snap.jpg'"),
         ("path: pictures", "path: 'rtsp://user:sword%2Ffish@host/1'"),
         ("device: box", "device: box\nmqtt: {host: broker, user: box, password: swordfish}"),
+        ("device: box", 'device: box\nmqtt: {host: broker, user: box, password: "sword\\x66ish"}'),
+        ("device: box", 'device: box\nmqtt: {host: broker, user: box, password: "sword\\\n  fish"}'),
+        ("path: pictures", 'path: "rtsp://user:swordfish\\x40host/1"'),
     ],
 )
 def test_a_text_with_a_password_is_not_kept_and_no_older_one_is_left(
