@@ -6,11 +6,19 @@ their border. A bad *picture* is not an error at all: it is a :class:`edge_runti
 Exit codes are those of sysexits(3).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 _MAX_SHOWN = 4000
+_GRAVEST_FIRST = (78, 65, 74, 70, 69)
+"""A person must edit, supply a bundle, repair a disk, or look; a missing device may come by itself."""
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """The exit code of a command that found several problems; 0 when it found none."""
+    return min(codes, key=_GRAVEST_FIRST.index, default=0)
 
 
 class EdgeRuntimeError(Exception):

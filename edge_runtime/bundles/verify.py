@@ -140,8 +140,17 @@ def check_trust(path: Path, trust: Trust) -> None:
     Raises:
         BundleError: it is not, or has no manifest that can be read.
     """
+    read_manifest(path, trust)
+
+
+def read_manifest(path: Path, trust: Trust | None = None) -> Manifest:
+    """The manifest of a bundle; whether its files are as it says is not looked at.
+
+    Raises:
+        BundleError: as ``check_trust``.
+    """
     with _as_bundle_error(path):
-        _check_trust(path, _regular_files(path), trust)
+        return _check_trust(path, _regular_files(path), trust or Trust())[0]
 
 
 def _check_trust(path: Path, present: Mapping[str, int], trust: Trust) -> tuple[Manifest, Signed | None]:

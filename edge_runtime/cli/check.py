@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, OutputFile, print_answer
-from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem
+from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem, gravest
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
-
-_GRAVEST_FIRST = (78, 65, 74, 70, 69)
-"""A person must edit, supply a bundle, repair a disk, or look; a missing device may come by itself."""
 
 
 @click.command()
@@ -76,16 +73,21 @@ class Checked:
     @property
     def exit_code(self) -> int:
         """The exit code of the gravest problem; 0 without one."""
-        codes = {ConfigError.exit_code if isinstance(p, Problem) else p.exit_code for p in self.problems}
-        return min(codes, key=_GRAVEST_FIRST.index) if codes else 0
+        return gravest(map(_code_of, self.problems))
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         problems = []
         for one in self.problems:
             text = f"{one.found}; expected {one.expected}" if isinstance(one, Problem) else one.reason_text
-            problems.append({"where": one.where, "line": one.line, "problem": text})
+            problems.append(
+                {"where": one.where, "line": one.line, "problem": text, "exit_code": _code_of(one)}
+            )
         return {"ok": not problems, "problems": problems, "notes": self.notes, "models": self.models}
+
+
+def _code_of(one: Problem | EdgeRuntimeError) -> int:
+    return ConfigError.exit_code if isinstance(one, Problem) else one.exit_code
 
 
 def check_config(path: Path, env: Mapping[str, str]) -> Checked:

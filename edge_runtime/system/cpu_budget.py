@@ -36,14 +36,20 @@ class CpuBudget:
         return max(1, math.floor(self.cores + 0.05))
 
 
-def cpu_budget(root: Path = Path("/"), affinity: Collection[int] | None = None) -> CpuBudget:
-    """The real CPU budget of this process; the logical CPUs of ``affinity`` are the kernel's when it is None.
+def cpu_budget(
+    root: Path = Path("/"), affinity: Collection[int] | None = None, pid: int | None = None
+) -> CpuBudget:
+    """The real CPU budget of a process, this one when ``pid`` is None.
 
-    ``root`` holds ``proc``, ``sys`` and the cgroup mounts.
+    ``root`` holds ``proc``, ``sys`` and the cgroup mounts. The logical CPUs of ``affinity`` are the kernel's when it is
+    None.
+
+    Raises:
+        OSError: there is no process ``pid``.
     """
-    cpus = os.sched_getaffinity(0) if affinity is None else frozenset(affinity)
+    cpus = os.sched_getaffinity(pid or 0) if affinity is None else frozenset(affinity)
     allowed, topology = len(cpus), cpu_topology(root, cpus)
-    quota, where = min(_quotas(root), default=(None, ""))
+    quota, where = min(_quotas(root, "self" if pid is None else str(pid)), default=(None, ""))
     if quota is None:
         return CpuBudget(float(allowed), allowed, None, f"{topology}, no cgroup quota", topology)
     cores = min(quota, float(allowed))
@@ -67,10 +73,10 @@ class _Mount:
             yield self.point.joinpath(*parts[:length])
 
 
-def _quotas(root: Path) -> Iterator[tuple[float, str]]:
-    """Every CPU limit on the way from this process's cgroup up to the mount; the tightest one holds."""
+def _quotas(root: Path, process: str) -> Iterator[tuple[float, str]]:
+    """Every CPU limit on the way from a process's cgroup up to the mount; the tightest one holds."""
     mounts = _mounts(root)
-    for line in text_of(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc" / process / "cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         is_v2 = hierarchy == "0" and not controllers

@@ -30,6 +30,22 @@ def is_in_use(state_dir: Path) -> bool:
     return False
 
 
+def find_holder(state_dir: Path) -> int | None:
+    """The process of the daemon that runs on this state directory, by /proc/locks; None when none can be seen."""
+    for path in (state_dir, state_dir / "lock"):
+        try:
+            status = path.stat()
+            lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        for line in lines:
+            words = line.split()
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == inode and int(words[4]) > 0:
+                return int(words[4])
+    return None
+
+
 def lock_state_dir(state_dir: Path) -> ExitStack:
     """The locks, held until what is returned is closed or the process ends.
 

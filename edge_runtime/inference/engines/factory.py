@@ -3,6 +3,7 @@
 Frameworks are imported only when a model asks for them: torch alone takes 1.4 s and 218 MiB.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
 from edge_runtime.inference.engines.threads import ThreadPlan
-from edge_runtime.system.model_formats import RUNTIMES, ModelFormat
+from edge_runtime.system.model_formats import RUNTIMES, ModelFormat, Runtime
 
 DEFAULTS = EngineSettings()
 
@@ -39,20 +40,14 @@ def open_engine(
         EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device.
     """
     runtime = choose_runtime(model_format, settings)
-    try:
-        engine = _build(runtime, model, sample_shape, threads, settings)
-    except ModuleNotFoundError as err:
-        if err.name not in ("openvino", "torch"):
-            raise
-        raise EngineMissing(
-            f"the model is {model_format} and {err.name} is not installed: pip install 'edge-runtime[{err.name}]'"
-        ) from err
+    _require_library(runtime, model_format)
+    engine = _build(runtime, model, sample_shape, threads, settings)
     with close_on_error(engine):
         engine.warm_up()
     return engine
 
 
-def choose_runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
+def choose_runtime(model_format: ModelFormat, settings: EngineSettings) -> Runtime:
     """The runtime for a format: the configured one, or the first that can run it.
 
     Raises:
@@ -68,8 +63,26 @@ def choose_runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
     return settings.runtime
 
 
+def _require_library(runtime: Runtime, model_format: ModelFormat) -> None:
+    """Load the library of a runtime; one that was built for another system is as good as none.
+
+    Raises:
+        EngineMissing: it is not there or cannot be loaded.
+    """
+    extra = "edge-runtime" if runtime == "onnxruntime" else f"edge-runtime[{runtime}]"
+    try:
+        importlib.import_module(runtime)
+    except ModuleNotFoundError as err:
+        if err.name != runtime:
+            raise EngineMissing(f"{runtime} cannot be loaded: {err}; pip install '{extra}'") from err
+        found = f"the model is {model_format} and {runtime} is not installed"
+        raise EngineMissing(f"{found}: pip install '{extra}'") from err
+    except (ImportError, OSError) as err:
+        raise EngineMissing(f"{runtime} cannot be loaded: {err}; see edge-runtime doctor") from err
+
+
 def _build(
-    runtime: str,
+    runtime: Runtime,
     model: ModelFiles,
     sample_shape: Sequence[int],
     threads: ThreadPlan,

@@ -13,6 +13,7 @@ import torch
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings
+from edge_runtime.inference.engines import factory
 from edge_runtime.inference.engines.factory import open_engine, place_threads
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, external_model, small_model
@@ -393,3 +394,15 @@ def test_openvino_reads_onnx_with_its_reader_of_onnx_only(mark: bytes) -> None:
 def test_no_engine_opens_a_model_with_weights_elsewhere(runtime: str) -> None:
     with pytest.raises(EngineError, match="another file"):
         open_engine(ModelFiles(external_model()), "onnx", SHAPE, ONE, EngineSettings(runtime=runtime))
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("version `GLIBC_9.9' not found"), OSError("libgomp.so.1: not there")]
+)
+def test_a_library_that_cannot_be_loaded_is_as_good_as_none(monkeypatch, error: Exception) -> None:
+    def refuse(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(factory.importlib, "import_module", refuse)
+    with pytest.raises(EngineMissing, match=str(error).split()[-1]):
+        opened("onnx")

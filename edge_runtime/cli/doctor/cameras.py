@@ -1,0 +1,118 @@
+"""The cameras: are they there, may the daemon use them, and does a picture come?"""
+
+import grp
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.cli.doctor.service_user import Right, ServiceUser
+from edge_runtime.config import Config
+from edge_runtime.daemon.wiring.sources import video_options
+from edge_runtime.errors import SourceLost
+from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.video import VideoSource
+from edge_runtime.system.camera_address import CameraKind
+from edge_runtime.system.camera_path import look_at_path
+
+_CONNECT_S, _UNAVAILABLE, _EDIT = 3.0, 69, 78
+_WITH_PICTURE = (CameraKind.RTSP, CameraKind.HTTP, CameraKind.DEVICE)
+
+
+def examine_camera(config: Config, name: str, user: ServiceUser, picture_s: float) -> Iterator[Finding]:
+    """Look at one camera; a picture is taken only while no daemon runs, since many cameras serve one client."""
+    camera = config.cameras[name]
+    found = _look_at_path(config, name, user) or _connect(config, name)
+    if found is not None:
+        yield found
+    elif user.pid is not None:
+        yield fine("camera", f"{name}: {camera.safe_path} is there; the running daemon has it open")
+    elif camera.address.kind in _WITH_PICTURE:
+        yield _take_picture(config, name, picture_s)
+    else:
+        yield fine("camera", f"{name}: {camera.safe_path} can be used")
+
+
+def _look_at_path(config: Config, name: str, user: ServiceUser) -> Finding | None:
+    address = config.cameras[name].address
+    path = address.local_path
+    if path is None:
+        return None
+    seen = look_at_path(address)
+    if seen is not None and seen.is_lasting:
+        advice = f"correct cameras.{name}.path; expected is {seen.expected}"
+        return problem("camera.path", f"{name}: {seen.found}", advice, _EDIT)
+    if not _is_there(path):
+        return note(
+            "camera.missing",
+            f"{name}: {path} does not exist",
+            "plug it in or mount it; the camera waits for it",
+        )
+    may = user.may(path, _needed(path, address.kind))
+    if may is None:
+        return note("camera.unknown", f"{name}: only root can see what {user.name} may", "run doctor as root")
+    if not may:
+        advice = _advise_rights(path, address.kind, user)
+        return problem("camera.rights", f"{name}: user {user.name} may not use {path}", advice, _UNAVAILABLE)
+    return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:  # behind a folder that may not be entered
+        return True
+    return True
+
+
+def _needed(path: Path, kind: CameraKind) -> list[Right]:
+    if kind is CameraKind.DEVICE:
+        return ["r", "w"]
+    return ["r", "x"] if path.is_dir() else ["r"]
+
+
+def _advise_rights(path: Path, kind: CameraKind, user: ServiceUser) -> str:
+    try:
+        group = grp.getgrgid(path.stat().st_gid).gr_name
+    except (OSError, KeyError):
+        group = "video"
+    if kind is CameraKind.DEVICE:
+        return f"usermod -aG {group} {user.name} and log in again; as a service SupplementaryGroups={group}"
+    return f"give {user.name} the right to read it and to enter the folders above it (namei -l {path} shows them)"
+
+
+def _connect(config: Config, name: str) -> Finding | None:
+    endpoint = config.cameras[name].address.endpoint
+    if endpoint is None:
+        return None
+    host, port = endpoint
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
+    except OSError as err:
+        found = f"{name}: {host}:{port} does not answer: {err.strerror or err}"
+        advice = "is the camera on, in this network, and does it stream? Then correct the address"
+        return problem("camera.unreachable", found, advice, _UNAVAILABLE)
+    return None
+
+
+def _take_picture(config: Config, name: str, picture_s: float) -> Finding:
+    """Open the camera in a capture process, as the daemon does, and end with the first picture."""
+    camera = config.cameras[name]
+    options = video_options(camera, config.pictures.max_frame_mib << 20)
+    source = VideoSource(f"doctor-{name}"[:32], camera.path, options)
+    try:
+        frame = source.read(picture_s)
+        reason = source.stats().last_problem or f"none came in {picture_s:g} s"
+    except (SourceLost, EndOfStream) as err:
+        frame, reason = None, str(err)
+    finally:
+        source.close()
+    if frame is not None:
+        return fine("camera", f"{name}: a picture came from {camera.safe_path}")
+    if "401" in reason or "nauthorized" in reason:
+        advice = f"correct user and password in cameras.{name}.path; special characters as %40"
+        return problem("camera.password", f"{name}: {reason}", advice, _UNAVAILABLE)
+    advice = "look at the stream with another player (ffplay), and at the address's path"
+    return problem("camera.no-picture", f"{name}: {reason}", advice, _UNAVAILABLE)

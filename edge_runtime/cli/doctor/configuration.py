@@ -1,0 +1,73 @@
+"""The configuration and the bundles it names: ``edge-runtime check`` in a process of its own.
+
+That opens every model. It may take longer than anybody waits for a doctor, and a broken library may end it.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.system.child_process import environment_without_secrets, start_child
+from edge_runtime.system.environment import SECRET_PREFIX
+from edge_runtime.system.priority import THREAD_NICENESS
+
+CHECKED = {65: "bundle.broken", 69: "engine.missing", 70: "engine.refused", 74: "state.unreadable"}
+"""Findings by the exit code that the check gives a problem; every other one is ``configuration.wrong``."""
+_ADVICE = {
+    65: "install the bundle again (edge-runtime bundle install --help), or another version of it",
+    69: "see the engine above; a device needs its driver, and as a service its rights",
+    70: "edge-runtime check CONFIG shows all of it; try another runtime or device",
+    74: "repair the disk or its rights",
+}
+
+
+def examine_configuration(path: Path, timeout_s: float) -> Iterator[Finding]:
+    """Check the file and open its models, at low priority: a daemon may be at work."""
+    secrets = {name: value for name, value in os.environ.items() if name.startswith(SECRET_PREFIX)}
+    child = start_child(
+        "edge_runtime",
+        ["check", str(path), "--json"],
+        env=environment_without_secrets() | secrets,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with child:
+        os.setpriority(os.PRIO_PROCESS, child.pid, THREAD_NICENESS)
+        try:
+            answer, said = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            found = f"the models of {path} were not open after {timeout_s:g} s"
+            yield note("configuration.slow", found, f"see how it ends: edge-runtime check {path}")
+            return
+    try:
+        checked = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        last = said.decode(errors="replace").strip().rpartition("\n")[2]
+        found = f"edge-runtime check {path} ended with {child.returncode}: {last}"
+        yield problem("configuration.crash", found, "see all of it: run that command", 70)
+        return
+    yield from judge_check(checked)
+
+
+def judge_check(checked: dict[str, Any]) -> Iterator[Finding]:
+    """Findings of what ``check --json`` printed."""
+    for one in checked["problems"]:
+        place = f"line {one['line']}: " if one["line"] is not None else ""
+        code = one["exit_code"]
+        found = f"{checked['config']}: {place}{one['where']}: {one['problem']}"
+        advice = _ADVICE.get(
+            code, "edit the file; a running daemon keeps what was in force until it is right"
+        )
+        yield problem(CHECKED.get(code, "configuration.wrong"), found, advice, code)
+    for text in checked["notes"]:
+        yield note("configuration.note", text)
+    for name, model in checked["models"].items():
+        yield fine("bundle", f"{name}: {model['bundle']} passes its self-test on {model['runs_on']}")
+    if not checked["problems"]:
+        yield fine("configuration", f"{checked['config']} is valid")

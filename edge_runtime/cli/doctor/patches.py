@@ -1,0 +1,62 @@
+"""What was made on this box for a model: does the active patch belong to the bundle, are the baselines in force?"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from calibration.errors import CalibrationError
+from calibration.stats.regular_file import read_whole
+from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES, ModelState, model_folder
+from edge_runtime.errors import StateError
+from edge_runtime.recalibration.baselines.store import BaselineStore
+
+_IO = 74
+
+
+def examine_patch(state_dir: Path, model: str, bundle: str) -> Iterator[Finding]:
+    """Look at the active patch of a model whose bundle, ``name/version``, is this one."""
+    kept = ModelState(model_folder(state_dir, model))
+    try:
+        stored = orjson.loads(read_whole(kept.active_path, LARGEST_NOTE_BYTES))
+        owner, patch = str(stored["bundle"]), stored["patch"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        advice = "the bundle answers without a patch; recalibrate"
+        yield problem("patch.broken", f"{model}: {kept.active_path} cannot be read: {err}", advice, _IO)
+        return
+    if patch is None:
+        return
+    if owner != bundle:
+        found = f"{model}: patch {patch} was made for {owner}, and {bundle} is configured: it is not used"
+        yield note(
+            "patch.stale", found, "commission and recalibrate with this bundle, or go back to that one"
+        )
+        return
+    try:
+        kept.read_patched(patch)
+    except StateError as err:
+        advice = f"edge-runtime send rollback --model {model}, or recalibrate"
+        yield problem("patch.broken", f"{model}: {err.reason_text}", advice, err.exit_code)
+    else:
+        yield fine("patch", f"{model}: patch {patch} of {bundle} is whole")
+
+
+def examine_baselines(state_dir: Path, model: str) -> Iterator[Finding]:
+    """Look at the baselines of a model."""
+    store = BaselineStore(ModelState(model_folder(state_dir, model)).baselines)
+    for name in store.list_names():
+        try:
+            facts = store.read(name).facts
+        except CalibrationError as err:
+            advice = "edge-runtime baseline remove, and commission again"
+            yield problem("baseline.broken", f"{model}: {err}", advice, 65)
+            continue
+        if facts.is_expired(time.time()):
+            found = f"{model}: the approval of baseline {name} has ended: no patch is made from it"
+            yield note("baseline.expired", found, "edge-runtime baseline approve, or commission again")
+        else:
+            yield fine("baseline", f"{model}: {name} is in force")

@@ -1,0 +1,69 @@
+"""The port of the status page: free, or taken by the daemon itself, or by another program."""
+
+import errno
+import http.client
+import socket
+from collections.abc import Iterator
+
+import orjson
+import psutil
+
+from edge_runtime.cli.doctor.finding import Finding, fine, problem
+from edge_runtime.config import Config
+
+_ANSWER_S = 2.0
+_UNAVAILABLE = 69
+
+
+def examine_port(config: Config) -> Iterator[Finding]:
+    """Try whether it could be opened; when not, ask who answers there."""
+    host, port = config.http.host, config.http.port
+    if not config.http.enabled:
+        yield fine("port", "no status page is configured")
+        return
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the daemon does
+            probe.bind(address)
+    except OSError as err:
+        if err.errno == errno.EADDRINUSE:
+            yield _judge_taken(config)
+        else:
+            found = f"{host}:{port} cannot be opened: {err.strerror}"
+            advice = "use a port above 1023 and an address of this box (http.port, http.host)"
+            yield problem("port.unusable", found, advice, _UNAVAILABLE)
+    else:
+        yield fine("port", f"{host}:{port} is free for the status page")
+
+
+def _judge_taken(config: Config) -> Finding:
+    place = f"{config.http.host}:{config.http.port}"
+    if _ask_device(config) == config.device:
+        return fine("port", f"the daemon answers at {place}")
+    found = f"{place}, the port of the status page, is taken by {_find_program(config.http.port) or 'another program'}"
+    return problem("port.taken", found, "set http.port to a free one, or end that program", _UNAVAILABLE)
+
+
+def _ask_device(config: Config) -> str | None:
+    """The name of the device whose daemon answers; None when it is none."""
+    connection = http.client.HTTPConnection(config.http.host, config.http.port, timeout=_ANSWER_S)
+    try:
+        connection.request("GET", "/status")
+        answer = orjson.loads(connection.getresponse().read(2**22))
+        return str(answer.get("device")) if isinstance(answer, dict) else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def _find_program(port: int) -> str | None:
+    """Name and number of the process that listens; None when it is another user's."""
+    try:
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr[1:2] == (port,) and one.pid is not None:
+                return f"{psutil.Process(one.pid).name()} (process {one.pid})"
+    except (psutil.Error, OSError):
+        return None
+    return None

@@ -1,0 +1,98 @@
+"""The systemd unit: does its sandbox let the daemon reach what the configuration names?"""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.config import Config
+from edge_runtime.system.camera_address import CameraKind
+
+UNIT = "edge-runtime.service"
+_KEYS = (
+    "LoadState", "ActiveState", "Result", "NRestarts", "ProtectSystem", "ProtectHome", "PrivateTmp", "StateDirectory",
+    "ReadWritePaths", "DevicePolicy", "DeviceAllow",
+)  # fmt: skip
+_ANSWER_S = 4.0
+_EDIT, _UNAVAILABLE = 78, 69
+_HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
+_TEMPORARY = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - named, not used
+_PLAIN = ("CPU", "AUTO")
+
+
+def examine_service(config: Config) -> Iterator[Finding]:
+    """Look at the unit, where there is one."""
+    try:
+        answer = subprocess.run(
+            ["systemctl", "show", UNIT, *(f"--property={key}" for key in _KEYS)],
+            capture_output=True, text=True, timeout=_ANSWER_S, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        yield fine("service", "no systemd answers here")
+        return
+    yield from judge_unit(read_properties(answer.stdout), config)
+
+
+def read_properties(text: str) -> dict[str, str]:
+    """``Key=value`` lines as a mapping; of a key that comes more than once the values are joined by blanks."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        found[key] = f"{found[key]} {value}" if key in found else value
+    return found
+
+
+def judge_unit(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
+    """Findings of a unit's properties, as systemd names them."""
+    if unit.get("LoadState") != "loaded":
+        yield fine("service", f"there is no {UNIT}")
+        return
+    state = unit.get("ActiveState", "")
+    if state == "failed" or int(unit.get("NRestarts") or 0) > 2:
+        found = f"{UNIT} is {state} ({unit.get('Result')}) and was restarted {unit.get('NRestarts')} times"
+        yield problem("service.failed", found, f"journalctl -u {UNIT} -p warning -n 50", _UNAVAILABLE)
+    yield from _judge_folders(unit, config)
+    yield from _judge_devices(unit, config)
+    yield fine("service", f"{UNIT} is {state}")
+
+
+def _judge_folders(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
+    writable = [Path("/var/lib", name) for name in unit.get("StateDirectory", "").split()]
+    writable += [Path(text.lstrip("-+")) for text in unit.get("ReadWritePaths", "").split()]
+    for what, path in (("state_dir", config.state_dir), ("sink.path", config.sink_path())):
+        if path is not None and unit.get("ProtectSystem") == "strict" and not _is_below(path, writable):
+            found = f"{what} {path} is outside of what {UNIT} may write"
+            yield problem(
+                "service.folder", found, f"ReadWritePaths={path.parent} in a drop-in of the unit", _EDIT
+            )
+    for name, camera in config.cameras.items():
+        path = camera.address.local_path
+        if path is None or not camera.enabled:
+            continue
+        if unit.get("ProtectHome") in ("yes", "tmpfs") and _is_below(path, _HOMES):
+            found = f"camera {name}: {UNIT} cannot see {path}, which is in a home folder"
+            yield problem(
+                "service.folder", found, "move it to /srv, or ProtectHome=read-only in a drop-in", _EDIT
+            )
+        if unit.get("PrivateTmp") == "yes" and _is_below(path, _TEMPORARY):
+            found = f"camera {name}: {UNIT} has a folder {path.parts[1]} of its own, without {path}"
+            yield problem("service.folder", found, "move it to /srv", _EDIT)
+
+
+def _judge_devices(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
+    if unit.get("DevicePolicy") not in ("closed", "strict"):
+        return
+    allowed = unit.get("DeviceAllow", "")
+    kinds = {camera.address.kind for camera in config.cameras.values() if camera.enabled}
+    if CameraKind.DEVICE in kinds and "video" not in allowed:
+        found = f"{UNIT} may not open cameras"
+        yield problem("service.device", found, "DeviceAllow=char-video4linux rw in a drop-in", _EDIT)
+    for name, model in config.models.items():
+        special = [one for one in model.engine.devices if not one.upper().startswith(_PLAIN)]
+        if special and "drm" not in allowed and "nvidia" not in allowed:
+            found = f"model {name}: {UNIT} may not open the device of {', '.join(special)}"
+            yield note("service.device", found, "install the drop-in edge-runtime.service.d/gpu.conf")
+
+
+def _is_below(path: Path, folders: Iterator[Path] | tuple[Path, ...] | list[Path]) -> bool:
+    return any(path == folder or folder in path.parents for folder in folders)

@@ -1,0 +1,210 @@
+"""Topics whose cause a test cannot plant for real: a control group, a hardware clock, a disk, systemd."""
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.cli import doctor
+from edge_runtime.cli.doctor.clock import examine_clock
+from edge_runtime.cli.doctor.configuration import CHECKED
+from edge_runtime.cli.doctor.engines import Import, judge_import
+from edge_runtime.cli.doctor.examine import run_topics
+from edge_runtime.cli.doctor.finding import Level, exit_code_of, fine, note, problem
+from edge_runtime.cli.doctor.port import examine_port
+from edge_runtime.cli.doctor.processor import examine_processor
+from edge_runtime.cli.doctor.service import judge_unit, read_properties
+from edge_runtime.cli.doctor.service_user import ServiceUser
+from edge_runtime.cli.doctor.state_folder import examine_state, judge_room
+from edge_runtime.config import parse_config
+from edge_runtime.system.state_lock import find_holder, lock_state_dir
+from tests.support.paths import ROOT
+
+DAY_S = 86_400
+UNIT = """LoadState=loaded
+ActiveState=active
+Result=success
+NRestarts=0
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+StateDirectory=edge-runtime
+ReadWritePaths=
+DevicePolicy=closed
+DeviceAllow=char-video4linux rw
+"""
+
+
+def levels(findings):
+    return {(one.id, one.level) for one in findings if one.level is not Level.OK}
+
+
+def make_config(**keys):
+    defaults = {
+        "device": "box",
+        "models": {"parts": {"bundle": "parts"}},
+        "cameras": {"belt": {"path": "/dev/video0", "model": "parts"}},
+    }
+    return parse_config(json.dumps(defaults | keys), "test", {}, check_files=False)
+
+
+def test_a_cpu_quota(tmp_path):
+    for name, text in {
+        "proc/self/cgroup": "0::/box\n",
+        "proc/self/mountinfo": "1 0 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/box/cpu.max": "50000 100000\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert ("processor.quota", Level.NOTE) in levels(examine_processor(root=tmp_path))
+
+
+def test_cores_that_are_kept_from_it():
+    allowed = len(os.sched_getaffinity(0))
+    assert ("processor.affinity", Level.NOTE) in levels(examine_processor(host_cores=allowed + 1))
+    assert ("processor.affinity", Level.NOTE) not in levels(examine_processor(host_cores=allowed))
+
+
+@pytest.mark.parametrize("off_s", [-DAY_S, DAY_S])
+def test_a_hardware_clock_that_differs_by_a_day(tmp_path, off_s):
+    rtc = tmp_path / "sys/class/rtc/rtc0/since_epoch"
+    rtc.parent.mkdir(parents=True)
+    rtc.write_text(f"{round(time.time()) + off_s}\n")
+    assert levels(examine_clock([], tmp_path)) == {("clock.wrong", Level.PROBLEM)}
+
+
+def test_a_file_from_tomorrow(tmp_path):
+    (tmp_path / "active.json").touch()
+    found = levels(examine_clock([tmp_path], tmp_path, now_wall_s=time.time() - DAY_S))
+    assert found == {("clock.wrong", Level.PROBLEM)}
+    assert ("clock.wrong", Level.PROBLEM) not in levels(examine_clock([tmp_path], tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "inodes", "expected"),
+    [
+        (4096, 10**6, set()),
+        (300, 10**6, {("state.low", Level.NOTE)}),
+        (8, 10**6, {("state.full", Level.PROBLEM)}),
+        (4096, 0, {("state.full", Level.PROBLEM)}),
+        (4096, 99, {("state.low", Level.NOTE)}),
+    ],
+)
+def test_room_on_the_disk(tmp_path, free_mib, inodes, expected):
+    blocks = free_mib * 256
+    disk = os.statvfs_result((4096, 4096, 10**7, blocks, blocks, 10**7, inodes, inodes, 0, 255))
+    assert levels(judge_room(tmp_path, disk, 2**28)) == expected
+
+
+def test_a_file_system_without_a_number_of_inodes(tmp_path):
+    disk = os.statvfs_result((4096, 4096, 10**7, 10**6, 10**6, 0, 0, 0, 0, 255))
+    assert levels(judge_room(tmp_path, disk, 0)) == set()
+
+
+@pytest.mark.integration  # root tries the rights of others in a process
+def test_a_state_directory_of_another_user(tmp_path):
+    config = make_config(state_dir=str(tmp_path))
+    me = ServiceUser.find(None, None)
+    assert levels(examine_state(config, me)) <= {("state.low", Level.NOTE)}
+    tmp_path.chmod(0o700)
+    other = ServiceUser(me.uid + 4711, me.gid + 4711, ())
+    found = [one for one in examine_state(config, other) if one.id == "state.owner"]
+    assert [one.level for one in found] == [Level.PROBLEM]
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_missing", "expected"),
+    [
+        ("No module named 'openvino'", True, "engine.missing"),
+        ("libGL.so.1: cannot open", False, "engine.broken"),
+    ],
+)
+def test_a_library_is_a_problem_only_where_it_is_needed(reason, is_missing, expected):
+    tried = Import(reason=reason, is_missing=is_missing)
+    needed = judge_import("openvino", ("parts",), tried)
+    assert (needed.id, needed.level, needed.exit_code) == (expected, Level.PROBLEM, 69)
+    assert judge_import("openvino", (), tried).level is not Level.PROBLEM
+
+
+def test_a_unit_that_lets_the_daemon_do_what_it_needs():
+    assert levels(judge_unit(read_properties(UNIT), make_config())) == set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "keys", "expected"),
+    [
+        ({}, {"state_dir": "/data/edge"}, "service.folder"),
+        ({}, {"cameras": {"a": {"path": "/home/anna/pictures", "model": "parts"}}}, "service.folder"),
+        ({}, {"cameras": {"a": {"path": "/tmp/pictures", "model": "parts"}}}, "service.folder"),
+        ({"DeviceAllow": ""}, {}, "service.device"),
+        ({}, {"models": {"parts": {"bundle": "parts", "engine": {"devices": ["GPU"]}}}}, "service.device"),
+        ({"ActiveState": "failed"}, {}, "service.failed"),
+        ({"NRestarts": "17"}, {}, "service.failed"),
+    ],
+)
+def test_a_unit_that_keeps_it_from_that(changed, keys, expected):
+    unit = read_properties(UNIT) | changed
+    assert {name for name, _ in levels(judge_unit(unit, make_config(**keys)))} == {expected}
+
+
+def test_a_drop_in_that_opens_a_folder():
+    unit = read_properties(UNIT) | {"ReadWritePaths": "-/data"}
+    assert levels(judge_unit(unit, make_config(state_dir="/data/edge"))) == set()
+
+
+def test_a_port_that_another_program_has():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        found = list(examine_port(make_config(http={"port": other.getsockname()[1]})))
+    assert [(one.id, one.level, one.exit_code) for one in found] == [("port.taken", Level.PROBLEM, 69)]
+
+
+def test_a_topic_that_hangs_or_fails_is_told_and_the_others_count():
+    end = threading.Event()
+
+    def hang():
+        end.wait()
+        yield fine("never", "")
+
+    def fail():
+        yield fine("half", "")
+        raise ZeroDivisionError
+
+    found = run_topics(
+        {"a": lambda: [fine("a", "")], "b": hang, "c": fail, "d": lambda: [fine("d", "")]}, 0.2
+    )
+    end.set()
+    assert [(one.id, one.level) for one in found] == [
+        ("a", Level.OK),
+        ("doctor.slow", Level.NOTE),
+        ("doctor.failed", Level.PROBLEM),
+        ("d", Level.OK),
+    ]
+
+
+def test_the_exit_code_is_that_of_the_gravest_problem():
+    assert exit_code_of([fine("a", ""), note("b", "")]) == 0
+    assert exit_code_of([problem("a", "", "", 69), note("b", ""), problem("c", "", "", 65)]) == 65
+
+
+def test_the_process_that_holds_a_state_directory(tmp_path):
+    assert find_holder(tmp_path / "state") is None
+    with lock_state_dir(tmp_path / "state"):
+        assert find_holder(tmp_path / "state") in (os.getpid(), None)  # None where /proc/locks shows nothing
+    assert find_holder(tmp_path / "state") is None
+
+
+def test_every_finding_is_on_the_page_and_no_other():
+    folder = Path(doctor.__file__).parent
+    text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    made = set(re.findall(r"\b(?:note|problem)\(\s*\"([a-z]+\.[a-z-]+)\"", text)) | set(CHECKED.values())
+    made.add("configuration.wrong")
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.split("## When something is wrong")[1].split("\n## ")[0].split("|---|---|")[1]
+    told = set(re.findall(r"`([a-z]+\.[a-z-]+)`", table)) - {"mqtt.tls"}
+    assert told == made
