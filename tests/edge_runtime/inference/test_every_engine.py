@@ -12,8 +12,8 @@ import torch
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
-from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines import factory
+from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.factory import open_engine, place_threads
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, external_model, small_model
