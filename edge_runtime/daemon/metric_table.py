@@ -127,6 +127,12 @@ CAMERA_DROPPED = _metric(
     "stream",
 )
 RESTARTS = _metric("camera_restarts", "counter", "How often the device was opened again.", "stream")
+CAMERA_CPU = _metric(
+    "camera_cpu_seconds",
+    "counter",
+    "CPU time of the processes that open and decode it; 0 where the daemon itself reads it.",
+    "stream",
+)
 LAST_FRAME = _metric(
     "camera_last_frame_timestamp_seconds",
     "gauge",

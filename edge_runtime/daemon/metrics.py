@@ -85,6 +85,7 @@ class MetricsReader:
             yield table.CAPTURED.of(counts.captured, stream)
             yield table.CAMERA_DROPPED.of(counts.dropped, stream)
             yield table.RESTARTS.of(counts.restarts, stream)
+            yield table.CAMERA_CPU.of(counts.cpu_s, stream)
         now_s, now_wall_s = time.monotonic(), time.time()
         for facts in self._cameras.facts():
             if facts.last_frame_at_s is not None:

@@ -23,6 +23,8 @@ class SourceCounts:
     """How often the device was opened again."""
     stalls: int = 0
     """How often the capture process was silent for too long and was killed."""
+    cpu_s: float = 0.0
+    """CPU time of the capture processes; 0 for sources without one."""
     last_problem: str | None = None
     """Why it was last opened again, or why it cannot be opened."""
     last_captured_at_s: float | None = None
@@ -46,7 +48,7 @@ class SourceCounts:
         return replace(self, **sums)
 
 
-_SUMMED = ("captured", "delivered", "dropped", "restarts", "stalls")
+_SUMMED = ("captured", "delivered", "dropped", "restarts", "stalls", "cpu_s")
 
 
 class Source(Protocol):

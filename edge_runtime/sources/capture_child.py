@@ -9,12 +9,14 @@ import select
 import socket
 import subprocess
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+
+import psutil
 
 from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, CaptureMessage, CaptureRequest
 from edge_runtime.sources.frame_ring import FrameRing
 from edge_runtime.system.camera_address import CameraAddress
-from edge_runtime.system.child_process import small_environment, start_child
+from edge_runtime.system.child_process import has_ended, small_environment, start_child
 from edge_runtime.system.watched_child import LastWords
 
 _MOST_PACKETS = 256
@@ -32,6 +34,7 @@ class CaptureChild:
 
     def __init__(self, request: CaptureRequest, ring: FrameRing) -> None:
         self.ring = ring
+        self._reading = threading.Lock()
         with ExitStack() as undo, ExitStack() as theirs_to_close:
             undo.callback(ring.close)
             # Non-blocking at both ends: a decoder that writes many messages must not wait until they are read.
@@ -45,6 +48,7 @@ class CaptureChild:
             self._channel.setblocking(False)
             self._channel.send(request.encode())
             self._process = _start(request, ring, theirs, log_end)
+            self._usage, self._cpu_s = psutil.Process(self._process.pid), 0.0
             self._give_back = undo.pop_all()
 
     def wait(self, timeout_s: float, also: socket.socket) -> None:
@@ -56,7 +60,17 @@ class CaptureChild:
 
     def exit_code(self) -> int | None:
         """None while it runs; negative is the signal that ended it."""
-        return self._process.poll()
+        if self._process.returncode is None and has_ended(self._process.pid):
+            self.cpu_s()  # before it is reaped
+            self._process.poll()
+        return self._process.returncode
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used; of one that was reaped, those that were read before."""
+        with self._reading, suppress(psutil.Error):
+            times = self._usage.cpu_times()
+            self._cpu_s = max(self._cpu_s, times.user + times.system)
+        return self._cpu_s
 
     def messages(self) -> list[CaptureMessage]:
         """Its messages since the last call.

@@ -75,7 +75,7 @@ class VideoSource:
         self._is_patient = False
         self._resume_at = 0
         self._ended: str | None = None
-        self._mutex = threading.Lock()
+        self._mutex, self._counting = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
         self._wake, self._waker = socket.socketpair()
 
@@ -99,12 +99,13 @@ class VideoSource:
 
     def stats(self) -> SourceCounts:
         """Counters so far; frames still in the ring count as captured and not yet as anything else."""
-        counts, child, delivered = self._counts, self._child, self._delivered_by_child
-        if child is None:
-            return counts
-        ring = child.ring.counts()
+        with self._counting:
+            counts, child, delivered = self._counts, self._child, self._delivered_by_child
+            if child is None:
+                return counts
+            ring, cpu_s = child.ring.counts(), counts.cpu_s + child.cpu_s()
         return counts.plus(
-            captured=ring.grabbed, delivered=delivered, dropped=ring.skipped + ring.overwritten
+            captured=ring.grabbed, delivered=delivered, dropped=ring.skipped + ring.overwritten, cpu_s=cpu_s
         )
 
     def close(self) -> None:
@@ -114,10 +115,9 @@ class VideoSource:
         self._closed.set()
         self._waker.close()  # a read that waits in another thread wakes up and lets go of the mutex
         with self._mutex:
-            if self._child is not None:
-                self._add_counts(self._child)
-                self._child.quit(_QUIT_S)
-                self._child = None
+            child = self._give_up_child()
+            if child is not None:
+                child.quit(_QUIT_S)
             self._wake.close()
 
     # --- one step of the owner's loop ----------------------------------------------------------------------------
@@ -232,13 +232,12 @@ class VideoSource:
 
     def _lose(self, now_s: float, reason: str) -> None:
         """End the child, which cannot be used any more, and plan the next one."""
-        if self._child is not None:
-            last_error_line = self._child.last_error_line()
+        child = self._give_up_child()
+        if child is not None:
+            last_error_line = child.last_error_line()
             if last_error_line is not None and last_error_line not in reason:
                 reason = f"{reason} ({last_error_line})"
-            self._add_counts(self._child)
-            self._child.kill()
-            self._child = None
+            child.kill()
         self._failures_in_a_row += 1
         # Not a single frame since the last attempt: try the other way of probing.
         if self._failures_in_a_row >= 2:
@@ -263,14 +262,25 @@ class VideoSource:
             self._counts = self._counts.plus(last_problem=problem)
         raise EndOfStream(self._ended)
 
-    def _add_counts(self, child: CaptureChild) -> None:
-        """Add a finished child's counts. Frames that it grabbed and did not deliver are dropped."""
-        ring, delivered = child.ring.counts(), self._delivered_by_child
-        self._next_seq += ring.tickets
-        self._delivered_by_child = 0
-        self._counts = self._counts.plus(
-            captured=ring.grabbed, delivered=delivered, dropped=max(0, ring.grabbed - delivered)
-        )
+    def _give_up_child(self) -> CaptureChild | None:
+        """The child, which the caller ends, with its counts added at once: no reader of ``stats`` sees them twice.
+
+        Frames that it grabbed and did not deliver are dropped.
+        """
+        with self._counting:
+            child, self._child = self._child, None
+            if child is None:
+                return None
+            ring, delivered = child.ring.counts(), self._delivered_by_child
+            self._next_seq += ring.tickets
+            self._delivered_by_child = 0
+            self._counts = self._counts.plus(
+                captured=ring.grabbed,
+                delivered=delivered,
+                dropped=max(0, ring.grabbed - delivered),
+                cpu_s=self._counts.cpu_s + child.cpu_s(),
+            )
+        return child
 
     def _note_problem(self, reason: str) -> None:
         if reason != self._counts.last_problem:

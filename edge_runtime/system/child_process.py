@@ -55,6 +55,11 @@ def start_child(
     )
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended; it is not reaped, so its figures can still be read."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def small_environment() -> dict[str, str]:
     """What a child needs that handles bytes from outside: of the daemon's variables, paths and language only."""
     return _with_package({name: os.environ[name] for name in _NEEDED if name in os.environ})

@@ -104,6 +104,29 @@ def test_every_frame_of_a_file_arrives_once_and_in_order(clip, opened):
     assert (counts.captured, counts.delivered, counts.dropped, counts.restarts) == (60, 60, 0, 0)
 
 
+def test_each_frame_is_counted_once_while_the_capture_process_ends(clip, opened, monkeypatch):
+    source, seen = opened(clip), []
+    read_frames(source, 5)
+    child = source._child
+    end = child.quit
+    monkeypatch.setattr(child, "quit", lambda timeout_s: (seen.append(source.stats()), end(timeout_s)))
+    before = source.stats()
+    source.close()
+    after = source.stats()
+    assert before.captured <= seen[0].captured <= after.captured <= 60
+    assert seen[0].delivered == after.delivered == 5
+
+
+def test_the_cpu_time_of_the_capture_process_is_counted_also_when_it_has_ended(clip, opened):
+    source = opened(clip)
+    read_frames(source, 5)
+    first = source.stats().cpu_s
+    read_all(source)
+    assert 0.0 < first <= source.stats().cpu_s
+    source.close()
+    assert source.stats().cpu_s >= first
+
+
 def test_a_file_waits_for_a_slow_reader(clip, opened):
     source, slow = opened(clip), threading.Event()
     first = [f[1] for f in read_frames(source, 5)]
