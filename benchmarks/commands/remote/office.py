@@ -73,8 +73,10 @@ class Office:
     def logged_in(self, user: str, password: str, authority: str | None = None) -> Iterator[None]:
         """As somebody else while the context lasts; ``authority`` is the option that says whom to trust."""
         self._log_in(user, password, authority or self._authority)
-        yield
-        self._log_in("anna", self._password, self._authority)
+        try:
+            yield
+        finally:
+            self._log_in("anna", self._password, self._authority)
 
     def send(
         self,
