@@ -257,6 +257,7 @@ def send_command(
         BrokerLost: the broker cannot be reached or refuses the connection.
     """
     from edge_runtime.messaging.commands.command_keys import load_signing_key, sign
+    from edge_runtime.messaging.mqtt.problems import explain_silence
     from edge_runtime.messaging.mqtt.session import Message, MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
     from edge_runtime.messaging.mqtt.topics import progress_topic
@@ -293,7 +294,7 @@ def send_command(
         if not session.wait_subscribed(timeout_s) or session.problem is not None:
             raise BrokerLost(f"broker {broker}: {session.problem or 'subscription not answered in time'}")
         kept_s = max(1, round(min(expires_s, MOST_KEPT_S)))
-        session.send(settings.topics.request(verb), request, expiry_s=kept_s)
+        packet = session.send(settings.topics.request(verb), request, expiry_s=kept_s)
         while (answer := answers.get(timeout=timeout_s)).get("status") == "progress":
             told = answer.get("data") or {}
             on_progress(told)
@@ -301,10 +302,10 @@ def send_command(
                 _send_chunks(session, settings.topics, upload, told)
         return answer
     except queue.Empty:
+        code = next((code for acked, code in session.take_acks() if acked == packet), None)
+        why = explain_silence(code, settings.topics.request(verb), settings.topics.response(verb))
         raise NoAnswer(
-            f"{to.device} did not answer {verb!r} within {timeout_s:g} s; is the daemon connected to {broker}? If "
-            "'device' or 'mqtt' of the file was edited while it ran, it may still have the name or the broker it was "
-            "started with"
+            f"{to.device} did not answer {verb!r} over {broker} within {timeout_s:g} s: {why}"
         ) from None
     finally:
         session.close(1.0)

@@ -3,6 +3,7 @@
 import socket
 import ssl
 
+NO_SUBSCRIBERS, FIRST_FAILURE = 0x10, 0x80
 RETAIN_NOT_SUPPORTED = 0x9A
 _RIGHTS = "check mqtt.user, mqtt.password and the broker's rules for this device"
 _LATER = "it is tried again; look at the broker's load and limits"
@@ -55,6 +56,26 @@ def explain_refusal(code: int, name: str, client_id: str) -> str:
 def explain_denial(code: int) -> str:
     """The reason code of a refused message; the same words each time."""
     return _DENIALS.get(code, f"refused with reason code {code:#04x}")
+
+
+def explain_silence(code: int | None, request: str, response: str) -> str:
+    """Why a request was not answered, as far as its acknowledgement tells.
+
+    Args:
+        code: The reason code of the acknowledgement; None when none came.
+        request: The topic of the request.
+        response: The topic of its answer.
+    """
+    if code is None:
+        return "the broker has not acknowledged it"
+    if code >= FIRST_FAILURE:
+        return f"{explain_denial(code)}; may this user publish to {request}?"
+    if code == NO_SUBSCRIBERS:
+        return (
+            f"nobody listens to {request}: is its daemon connected, and its mqtt.commands on? If 'device' or 'mqtt' of "
+            "the file was edited while it ran, it may still have the name or the broker it was started with"
+        )
+    return f"is it busy, and may this user read {response}?"
 
 
 def may_be_over_a_message(code: int) -> bool:

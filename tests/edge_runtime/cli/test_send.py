@@ -198,6 +198,23 @@ def test_a_device_that_is_not_there_is_named(broker):
     assert "may still have the name or the broker it was started with" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("rule", "topic"),
+    [("read edge/other/response/#", "edge/other/request/status"), ("write edge/other/request/#", None)],
+    ids=["may not publish", "nobody listens"],
+)
+def test_a_silence_that_the_broker_explains_is_explained(tmp_path, rule, topic):
+    rules = tmp_path / "acl"
+    rules.write_text(f"user anna\ntopic {rule}\n")
+    with Mosquitto(tmp_path, passwords={"anna": "secret"}, extra=f"acl_file {rules}") as running:
+        box = config(running.port, device="other", user="anna", password="secret")
+        with pytest.raises(NoAnswer) as caught:
+            send_command(box, "status", {}, timeout_s=1.0)
+    denied = "not authorized" in str(caught.value)
+    assert denied is (topic is not None)
+    assert "edge/other/request/status" in str(caught.value)
+
+
 def test_a_broker_that_is_not_there_is_named():
     port = free_port()
     with pytest.raises(BrokerLost, match=str(port)):
