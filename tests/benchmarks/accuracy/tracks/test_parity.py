@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.accuracy.datasets import fashion
 from benchmarks.accuracy.datasets.fashion_net import fashion_net
-from benchmarks.accuracy.methods.formats import every_format
+from benchmarks.accuracy.methods.formats import ONNX_FOLDED, every_format
 from benchmarks.accuracy.methods.weights import same_weights, weights_of
 from benchmarks.accuracy.records import NOTHING, PARITY, Case, Row
 from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, WEIGHTS_KEPT, by_format
@@ -86,8 +86,10 @@ def test_a_case_measures_every_format_and_both_oracles(net: fashion.TrainedNet, 
         assert all(abs(one - other) <= 1 / 40 for one, other in pairwise(after))
 
 
-def test_against_the_nets_own_moments_a_patch_is_re_estimation(net: fashion.TrainedNet) -> None:
-    target = open_target(ModelFiles(fashion.exported(net.eager)))
+def test_against_the_nets_own_moments_a_patch_is_re_estimation(
+    net: fashion.TrainedNet, formats: Formats
+) -> None:
+    target = open_target(formats[ONNX_FOLDED])
     live = fashion.prepare(part(64, 5).pixels) * 0.4 + 0.3
     own = parity.own_moments(net.eager, target.observe(live).moments)
     got = target.runner(parity.all_taps(target, own, live, is_in_turn=False))(live)
