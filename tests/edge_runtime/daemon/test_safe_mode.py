@@ -32,7 +32,7 @@ def test_it_lives_is_not_ready_says_why_and_keeps_nothing(bench):
     assert bench.running.config_problem == str(REFUSED)
     verdict = judge(bench.reporter.findings())
     assert (verdict.live, verdict.ready) == (True, False)
-    assert verdict.reasons[0] == "configuration: safe mode: line 3: log: 7; expected a section"
+    assert verdict.reasons[0] == "configuration: safe mode: line 3: log: 7; expected a section (and 1 more)"
     assert bench.reporter.status().safe_mode
     assert bench.delivery.events()[-1].fact == ConfigRefused(
         tuple(map(str, REFUSED.problems)), safe_mode=True
