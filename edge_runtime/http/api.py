@@ -22,6 +22,7 @@ from starlette.routing import Route
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.http.metric_samples import Sample
+from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.predict import FRESH, PredictService, make_predict_routes
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.redaction import PROCESS
@@ -96,7 +97,7 @@ def build_app(
     }
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     if predict is not None:
-        routes += make_predict_routes(predict)
+        routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
     middleware = [Middleware(LoopbackOnly)] if is_loopback else []
     return Starlette(
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _show_http_error}

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from edge_runtime.datatypes import Rejected, RejectReason
 from edge_runtime.http.access import Access
 from edge_runtime.http.predictions import Answered, Input, Predictions, Read, ServedModel
-from edge_runtime.http.refusals import LATE, Refusal
+from edge_runtime.http.refusals import Refusal, failed, late
 from edge_runtime.http.request_body import (
     FORM_BYTES,
     LARGEST_BODIES,
@@ -29,6 +29,7 @@ from edge_runtime.http.request_body import (
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.redaction import PROCESS
+from edge_runtime.system.supervised_thread import Crashes
 
 PICTURE_KEY = "pictures.max_file_mib"
 _OWN_FAULTS = (RejectReason.ENGINE_ERROR, RejectReason.BAD_OUTPUT)
@@ -43,6 +44,7 @@ class PredictService:
     access: Access
     room: Room
     max_picture_bytes: int
+    crashes: Crashes
     is_enabled: bool = True
 
     @classmethod
@@ -52,12 +54,15 @@ class PredictService:
         access: Access,
         max_picture_bytes: int,
         most_requests: int,
+        crashes: Crashes,
         *,
         is_enabled: bool = True,
     ) -> "PredictService":
-        """``most_requests`` may be under way at a time."""
+        """``most_requests`` may be under way at a time; ``crashes`` counts requests that fail unexpectedly."""
         most_bytes = LARGEST_BODIES * _largest_body(max_picture_bytes)
-        return cls(predictions, access, Room(most_requests, most_bytes), max_picture_bytes, is_enabled)
+        return cls(
+            predictions, access, Room(most_requests, most_bytes), max_picture_bytes, crashes, is_enabled
+        )
 
     @property
     def max_body_bytes(self) -> int:
@@ -94,12 +99,12 @@ class PredictService:
             try:
                 return name, await asyncio.wait_for(asyncio.wrap_future(future), self.predictions.timeout_s)
             except TimeoutError as err:
-                raise LATE from err
+                raise late() from err
 
 
 def make_predict_routes(service: PredictService) -> list[Route]:
     """``/predict`` and ``/predict/{model}``."""
-    endpoint = partial(_predict, service)
+    endpoint = guard(service, partial(_predict, service))
     return [Route(path, endpoint, methods=["POST"]) for path in ("/predict", "/predict/{model}")]
 
 
@@ -111,15 +116,28 @@ def code_of(answered: Answered) -> int:
 
 
 async def _predict(service: PredictService, request: Request) -> Response:
-    try:
-        model = request.path_params.get("model")
-        _, (answered,) = await service.answer(request, model, partial(_read_picture, service))
-        return Response(answered.payload, code_of(answered), FRESH, "application/json")
-    except Refusal as refusal:
-        return await refuse(request, refusal)
+    model = request.path_params.get("model")
+    _, (answered,) = await service.answer(request, model, partial(_read_picture, service))
+    return Response(answered.payload, code_of(answered), FRESH, "application/json")
 
 
-async def refuse(request: Request, refusal: Refusal) -> Response:
+def guard(
+    service: PredictService, answer: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that answers refusals, and counts and answers what nobody foresaw."""
+
+    async def endpoint(request: Request) -> Response:
+        with service.crashes.contain("http-request", log_once=True):
+            try:
+                return await answer(request)
+            except Refusal as refusal:
+                return await _refuse(request, refusal)
+        return await _refuse(request, failed())
+
+    return endpoint
+
+
+async def _refuse(request: Request, refusal: Refusal) -> Response:
     """The answer ``{"error": ...}``; what still comes of the body is read and forgotten."""
     if refusal.code not in (408, 413):
         await discard_body(request)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import REQUESTS, Frame, Rejected, Result
-from edge_runtime.http.refusals import ENDED, FULL, Refusal, no_model
+from edge_runtime.http.refusals import Refusal, ended, failed, full, no_model
 from edge_runtime.inference.pipeline import Asked, Pipeline
 from edge_runtime.messaging.encoding import encode_rejection, encode_result
 from edge_runtime.sources.sequence import SequenceNumbers
@@ -136,7 +136,7 @@ class Predictions:
             Refusal: there is none such, or none at all.
         """
         if self._is_stopping():
-            raise ENDED
+            raise ended()
         models = self.models()
         if name is None and len(models) == 1:
             name = next(iter(models))
@@ -175,9 +175,7 @@ class Predictions:
                 except Refusal as refusal:
                     question.answered.set_exception(refusal)
             if contained.error is not None and not question.answered.done():
-                question.answered.set_exception(
-                    Refusal(500, "this request failed; the log of the device says why")
-                )
+                question.answered.set_exception(failed())
             self._thread.succeeded()
 
     def _put(self, question: _Question) -> None:
@@ -193,11 +191,11 @@ class Predictions:
                     case Asked.TAKEN:
                         break
                     case Asked.FULL:
-                        raise FULL
+                        raise full()
                     case Asked.ENDED:  # another version answers now, if any
-                        ended, (_, model) = model, self.find(question.model)
-                        if model.pipeline is ended.pipeline:
-                            raise ENDED
+                        before, (_, model) = model, self.find(question.model)
+                        if model.pipeline is before.pipeline:
+                            raise ended()
 
     def _make_frame(self, one: Input, place: _Place) -> Frame:
         if self._numbers is None:

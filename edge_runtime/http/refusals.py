@@ -13,12 +13,30 @@ class Refusal(Exception):
         super().__init__(text)
 
 
-FULL = Refusal(
-    429, "as many pictures as may be are under way; try again", {"Retry-After": str(RETRY_AFTER_S)}
-)
-ENDED = Refusal(503, "the device stops, or the model was taken out of its configuration")
-LATE = Refusal(504, "no answer in time (http.predict.timeout_s)")
-SLOW = Refusal(408, "the request did not come in time")
+def full() -> Refusal:
+    """No room for another one just now. A function, since one exception that is raised again keeps all its frames."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return Refusal(429, "as many pictures as may be are under way; try again", headers)
+
+
+def ended() -> Refusal:
+    """Nothing will answer."""
+    return Refusal(503, "the device stops, or the model was taken out of its configuration")
+
+
+def late() -> Refusal:
+    """The deadline has passed."""
+    return Refusal(504, "no answer in time (http.predict.timeout_s)")
+
+
+def slow() -> Refusal:
+    """The body did not come."""
+    return Refusal(408, "the request did not come in time")
+
+
+def failed() -> Refusal:
+    """Something happened that nobody foresaw."""
+    return Refusal(500, "this request failed; the log of the device says why")
 
 
 def no_model(name: str | None, models: Iterable[str]) -> Refusal:

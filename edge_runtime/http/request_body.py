@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from edge_runtime.http.refusals import FULL, SLOW, Refusal, too_large
+from edge_runtime.http.refusals import Refusal, full, slow, too_large
 
 BODY_S = 30.0
 """Longest time for a body."""
@@ -42,7 +42,7 @@ class Room:
             Refusal: there is none now.
         """
         if self._requests < 1 or self._bytes < size_bytes:
-            raise FULL
+            raise full()
         self._requests, self._bytes = self._requests - 1, self._bytes - size_bytes
         try:
             yield
@@ -80,7 +80,7 @@ async def read_body(request: Request, most_bytes: int, key: str) -> bytes:
                 if len(body) > most_bytes:
                     raise too_large(most_bytes, key)
     except TimeoutError as err:
-        raise SLOW from err
+        raise slow() from err
     except ClientDisconnect as err:
         raise Refusal(400, "the connection ended within the body") from err
     return bytes(body)

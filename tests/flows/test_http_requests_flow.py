@@ -1,11 +1,14 @@
 """A whole daemon answers what is sent over HTTP, while its camera goes on."""
 
+import json
 import subprocess
+import sys
 
 import httpx
 import pytest
 
 from tests.support.bundle_models import png
+from tests.support.paths import ROOT
 from tests.support.programs import find_program
 from tests.support.small_site import frames_of, small_bundle, small_camera
 from tests.support.waiting import WAIT_S, until
@@ -46,8 +49,21 @@ def test_pictures_are_answered_to_who_sends_them_and_to_nobody_else(box):
             client.post(address, content=picture.read_bytes(), headers=right).json()["id"] for _ in range(20)
         }
     assert len(ids) == 20
+    program = [
+        sys.executable,
+        ROOT / "tests/support/triton_calls.py",
+        f"127.0.0.1:{box.port}",
+        TOKEN,
+        picture,
+    ]
+    ran = subprocess.run(program, capture_output=True, timeout=WAIT_S)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    told = json.loads(ran.stdout)
+    label, best = told.pop("classes")[0].rpartition(":")[2], json.loads(shown)["top"][0]["label"]
+    assert (label, told.pop("are_alike")) == (best, True)
+    assert told == {"ready": [True] * 3, "shapes": [[2, 10]] * 4, "refused": "401"}
     counted = box.status()["models"]["parts"]["streams"]
-    assert counted[":http"]["results"] == 21
+    assert counted[":http"]["results"] == 21 + 9
     frames = counted["belt"]["frames"]
     assert until(lambda: box.status()["models"]["parts"]["streams"]["belt"]["results"] > frames)
     box.process.terminate()

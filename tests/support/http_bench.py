@@ -12,7 +12,7 @@ from edge_runtime.http.server import HttpServer
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
-from tests.support.pipeline_bench import Manifest, make_pipeline
+from tests.support.pipeline_bench import make_pipeline
 
 MOST_BYTES = 256 * 1024
 
@@ -24,7 +24,7 @@ class Bench:
         self.engine = FakeEngine(gate=threading.Event())
         self.engine.gate.set()
         self.pipeline, self.results, _ = make_pipeline(self.engine, request_limit=queue, **policy)
-        bundle = SimpleNamespace(manifest=Manifest, labels=("a", "b", "c"))
+        bundle = SimpleNamespace(manifest=SimpleNamespace(version=4, format="onnx"), labels=("a", "b", "c"))
         self.models = dict.fromkeys(models, ServedModel(self.pipeline, bundle))
         self.crashes, self.is_stopping = Crashes(), False
         self.predictions = Predictions(
@@ -52,5 +52,5 @@ class Bench:
     def _make_app(self, access, queue):
         return build_app(
             dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict, list, self.crashes,
-            predict=PredictService.make(self.predictions, access, MOST_BYTES, queue),
+            predict=PredictService.make(self.predictions, access, MOST_BYTES, queue, self.crashes),
         )  # fmt: skip

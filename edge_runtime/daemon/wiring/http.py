@@ -66,7 +66,7 @@ def make_http(
             MetricsReader(running, cameras, delivery, reporter, crashes).read,
             crashes,
             is_loopback=config.http.is_loopback,
-            predict=_make_predict(config, tokens, predictions),
+            predict=_make_predict(config, tokens, predictions, crashes),
         )
 
     return HttpServer(config.http.host, config.http.port, application, crashes)
@@ -87,7 +87,9 @@ def read_tokens(config: Config) -> dict[str, str]:
     return found
 
 
-def _make_predict(config: Config, tokens: dict[str, str], predictions: Predictions) -> "PredictService":
+def _make_predict(
+    config: Config, tokens: dict[str, str], predictions: Predictions, crashes: Crashes
+) -> "PredictService":
     from edge_runtime.http.access import Access, TokenHolder, hash_token
     from edge_runtime.http.predict import PredictService
 
@@ -100,5 +102,6 @@ def _make_predict(config: Config, tokens: dict[str, str], predictions: Predictio
         Access(holders, needs_token=bool(callers) or not http.is_loopback),
         config.pictures.max_file_mib * 2**20,
         http.predict.queue,
+        crashes,
         is_enabled=http.predict.enabled,
     )
