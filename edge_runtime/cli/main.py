@@ -21,6 +21,7 @@ from edge_runtime.cli.config import config_group
 from edge_runtime.cli.demo.commands import demo
 from edge_runtime.cli.doctor.commands import doctor
 from edge_runtime.cli.infer import infer
+from edge_runtime.cli.init.commands import init
 from edge_runtime.cli.keys import keys_group
 from edge_runtime.cli.rollout import rollout_group
 from edge_runtime.cli.run import run
@@ -62,8 +63,8 @@ def cli(env_file: str | None) -> None:
 
 
 for subcommand in (
-    run, demo, check, doctor, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group, rollout_group,
-    tune_command, bench_command, command_log, config_group, asyncapi,
+    run, demo, init, check, doctor, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group,
+    rollout_group, tune_command, bench_command, command_log, config_group, asyncapi,
 ):  # fmt: skip
     cli.add_command(subcommand)
 

@@ -1,0 +1,1 @@
+"""``edge-runtime init``: a first configuration from flags or a few questions."""

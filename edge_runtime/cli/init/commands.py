@@ -1,0 +1,162 @@
+"""``edge-runtime init``: the command and its questions."""
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from edge_runtime.cli.init.draft import Draft, hide_password, write_text
+from edge_runtime.cli.init.find_cameras import find_cameras
+from edge_runtime.cli.options import EXISTING_FILE, PATH
+from edge_runtime.errors import StateError
+
+_DEMO_BUNDLE, _DEMO_CAMERA = "demo:efficientnet-lite0", "demo:conveyor"
+_NAMED = re.compile(r"([A-Za-z0-9_-]{1,64})=(.+)", re.DOTALL)
+_FIRST_PORT, _PORTS = 8080, 100
+
+
+@click.command()
+@click.argument("file", type=PATH)
+@click.option("--device", help="Name of this box; else that of the host.")
+@click.option("--bundle", help=f"Name of an installed bundle, a folder, or {_DEMO_BUNDLE}.")
+@click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    metavar="[NAME=]ADDRESS",
+    help="rtsp://..., http://..., /dev/video0, a folder, a video; may be given again. Else those of this box.",
+)
+@click.option("--broker", metavar="HOST[:PORT]", help="MQTT broker; without one results go to a file.")
+@click.option("--user", help="At the broker. The password belongs into the environment: EDGE_MQTT_PASSWORD.")
+@click.option("--ca", type=EXISTING_FILE, help="PEM file of the broker's authority: turns TLS on.")
+@click.option("--state-dir", type=PATH, help="Else /var/lib/edge-runtime for root, and state next to FILE.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+def init(
+    file: Path,
+    device: str | None,
+    bundle: str | None,
+    cameras: tuple[str, ...],
+    broker: str | None,
+    user: str | None,
+    ca: Path | None,
+    state_dir: Path | None,
+    *,
+    yes: bool,
+) -> int:
+    """Write a first configuration to FILE, with comments; a file that is there is never overwritten.
+
+    At a terminal it asks for what was not given. Cameras of this box are found, network cameras are not.
+    """
+    if os.path.lexists(file):
+        raise click.UsageError(f"{file} is there already; choose another name, or edit it")
+    if (user is not None or ca is not None) and broker is None:
+        raise click.UsageError("--user and --ca are for a broker; give --broker too")
+    asks = not yes and sys.stdin.isatty()
+    state_dir = state_dir or (Path("/var/lib/edge-runtime") if os.geteuid() == 0 else Path("state"))
+    device = device or _ask("Name of this box", _name_host(), asks=asks)
+    bundle = bundle or _ask("Bundle", _find_bundle(file.parent / state_dir), asks=asks)
+    if broker is None and asks:
+        broker = (
+            click.prompt("MQTT broker HOST[:PORT], empty for none", default="", show_default=False) or None
+        )
+        if broker is not None:
+            user = click.prompt("User at the broker, empty for none", default="", show_default=False) or None
+    named = _name_cameras(cameras or _choose_cameras(asks=asks))
+    hidden = {name: hide_password(name, address) for name, address in named.items()}
+    variables = tuple(variable for _, variable in hidden.values() if variable is not None)
+    addresses = {name: address for name, (address, _) in hidden.items()}
+    draft = Draft(
+        device, state_dir, bundle, addresses, _find_port(), broker, user, ca and ca.resolve(), variables
+    )
+    _write(file, draft)
+    _tell(file, draft)
+    return 0
+
+
+def _ask(question: str, default: str, *, asks: bool) -> str:
+    return str(click.prompt(question, default=default)) if asks else default
+
+
+def _name_host() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().partition(".")[0])[:64] or "box"
+
+
+def _find_bundle(state_dir: Path) -> str:
+    """One that is installed; else the one that ships."""
+    try:
+        installed = sorted(path.name for path in (state_dir / "bundles").glob("[!.]*/"))
+    except OSError:
+        installed = []
+    return installed[0] if installed else _DEMO_BUNDLE
+
+
+def _choose_cameras(*, asks: bool) -> list[str]:
+    """The cameras of this box; the built-in one where there is none."""
+    found = find_cameras()
+    for camera in found:
+        click.echo(f"found {camera.path} {camera.card}".rstrip(), err=True)
+    if asks:
+        default = str(found[0].path) if found else _DEMO_CAMERA
+        return [str(click.prompt("Camera (rtsp://..., /dev/..., a folder, a video)", default=default))]
+    return [str(camera.path) for camera in found] or [_DEMO_CAMERA]
+
+
+def _name_cameras(given: Iterable[str]) -> dict[str, str]:
+    """Addresses by name.
+
+    Raises:
+        click.UsageError: a name comes twice.
+    """
+    named: dict[str, str] = {}
+    for number, text in enumerate(given, 1):
+        match = _NAMED.fullmatch(text)
+        name, address = (match[1], match[2]) if match is not None else (f"camera{number}", text)
+        if name in named:
+            raise click.UsageError(f"--camera: two cameras are called {name}")
+        named[name] = address
+    return named
+
+
+def _find_port() -> int:
+    """8080, or the next one that is free now."""
+    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return _FIRST_PORT
+
+
+def _write(file: Path, draft: Draft) -> None:
+    """Write the text when it is a valid configuration.
+
+    Raises:
+        ConfigError: something that was given cannot be used.
+        StateError: the file cannot be written.
+    """
+    from edge_runtime.config import parse_config
+
+    text = write_text(draft)
+    parse_config(
+        text, str(file), dict.fromkeys(draft.secrets, "x"), base=file.parent.resolve(), check_files=False
+    )
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as err:
+        raise StateError(f"cannot write {file}: {err.strerror}") from err
+
+
+def _tell(file: Path, draft: Draft) -> None:
+    click.echo(f"{file} is written. What comes next:")
+    for name in draft.secrets:
+        click.echo(f"  export {name}=...      the password; it is not in the file")
+    click.echo(f"  edge-runtime doctor {file}")
+    click.echo(f"  edge-runtime run {file}      then http://127.0.0.1:{draft.port}/")
