@@ -1,4 +1,4 @@
-"""HTTP with an end: answers in bytes, in the length of their header lines, and in time; requests in time.
+"""HTTP with an end: answers in bytes, in the length of the lines around them, and in time; requests in time.
 
 A timeout of a connection only bounds how long nothing comes: one byte a second passes it for years, in the header lines
 as in the content. So what arrives is also counted against the time that was spent on waiting for it. For what is sent
@@ -32,7 +32,7 @@ class PlainHttp(Exception):
 
 
 class TooLong(Exception):
-    """A header line, or an answer that is read whole, is longer than expected; the text says which and how long."""
+    """The lines around an answer, or one that is read whole, are longer than expected; the text says how long."""
 
 
 class PacedReader(io.RawIOBase):
@@ -94,10 +94,43 @@ def send_paced(send: Callable[[Any], None], data: Any, clock: Callable[[], float
             raise _too_slow()
 
 
+class _BoundedLines(io.BufferedReader):
+    """Lines stand around the content: the header, interim answers, sizes of chunks, the trailer.
+
+    http.client and urllib3 read them until one is the last. They may be as long as the content that was read, and
+    :data:`MAX_UNASKED_BYTES` more.
+    """
+
+    _left = MAX_UNASKED_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        most = self._left + 1
+        line = super().readline(most if size is None or size < 0 else min(size, most))
+        self._left -= len(line)
+        if self._left < 0:
+            raise TooLong(f"more than {MAX_UNASKED_BYTES} bytes around the content")
+        return line
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._left += len(data)
+        return data
+
+    def read1(self, size: int = -1, /) -> bytes:
+        data = super().read1(size)
+        self._left += len(data)
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer)
+        self._left += count
+        return count
+
+
 class _PacedResponse(HTTPResponse):
     def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
-        self.fp = io.BufferedReader(PacedReader(self.fp.detach()))
+        self.fp = _BoundedLines(PacedReader(self.fp.detach()))
 
     def begin(self) -> None:
         super().begin()

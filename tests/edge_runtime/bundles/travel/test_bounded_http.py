@@ -1,11 +1,23 @@
 """What a connection gives is counted against the time that was spent on waiting for it."""
 
 import io
+import socket
+import threading
+from contextlib import contextmanager, suppress
 
 import pytest
+import requests
 
-from edge_runtime.bundles.travel.bounded_http import PIECE_BYTES, PacedReader, send_paced
+from edge_runtime.bundles.travel.bounded_http import (
+    MAX_UNASKED_BYTES,
+    PIECE_BYTES,
+    PacedReader,
+    make_bounded_adapter,
+    send_paced,
+)
+from edge_runtime.bundles.travel.http_errors import as_registry_errors
 from edge_runtime.bundles.travel.registry import GRACE_S, LEAST_BYTES_PER_S
+from edge_runtime.errors import RegistryLost, RegistryRefused
 
 
 class Line(io.RawIOBase):
@@ -78,3 +90,74 @@ def test_a_registry_that_takes_too_little_each_time_ends_after_the_grace():
     with pytest.raises(TimeoutError):
         send_paced(uplink.send, bytes(100 * PIECE_BYTES), lambda: uplink.now_s)
     assert uplink.now_s <= 2 * GRACE_S + uplink.gap_s
+
+
+MOST_SENT = 64 * MAX_UNASKED_BYTES
+"""By a server that does not end, so that a client without a bound fails and does not hang."""
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Endless:
+    """Answers one request with ``head``, and then ``again`` and again."""
+
+    def __init__(self, head, again):
+        self.head, self.piece, self.sent = head, again * (1 + PIECE_BYTES // len(again)), 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._answer)
+
+    def _answer(self):
+        with suppress(OSError):
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.recv(PIECE_BYTES)
+                connection.sendall(self.head)
+                while self.sent < MOST_SENT:
+                    self.sent += connection.send(self.piece)
+
+    @contextmanager
+    def ask(self):
+        """The answer; ``requests`` has read no content of it yet."""
+        self._thread.start()
+        try:
+            with requests.Session() as session:
+                session.mount("http://", make_bounded_adapter(is_allowed=True))
+                host, port = self._listener.getsockname()
+                with session.get(f"http://{host}:{port}/", stream=True) as answer:
+                    yield answer
+        finally:
+            self._listener.close()
+            self._thread.join()
+
+
+def read_by_parts(answer):
+    while answer.raw.read(PIECE_BYTES, decode_content=False):
+        pass
+
+
+def read_whole(answer):
+    assert answer.content
+
+
+@pytest.mark.parametrize(
+    ("head", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + b"1\r\nx\r\n0\r\n", b"X-Name: words\r\n"),
+        (CHUNKED, b"1;" + b"a" * 50_000 + b"\r\nx\r\n"),
+        (CHUNKED + b"1;", b"a"),
+    ],
+    ids=["interim", "trailer", "extensions", "one-line"],
+)
+@pytest.mark.parametrize("read", [read_by_parts, read_whole])
+def test_lines_around_the_content_end(head, again, read):
+    server = Endless(head, again)
+    with pytest.raises((RegistryLost, RegistryRefused)), as_registry_errors("it"), server.ask() as answer:
+        read(answer)
+    assert server.sent < MOST_SENT // 2
+
+
+def test_a_long_content_in_small_chunks_is_no_error():
+    size, count = 100, 3 * MAX_UNASKED_BYTES // 100
+    chunk = b"%x\r\n%b\r\n" % (size, bytes(size))
+    with Endless(CHUNKED + chunk * count + b"0\r\n\r\n", b"HTTP").ask() as answer:
+        assert len(answer.raw.read(size * count, decode_content=False)) == size * count
