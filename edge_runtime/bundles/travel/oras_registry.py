@@ -8,6 +8,7 @@ address over plain http.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -76,6 +77,7 @@ class OrasRegistry:
         session.max_redirects = MAX_REDIRECTS
         session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
         session.auth = lambda request: request  # else requests looks into ~/.netrc
+        session.rebuild_auth = partial(_leave_out_auth, session)
         session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
         session.mount("https://", make_bounded_adapter(is_allowed=True))
         session.mount("http://", make_bounded_adapter(is_allowed=is_plain))
@@ -258,6 +260,12 @@ class OrasRegistry:
             # oras reads what a registry says about tokens without looking twice
             expected = "WWW-Authenticate: Bearer with a realm, and a token in JSON from there"
             raise self._refuse(f"its login cannot be understood; expected {expected}; {CHECK_HOST}") from err
+
+
+def _leave_out_auth(session: Any, request: Any, answer: "Response") -> None:
+    """Before a redirect is followed: requests would also look into ~/.netrc, and find a password for any host there."""
+    if session.should_strip_auth(answer.request.url, request.url):
+        request.headers.pop("Authorization", None)
 
 
 def _words_of(answer: "Response") -> str:

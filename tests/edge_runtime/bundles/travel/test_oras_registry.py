@@ -257,7 +257,9 @@ def test_a_blob_is_not_loaded_from_an_address_without_tls(client, monkeypatch, a
         assert not plain.asked
 
 
-def test_a_password_is_not_sent_on_to_where_blobs_lie(client, authority, monkeypatch):
+def test_no_password_is_sent_on_to_where_blobs_lie(client, authority, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("default login anna password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setattr(Reference, "is_loopback", False)
     with ExitStack() as stack:
         storage = stack.enter_context(tls_server(authority, lambda asked: Answer(body=b"blob")))
