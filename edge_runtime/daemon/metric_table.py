@@ -164,3 +164,12 @@ CONNECTED = _metric(
 )
 COMMANDS = _metric("commands", "counter", "Requests by what became of them.", "outcome")
 UNDER_WAY = _metric("commands_under_way", "gauge", "Commands that are being carried out.")
+
+# HTTP
+HTTP_REQUESTS = _metric(
+    "http_requests",
+    "counter",
+    "Answered requests; code 429 is a full queue of pictures, route other an address that does not exist.",
+    "route",
+    "code",
+)

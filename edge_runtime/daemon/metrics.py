@@ -18,6 +18,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.datatypes import Generation
 from edge_runtime.http.metric_samples import Buckets, Sample
+from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.inference.durations import BOUNDS_S, Distribution
 from edge_runtime.inference.metrics import PipelineMetrics
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -40,7 +41,9 @@ class MetricsReader:
         delivery: Delivery,
         reporter: StatusReporter,
         crashes: Crashes,
+        requests: RequestCounts,
     ) -> None:
+        self._requests = requests
         self._running, self._cameras, self._delivery = running, cameras, delivery
         self._reporter, self._crashes = reporter, crashes
 
@@ -58,6 +61,8 @@ class MetricsReader:
         for channel in self._delivery.channels:
             yield from _read_channel(channel)
         yield from self._read_broker()
+        for (route, code), count in self._requests.read().items():
+            yield table.HTTP_REQUESTS.of(count, route, str(code))
 
     def _read_box(self, events: EventCounts) -> Iterator[Sample]:
         config, findings = self._running.config, self._reporter.findings()

@@ -21,9 +21,11 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
+from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.predict import FRESH, PredictService, make_predict_routes
+from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -67,6 +69,7 @@ def build_app(
     crashes: Crashes,
     *,
     is_loopback: bool = True,
+    counts: RequestCounts | None = None,
     predict: PredictService | None = None,
 ) -> Starlette:
     """The ASGI application.
@@ -81,6 +84,7 @@ def build_app(
         metrics: Every metric of now.
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
+        counts: Counts the requests.
         predict: Answers pictures that are sent; None: there are no addresses for that.
     """
     views: dict[str, View] = {
@@ -98,7 +102,8 @@ def build_app(
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     if predict is not None:
         routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
-    middleware = [Middleware(LoopbackOnly)] if is_loopback else []
+    middleware = [] if counts is None else [Middleware(CountRequests, counts, routes)]
+    middleware += [Middleware(LoopbackOnly)] if is_loopback else []
     return Starlette(
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _show_http_error}
     )

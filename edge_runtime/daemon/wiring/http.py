@@ -14,6 +14,7 @@ from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.predictions import Predictions, ServedModel
+from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import describe
 from edge_runtime.messaging.commands.roles import Role
@@ -52,6 +53,7 @@ def make_http(
         crashes,
     )
     resources.callback(predictions.stop)
+    counts = RequestCounts()
 
     def application() -> Any:
         from edge_runtime.http.api import build_app
@@ -63,9 +65,10 @@ def make_http(
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             lambda: describe(running.config),
-            MetricsReader(running, cameras, delivery, reporter, crashes).read,
+            MetricsReader(running, cameras, delivery, reporter, crashes, counts).read,
             crashes,
             is_loopback=config.http.is_loopback,
+            counts=counts,
             predict=_make_predict(config, tokens, predictions, crashes),
         )
 

@@ -15,6 +15,7 @@ from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.rollout_policy.stages import Stage
 from edge_runtime.http.metric_samples import Buckets
 from edge_runtime.http.prometheus import Exposition
+from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -63,7 +64,10 @@ class Bench:
         source = FakeSource("belt", [make_frame(0), make_frame(1)])
         self.cameras = Cameras(lambda *_: source, folder / "streams", self.crashes)
         reporter = StatusReporter(self.running, self.cameras, self.delivery, self.crashes)
-        self.reader = MetricsReader(self.running, self.cameras, self.delivery, reporter, self.crashes)
+        self.requests = RequestCounts()
+        self.reader = MetricsReader(
+            self.running, self.cameras, self.delivery, reporter, self.crashes, self.requests
+        )
 
     def play(self):
         camera = self.running.config.cameras["belt"]
@@ -96,6 +100,7 @@ def box(tmp_path):
 
 def test_every_metric_of_the_table_is_on_the_page_and_no_secret_is(box):
     box.play()
+    box.requests.add("/predict", 429)
     box.bench.controller.start()
     assert until(lambda: box.bench.controller.status().commissioned)
     found = {key[0] for key in box.read()}

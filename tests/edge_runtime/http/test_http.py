@@ -16,6 +16,7 @@ from edge_runtime.daemon.health import Health
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.metric_samples import Metric
+from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
@@ -59,7 +60,7 @@ class Daemon:
     def __init__(self) -> None:
         self.health = Health(live=True, ready=True)
         self.fails = False
-        self.crashes = Crashes()
+        self.crashes, self.requests = Crashes(), RequestCounts()
 
     def status(self) -> dict[str, Any]:
         if self.fails:
@@ -89,6 +90,7 @@ def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
         dict,
         lambda: [FRAMES.of(7, "belt")],
         daemon.crashes,
+        counts=daemon.requests,
     )
 
 
@@ -132,6 +134,30 @@ def test_metrics_are_in_the_text_of_prometheus_and_never_kept(client: httpx.Clie
     openmetrics = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
     assert openmetrics.text.endswith("# EOF\n")
+
+
+def test_requests_are_counted_by_address_and_answer(client: httpx.Client, daemon: Daemon) -> None:
+    daemon.health = Health(True, False)
+    for path in (
+        "/readyz",
+        "/healthz",
+        "/healthz",
+        "/reports/parts/r7",
+        "/reports/people/r8",
+        "/w%C3%A4/1",
+        "/x",
+    ):
+        client.get(path)
+    client.get("/status", headers={"Host": "example.com"})
+    client.post("/status")
+    assert daemon.requests.read() == {
+        ("/readyz", 503): 1,
+        ("/healthz", 200): 2,
+        ("/reports/{model}/{report}", 404): 2,
+        ("other", 404): 2,
+        ("/status", 400): 1,
+        ("/status", 405): 1,
+    }
 
 
 @pytest.mark.parametrize("most", ["0", "-1", "501", "soon", "1e3", "", "٣", "9" * 400])
