@@ -6,6 +6,7 @@ into one axis in either order.
 
 import io
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -145,8 +146,10 @@ FORMATS: dict[str, Callable[[nn.Module], Model]] = {
 }
 
 
-def opened(name: str, net: nn.Module) -> Target:
-    return open_target(FORMATS[name](net))
+@cache
+def opened(name: str) -> Target:
+    """:func:`tokens` in a format; opened once, as nothing that is asked of a target changes it."""
+    return open_target(FORMATS[name](tokens()))
 
 
 def taps_by_layer(target: Target) -> dict[str, str]:

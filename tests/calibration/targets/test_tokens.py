@@ -45,7 +45,7 @@ def expected(net: torch.nn.Module, x: np.ndarray) -> dict[str, FrameMoments]:
 @pytest.mark.parametrize("frames", [1, 7, 16])  # 16 is as many as there are tokens
 def test_moments_are_those_of_the_positions_of_each_frame(name: str, frames: int) -> None:
     net, x = tokens(), pictures(frames, seed=4)
-    target = opened(name, net)
+    target = opened(name)
     seen = target.observe(x, frames_of_first=9)
     for layer, tap in taps_by_layer(target).items():
         wanted = expected(net, x)[layer]
@@ -58,7 +58,7 @@ def test_moments_are_those_of_the_positions_of_each_frame(name: str, frames: int
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("prior", [0.0, 0.3])
 def test_one_pass_finds_what_layer_by_layer_finds(name: str, prior: float) -> None:
-    target = opened(name, tokens())
+    target = opened(name)
     wanted = Normalisation(target.observe(pictures(12, seed=1)).moments, prior)
     live = hazy_pictures(12, seed=2)
     at_once, in_turn = target.observe(live, wanted).moments, sequential.observe(target, live, wanted)
@@ -71,7 +71,7 @@ def test_one_pass_finds_what_layer_by_layer_finds(name: str, prior: float) -> No
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_patch_does_what_scaling_the_last_axis_in_torch_does(name: str) -> None:
     net, x = tokens(), pictures(5, seed=6)
-    target, rng = opened(name, net), np.random.default_rng(0)
+    target, rng = opened(name), np.random.default_rng(0)
     affines = {}
     for layer, tap in taps_by_layer(target).items():
         channels = next(one.channels for one in target.taps if one.name == tap)
@@ -120,8 +120,8 @@ def _scaling(affine: Affine, axis: int) -> Any:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_probe_gives_what_the_baseline_keeps(name: str) -> None:
-    net, x = tokens(), pictures(3, seed=8)
-    target = opened(name, net)
+    x = pictures(3, seed=8)
+    target = opened(name)
     frames = target.observe(x, frames_of_first=9).frames
     run = _runner_of(target.probe(5))
     for i in range(len(x)):
