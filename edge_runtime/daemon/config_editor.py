@@ -6,7 +6,7 @@ is refused, also by the running system, is never in the file.
 
 import hashlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,24 @@ class ConfigEditor:
         adjust: Callable[[Config], Config],
         history: ConfigHistory,
         trial: EditTrial,
+        warn_before: Callable[[Config], Sequence[str]],
     ) -> None:
-        """``adjust`` is applied to every configuration of the file, as to edits that a person makes."""
+        """Say what the editor works on; nothing is read yet.
+
+        Args:
+            path: The file that the daemon was started with.
+            env: Fills ``{EDGE_NAME}``.
+            running: What is in force.
+            commanded: Where edits wait for the main thread.
+            watch: Must not take a commanded edit for one by hand.
+            adjust: Applied to every configuration of the file, as to edits that a person makes.
+            history: What was in force.
+            trial: Puts back an edit that cuts the box off.
+            warn_before: What a person must know of an edit to this configuration.
+        """
         self._path, self._env, self._running = path, env, running
         self._commanded, self._watch, self._adjust, self._history = commanded, watch, adjust, history
-        self._trial = trial
+        self._trial, self._warn_before = trial, warn_before
 
     def read(self) -> dict[str, Any]:
         """The file as it is now, without secrets, and whether it is in force.
@@ -114,10 +127,11 @@ class ConfigEditor:
         config = self._adjust(loaded)
         in_force, who = self._running.config, by or UNSIGNED
         self._trial.check(in_force, config)
+        warnings = list(self._warn_before(config))
         if given.dry_run:
-            return {"outcome": "checked", **self._try_out(config)}
+            return {"outcome": "checked", **self._try_out(config), "warnings": warnings}
         edit = CommandedEdit(config, who, lambda: self._trial.write(in_force, before, loaded, who))
-        return self._apply(edit, in_force, given.timeout_s, progress)
+        return {**self._apply(edit, in_force, given.timeout_s, progress), "warnings": warnings}
 
     def _apply(
         self, edit: CommandedEdit, in_force: Config, timeout_s: float, progress: Progress

@@ -31,7 +31,7 @@ from edge_runtime.daemon.mended_versions import MendedVersions
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.take_over import TakeOver
-from edge_runtime.daemon.trust_watch import TrustWatch
+from edge_runtime.daemon.trust_watch import TrustWatch, describe_new
 from edge_runtime.deployment.versions import Skipped
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, OpeningStopped, StateError
 from edge_runtime.messaging.connection import BrokerConnection
@@ -278,8 +278,8 @@ class ConfigReloader:
         self.running.set_config_problem(None)
         if was_safe_mode:
             log.warning("safe mode is over", models=sorted(edit.config.models))
-        warnings = (f"models.{name}: {why}" for name, why in opened[2].items() if known.get(name) != why)
-        self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart, tuple(warnings)), None)
+        warnings = describe_new(known, opened[2])
+        self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart, warnings), None)
         self.keep_config(edit.config, BY_FILE if edit.commanded is None else edit.commanded.by, edit.plan)
 
     def _fail(self, edit: EditUnderWay, problem: str, for_people: str) -> None:

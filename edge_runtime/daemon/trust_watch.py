@@ -3,17 +3,22 @@
 A model that runs goes on until the next start. That start does not open it, so a person must know before.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from edge_runtime.config import Changes, Config
+from edge_runtime.config import Changes, Config, changes
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.bundle_trust import find_distrust
 from edge_runtime.system.supervised_thread import Crashes
 
 LOOK_EVERY_S = 5.0
 """A bundle may be signed where it lies, and is trusted then."""
+
+
+def describe_new(known: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for each model that ``found`` has another reason for than ``known``."""
+    return tuple(f"models.{name}: {why}" for name, why in found.items() if known.get(name) != why)
 
 
 class TrustWatch:
@@ -34,6 +39,11 @@ class TrustWatch:
         if not any(path.partition(".")[0] == "trust" for path in plan):
             return {name: why for name, why in self._running.distrusted.items() if name not in plan.models}
         return self._find(new, new.models.keys() - plan.models)
+
+    def warn_before(self, new: Config) -> tuple[str, ...]:
+        """What an edit to ``new`` will warn of, which was not known before. From any thread."""
+        running = self._running
+        return describe_new(running.distrusted, self.find_after(changes(running.config, new), new))
 
     def look_again(self, now_s: float) -> None:
         """While there is one: whether it is trusted by now. Returns at once."""

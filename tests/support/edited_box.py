@@ -49,7 +49,7 @@ class EditedBox:
             on_error=self.seen.append,
             crashes=Crashes(),
         )
-        self.undone, self.restarts = [], []
+        self.undone, self.restarts, self.warnings = [], [], []
         self.trial = self.make_trial()
         self.editor = ConfigEditor(
             self.file,
@@ -60,6 +60,7 @@ class EditedBox:
             lambda config: config,
             self.history,
             self.trial,
+            warn_before=lambda config: self.warnings,
         )
         self.refusal, self.progress = None, Heard()
         self.history.note(config, "start", {})

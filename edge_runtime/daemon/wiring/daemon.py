@@ -109,7 +109,18 @@ def build_daemon(
         history = ConfigHistory(config_path, config.state_dir)
         restart = partial(restart_by_command, notify, stop)
         trial = EditTrial(config_path, os.environ, config.state_dir, commanded, watch, adjust, emit, restart)
-        editor = ConfigEditor(config_path, os.environ, running, commanded, watch, adjust, history, trial)
+        trust = TrustWatch(running, crashes, run_in_background)
+        editor = ConfigEditor(
+            config_path,
+            os.environ,
+            running,
+            commanded,
+            watch,
+            adjust,
+            history,
+            trial,
+            warn_before=trust.warn_before,
+        )
         snapshots = Snapshots(running, cameras, config.pictures)
         installs = Installs(running, uploads, run_in_background)
         handlers = make_command_handlers(running, reporter, restart, editor, snapshots, installs)
@@ -153,7 +164,7 @@ def build_daemon(
             restart=restart,
             prove_start=partial(prove_start, running),
             look_again=watch.look_again,
-            trust=TrustWatch(running, crashes, run_in_background),
+            trust=trust,
             run_in_background=run_in_background,
         )
         running.connection = _open_connection(reloader, running)

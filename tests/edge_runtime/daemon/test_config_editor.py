@@ -26,10 +26,18 @@ def test_an_edit_is_in_the_file_and_in_force_and_is_not_handed_on_once_more(box)
         "outcome": "in_force",
         "changed": {"cameras.belt.fps": "reopen_camera"},
         "after_restart": [],
+        "warnings": [],
     }
     assert box.file.read_text() == before.replace("fps: 3", "fps: 5")
     box.watch.check_now()
     assert box.seen == []
+
+
+def test_what_a_person_must_know_of_an_edit_is_in_the_answer_and_in_that_of_a_dry_run(box):
+    box.warnings = ["models.parts: the next start does not open it"]
+    for dry_run in (True, False):
+        assert box.set(set={"cameras.belt.fps": 5}, dry_run=dry_run)["warnings"] == box.warnings
+    assert box.undo()["warnings"] == box.warnings
 
 
 def test_the_file_keeps_its_mode_and_a_link_to_it_stays_one(box, tmp_path):
@@ -82,6 +90,7 @@ def test_a_dry_run_says_what_would_change_and_writes_nothing(box):
         "outcome": "checked",
         "changed": {"device": "restart", "cameras.belt.fps": "reopen_camera"},
         "after_restart": ["device"],
+        "warnings": [],
     }
     assert box.file.read_bytes() == before
 

@@ -48,8 +48,12 @@ def trusting(bench, publisher, **keys):
     ],
 )
 def test_an_edit_that_refuses_what_runs_is_applied_with_a_warning_and_noted(bench, publisher, keys, named):
-    fact = bench.edit(trusting(bench, publisher, **keys))
+    wanted = trusting(bench, publisher, **keys)
+    before = bench.daemon.reloader.trust.warn_before(wanted)
+    fact = bench.edit(wanted)
     assert isinstance(fact, ConfigApplied)
+    assert fact.warnings == before
+    assert bench.daemon.reloader.trust.warn_before(wanted) == ()
     assert [named in warning for warning in fact.warnings] == [True, True]
     assert {"models.parts", "models.tools"} == {warning.partition(":")[0] for warning in fact.warnings}
     notes = [one for one in bench.reporter.findings() if one.part == "trust parts"]
