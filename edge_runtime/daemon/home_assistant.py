@@ -18,6 +18,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.home_assistant.discovery import (
     describe_device,
+    describe_removed,
     discovery_topic,
     find_components,
     mark_removed,
@@ -40,8 +41,8 @@ BORN = b"online"
 class _Link:
     """What is heard over one connection. Its handlers run in the network thread, and only note."""
 
-    def __init__(self, client: MqttClient, section: HomeAssistantConfig, topic: str) -> None:
-        self.client, self.section, self.topic = client, section, topic
+    def __init__(self, client: MqttClient, section: HomeAssistantConfig, topics: Topics, topic: str) -> None:
+        self.client, self.section, self.topics, self.topic = client, section, topics, topic
         self.connects = 0
         self.births: deque[bytes] = deque(maxlen=1)
         self.found: deque[bytes] = deque(maxlen=1)
@@ -79,8 +80,8 @@ class HomeAssistant:
         """Platforms by key of the entities that it may have."""
         self._due_s: float | None = None
         """When the message is to be sent; None when it need not be."""
-        self._stale: set[str] = set()
-        """Topics on which the box describes itself no longer."""
+        self._stale: dict[str, bytes] = {}
+        """Topics on which the box describes itself no longer, and the message that removes its entities."""
         self._figures_due_s, self._rates = 0.0, Rates()
 
     def tick(self, now_s: float) -> None:
@@ -113,17 +114,18 @@ class HomeAssistant:
             link.end()
             self._link = None
             if link.topic != topic:
-                self._stale.add(link.topic)
+                self._stale[link.topic] = encode_object(describe_removed(link.topics, self._known))
                 self._known = {}
         if self._link is None and section is not None and topic is not None:
-            self._link = _Link(client, section, topic)
-            self._stale.discard(topic)
+            self._link = _Link(client, section, topics, topic)
+            self._stale.pop(topic, None)
 
     def _clear_stale(self, client: MqttClient) -> None:
-        """Have the broker forget the message, and Home Assistant with it the entities."""
-        for topic in tuple(self._stale):
+        """Have Home Assistant forget the entities, and the broker the message."""
+        for topic, removal in tuple(self._stale.items()):
+            client.publish_retained(topic, removal)
             if client.publish_retained(topic, b""):
-                self._stale.discard(topic)
+                del self._stale[topic]
 
     def _notice(self, link: _Link, config: Config, now_s: float) -> None:
         """Whether something has happened after which the message is sent (again)."""

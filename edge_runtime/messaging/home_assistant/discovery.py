@@ -14,6 +14,7 @@ from edge_runtime.config import Config
 from edge_runtime.messaging.home_assistant.entities import PLATFORMS, Component, Task, make_components
 from edge_runtime.messaging.mqtt.topics import Topics
 
+_ORIGIN = {"name": "edge-runtime", "sw_version": __version__}
 MAX_FOUND_BYTES = 2**20
 """A longer message in the broker is none of ours."""
 
@@ -36,7 +37,7 @@ def describe_device(config: Config, tasks: Mapping[str, Task], topics: Topics) -
         topics: Of the device.
     """
     device: dict[str, Any] = {
-        "identifiers": [topics.root],
+        **_identify(topics),
         "name": topics.device,
         "manufacturer": "edge-runtime",
         "model": "edge inference box",
@@ -46,7 +47,7 @@ def describe_device(config: Config, tasks: Mapping[str, Task], topics: Topics) -
         device["configuration_url"] = address
     return {
         "device": device,
-        "origin": {"name": "edge-runtime", "sw_version": __version__},
+        "origin": _ORIGIN,
         "availability_topic": topics.availability,
         "qos": 1,
         "components": make_components(config, tasks, topics, f"{_make_node(topics)}_{topics.device}"),
@@ -78,8 +79,23 @@ def find_components(found: bytes) -> dict[str, str]:
 def mark_removed(message: dict[str, Any], before: Mapping[str, str]) -> dict[str, Any]:
     """The message with an empty platform for each entity that was there before and is not any more: it is deleted."""
     components: dict[str, Component] = message["components"]
-    removed = {key: {"platform": platform} for key, platform in before.items() if key not in components}
-    return {**message, "components": {**components, **removed}}
+    return {**message, "components": {**_mark(before), **components}}
+
+
+def describe_removed(topics: Topics, before: Mapping[str, str]) -> dict[str, Any]:
+    """The message in which all entities are marked as removed.
+
+    It goes before an empty one: after that alone Home Assistant 2025.1 keeps the entities of a topic with a node.
+    """
+    return {"device": _identify(topics), "origin": _ORIGIN, "components": _mark(before)}
+
+
+def _mark(before: Mapping[str, str]) -> dict[str, Component]:
+    return {key: {"platform": platform} for key, platform in before.items()}
+
+
+def _identify(topics: Topics) -> dict[str, Any]:
+    return {"identifiers": [topics.root]}
 
 
 def _make_node(topics: Topics) -> str:

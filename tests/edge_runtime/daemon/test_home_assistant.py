@@ -160,13 +160,18 @@ def test_what_the_broker_keeps_from_before_is_marked_as_gone(bench):
 
 
 def test_turned_off_the_device_is_removed_also_when_the_broker_is_away_at_that_time(bench):
-    bench.tick()
+    (message,) = bench.tick()
     bench.client.session = None
     bench.edit(OFF)
     assert bench.tick() == []
     assert bench.client.handlers == {}
     bench.client.session = object()
-    assert bench.tick() == [None]
+    removal, nothing = bench.tick()
+    check(removal)
+    assert removal["components"] == {
+        key: {"platform": one["platform"]} for key, one in message["components"].items()
+    }
+    assert nothing is None
     assert bench.tick(60) == []
 
 
@@ -176,6 +181,7 @@ def test_another_prefix_moves_the_device(bench):
     bench.now_s += 1
     bench.home.tick(bench.now_s)
     assert [(topic, bool(payload)) for topic, payload in bench.client.retained] == [
+        (TOPIC, True),
         (TOPIC, False),
         ("ha/device/edge/box/config", True),
     ]
