@@ -89,6 +89,21 @@ def test_the_page_is_as_the_checker_of_prometheus_wants_it():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@pytest.mark.integration
+def test_prometheus_can_read_every_query_of_the_dashboard(tmp_path):
+    queries = [query for query in dashboard_queries() if not query.startswith("label_values")]
+    rules = [
+        {"record": f"panel:query:{number}", "expr": query.replace("$__rate_interval", "1m")}
+        for number, query in enumerate(queries)
+    ]
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = subprocess.run(
+        [find_program("promtool"), "check", "rules", path], capture_output=True, text=True, timeout=WAIT_S
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_rule_has_a_test_in_which_it_fires_and_one_later_in_which_it_does_not():
     fired = set()
     for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]:
