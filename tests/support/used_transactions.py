@@ -17,7 +17,7 @@ class UsedInMemory:
         is_under_way = transaction in self.under_way
         return None if request is None else Used(request, self.answers.get(transaction), is_under_way)
 
-    def begin(self, transaction, request, expires_wall_s, now_wall_s):
+    def begin(self, transaction, request, expires_wall_s, now_wall_s, *, for_owners):
         if self.fails_with is not None:
             raise self.fails_with
         self.requests[type(transaction), transaction] = request

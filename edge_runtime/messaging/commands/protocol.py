@@ -39,6 +39,7 @@ from edge_runtime.messaging.commands.callers import Callers, Request
 from edge_runtime.messaging.commands.later import Begun, Later, Outcome
 from edge_runtime.messaging.commands.request import ARGUMENTS, UNKEPT, Arguments, Transaction, is_read
 from edge_runtime.messaging.commands.request_text import read_transaction
+from edge_runtime.messaging.commands.roles import Role, find_least_role
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.token_bucket import TokenBucket
 
@@ -106,9 +107,17 @@ class UsedTransactions(Protocol):
         """A transaction that was begun; None for a new one."""
 
     def begin(
-        self, transaction: Transaction, request: bytes, expires_wall_s: float | None, now_wall_s: float
+        self,
+        transaction: Transaction,
+        request: bytes,
+        expires_s: float | None,
+        now_s: float,
+        *,
+        for_owners: bool,
     ) -> None:
-        """Note it before the change is made, at least until it expires (POSIX time; None: as long as there is room).
+        """Note it before the change is made, at least until it expires (None: as long as there is room).
+
+        Times are POSIX. ``for_owners``: only an owner may command it; some room is kept for that.
 
         Raises:
             StateError: it cannot be noted, so that the change must not be made.
@@ -260,7 +269,8 @@ class CommandHandler:
         else:
             # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
             try:
-                self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s)
+                expires_s, is_owners = request.expires_wall_s, find_least_role(verb) is Role.OWNER
+                self._used.begin(used_as, digest, expires_s, now_wall_s, for_owners=is_owners)
             except StateError as err:
                 return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
         on_begin(request)
@@ -306,24 +316,19 @@ class CommandHandler:
 
         ``outcome`` is the data; or why the handler said no; None when it broke.
         """
-        arguments, data = request.arguments, None
+        arguments, transaction, data = request.arguments, request.arguments.transaction, None
         if isinstance(outcome, bytes):
-            text, data, answer = "ok", outcome, encode_data(outcome, arguments.transaction)
+            text, data, answer = "ok", outcome, encode_data(outcome, transaction)
         else:
             text = UNEXPECTED if outcome is None else str(outcome)
-            answer = encode_error(text, arguments.transaction)
+            answer = encode_error(text, transaction)
         if not is_read(verb, arguments):
             if request.used_as is not None:
-                is_kept = verb not in UNKEPT or data is None
-                kept = (
-                    answer
-                    if is_kept
-                    else encode_error(
-                        NOT_KEPT.format(transaction=arguments.transaction), arguments.transaction
-                    )
-                )
+                kept = answer
+                if verb in UNKEPT and data is not None:
+                    kept = encode_error(NOT_KEPT.format(transaction=transaction), transaction)
                 self._used.finish(request.used_as, kept)
-            given, transaction = arguments.as_noted(), arguments.transaction
+            given = arguments.as_noted()
             self._note(Entry(now_wall_s, request.by, verb, given, transaction, text[:MOST_OUTCOME]))
         return _Settled(answer, data)
 

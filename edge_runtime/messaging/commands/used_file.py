@@ -37,6 +37,8 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 log = structlog.get_logger()
 
 SLOTS = 4096
+OWNERS_SHARE = 16
+"""One of so many slots is left for what only an owner may command: nobody else must be able to keep the owner out."""
 KEPT_ANSWERS = 256
 LARGEST_ANSWER_BYTES = 64 * 1024
 _MAGIC = b"edge-runtime used transactions 1\n".ljust(64, b"\0")
@@ -116,6 +118,8 @@ class UsedFile:
         request: bytes,
         expires_wall_s: float | None = None,
         now_wall_s: float = 0.0,
+        *,
+        for_owners: bool = False,
     ) -> None:
         """Note it durably.
 
@@ -126,7 +130,7 @@ class UsedFile:
         with self._lock:
             handle = self._open(is_new_wanted=True)
             self._require_new(expires_s)
-            self._step_over_held(now_wall_s)
+            self._step_over_held(now_wall_s, SLOTS if for_owners else SLOTS - SLOTS // OWNERS_SHARE)
             lost_s = self._expires.get(self._next % SLOTS, 0)
             slot = _Slot(self._next, key, request, expires_s)
             at = _SLOT.size * (1 + self._next % SLOTS)
@@ -155,17 +159,16 @@ class UsedFile:
                 "send one that expires later, and look at the device's clock"
             )
 
-    def _step_over_held(self, now_wall_s: float) -> None:
-        """Go on to the next slot whose command has expired."""
-        for ahead in range(SLOTS):
-            if self._expires.get((self._next + ahead) % SLOTS, 0) <= now_wall_s:
-                self._next += ahead
-                return
-        first_s = min(self._expires.values())
-        raise StateError(
-            f"{SLOTS} commands that have not expired are remembered already; there is room from "
-            f"{format_rfc3339(first_s)} on; send commands that hold for a shorter time"
-        )
+    def _step_over_held(self, now_wall_s: float, most: int) -> None:
+        """Go on to the next slot whose command has expired, where fewer than ``most`` have not."""
+        held = sorted(expires_s for expires_s in self._expires.values() if expires_s > now_wall_s)
+        if len(held) >= most:
+            raise StateError(
+                f"{len(held)} commands that have not expired are remembered already; there is room from "
+                f"{format_rfc3339(held[len(held) - most])} on; send commands that hold for a shorter time"
+            )
+        while self._expires.get(self._next % SLOTS, 0) > now_wall_s:
+            self._next += 1
 
     def _take(self, slot: "_Slot") -> None:
         """Know what is in a slot now, and no more what was."""

@@ -297,6 +297,17 @@ def test_more_commands_than_can_be_remembered_are_refused_until_one_expires(box,
     assert box.ask(fourth, now_wall_s=NOW_WALL_S + 61)["status"] == "ok"
 
 
+def test_an_operator_cannot_keep_the_owner_out(box, keys, monkeypatch):
+    monkeypatch.setattr("edge_runtime.messaging.commands.used_file.SLOTS", 16)
+    sent = [token(keys["otto"], jti=f"n{number}", exp=NOW_WALL_S + 3600) for number in range(16)]
+    assert [box.ask(one)["status"] for one in sent] == ["ok"] * 15 + ["error"]
+    box.start()
+    by_owner = [token(keys["olga"], verb="restart", jti=f"o{number}") for number in range(2)]
+    assert [box.ask(one, "restart")["status"] for one in by_owner] == ["ok", "error"]
+    assert [box.ask(one)["status"] for one in sent] == ["error"] * 16
+    assert len(box.done) == 16
+
+
 def test_keys_are_read_from_pem_and_json(keys, tmp_path):
     pem, json_key = tmp_path / "a.pub", tmp_path / "a.jwk"
     pem.write_bytes(keys["otto"].as_pem(private=False))
