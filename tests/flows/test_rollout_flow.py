@@ -7,6 +7,7 @@ import pytest
 from benchmarks.rollout.faults import Fault
 from benchmarks.rollout.versions import put_version as release
 from tests.support.command_line import run_command
+from tests.support.home_assistant import HomeAssistant, check
 from tests.support.mosquitto import Mosquitto
 from tests.support.versions import put_version, with_wrong_labels
 from tests.support.waiting import until
@@ -122,17 +123,32 @@ def test_a_process_that_dies_twice_with_a_version_on_board_refuses_it(box, root)
     assert rollout_of(box)["active"] == 1
 
 
+def update_of(home):
+    """What Home Assistant knows of the versions."""
+    state = json.loads(home.values()["model_parts_update"])
+    check(state, "update_state")
+    return state
+
+
 def test_people_steer_it_over_the_broker(box, root, tmp_path):
     with Mosquitto(tmp_path) as broker:
         configure(
             box,
             root,
             {**QUICK, "promote": "ask", "watch_s": 600.0},  # longer than a command takes on any machine
-            mqtt={"host": broker.host, "port": broker.port, "commands": True},
+            mqtt={
+                "host": broker.host,
+                "port": broker.port,
+                "commands": True,
+                "home_assistant": {"figures_every_s": 1},
+            },
         )
+        home = HomeAssistant(broker.host, broker.port, "homeassistant/device/edge/box/config")
         started(box)
         put_version(root, 2)
         assert until(lambda: rollout_of(box).get("paused"), 60), (rollout_of(box), box.log())
+        waits = {"installed_version": "1", "latest_version": "2", "in_progress": False}
+        assert until(lambda: update_of(home) == {**waits, "update_percentage": None}), update_of(home)
 
         def rollout(*arguments):
             code, written = run_command("rollout", *arguments, "--json")
@@ -141,6 +157,8 @@ def test_people_steer_it_over_the_broker(box, root, tmp_path):
         code, answer = rollout("promote", str(box.file))
         assert code == 0, answer
         assert answer["data"]["stage"] == "watched"
+        assert until(lambda: update_of(home)["in_progress"])
+        home.close()
         code, answer = rollout("abort", str(box.file))
         assert (code, list(answer["data"]["refused"])) == (0, ["2"])
         code, answer = rollout("abort", str(box.file))
