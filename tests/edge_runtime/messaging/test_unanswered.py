@@ -166,9 +166,9 @@ class Broker:
 class SlowDisk(UsedInMemory):
     """Takes its time to note a transaction."""
 
-    def begin(self, *args):
+    def begin(self, *args, **more):
         time.sleep(0.01)
-        super().begin(*args)
+        super().begin(*args, **more)
 
 
 def listen(broker, unanswered, handlers, note=lambda _: None):
