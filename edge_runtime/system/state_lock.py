@@ -31,7 +31,10 @@ def is_in_use(state_dir: Path) -> bool:
 
 
 def find_holder(state_dir: Path) -> int | None:
-    """The process of the daemon that runs on this state directory, by /proc/locks; None when none can be seen."""
+    """The process of the daemon that runs on this state directory, by /proc/locks; no lock is taken.
+
+    0 for one of another container, whose number is not shown; None without a daemon, or where /proc does not say.
+    """
     for path in (state_dir, state_dir / "lock"):
         try:
             status = path.stat()
@@ -41,8 +44,8 @@ def find_holder(state_dir: Path) -> int | None:
         inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
         for line in lines:
             words = line.split()
-            if len(words) > 5 and words[1] == "FLOCK" and words[5] == inode and int(words[4]) > 0:
-                return int(words[4])
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == inode:
+                return max(0, int(words[4]))
     return None
 
 

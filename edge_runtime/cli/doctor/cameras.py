@@ -1,7 +1,9 @@
 """The cameras: are they there, may the daemon use them, and does a picture come?"""
 
 import grp
+import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.camera_path import look_at_path
 
-_CONNECT_S, _UNAVAILABLE, _EDIT = 3.0, 69, 78
+_CONNECT_S, _SLICE_S, _UNAVAILABLE, _EDIT = 3.0, 0.5, 69, 78
 _WITH_PICTURE = (CameraKind.RTSP, CameraKind.HTTP, CameraKind.DEVICE)
 
 
@@ -25,7 +27,7 @@ def examine_camera(config: Config, name: str, user: ServiceUser, picture_s: floa
     found = _look_at_path(config, name, user) or _connect(config, name)
     if found is not None:
         yield found
-    elif user.pid is not None:
+    elif user.is_running:
         yield fine("camera", f"{name}: {camera.safe_path} is there; the running daemon has it open")
     elif camera.address.kind in _WITH_PICTURE:
         yield _take_picture(config, name, picture_s)
@@ -102,17 +104,28 @@ def _take_picture(config: Config, name: str, picture_s: float) -> Finding:
     camera = config.cameras[name]
     options = video_options(camera, config.pictures.max_frame_mib << 20)
     source = VideoSource(f"doctor-{name}"[:32], camera.path, options)
+    end_s = time.monotonic() + picture_s
+    frame, reason = None, None
     try:
-        frame = source.read(picture_s)
-        reason = source.stats().last_problem or f"none came in {picture_s:g} s"
+        while frame is None and not _is_refused(reason) and time.monotonic() < end_s:
+            frame = source.read(
+                _SLICE_S
+            )  # it is opened again and again: the second time it has more patience
+            reason = source.stats().last_problem
     except (SourceLost, EndOfStream) as err:
-        frame, reason = None, str(err)
+        reason = str(err)
     finally:
         source.close()
     if frame is not None:
         return fine("camera", f"{name}: a picture came from {camera.safe_path}")
-    if "401" in reason or "nauthorized" in reason:
+    if _is_refused(reason):
         advice = f"correct user and password in cameras.{name}.path; special characters as %40"
         return problem("camera.password", f"{name}: {reason}", advice, _UNAVAILABLE)
     advice = "look at the stream with another player (ffplay), and at the address's path"
-    return problem("camera.no-picture", f"{name}: {reason}", advice, _UNAVAILABLE)
+    found = f"{name}: {reason or f'no picture came in {picture_s:g} s'}"
+    return problem("camera.no-picture", found, advice, _UNAVAILABLE)
+
+
+def _is_refused(reason: str | None) -> bool:
+    """Whether a server said that user or password are wrong; RTSP and HTTP have the same codes."""
+    return reason is not None and re.search(r"\b401\b|\b403\b|nauthorized", reason) is not None

@@ -6,6 +6,7 @@ That opens every model. It may take longer than anybody waits for a doctor, and 
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def examine_configuration(path: Path, timeout_s: float) -> Iterator[Finding]:
         stderr=subprocess.PIPE,
     )
     with child:
-        os.setpriority(os.PRIO_PROCESS, child.pid, THREAD_NICENESS)
+        _yield_to_daemon(child.pid)
         try:
             answer, said = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -53,6 +54,13 @@ def examine_configuration(path: Path, timeout_s: float) -> Iterator[Finding]:
         yield problem("configuration.crash", found, "see all of it: run that command", 70)
         return
     yield from judge_check(checked)
+
+
+def _yield_to_daemon(pid: int) -> None:
+    """The daemon goes first; and if memory runs out, this process is the one that is ended."""
+    with suppress(OSError):  # it has ended, or /proc is hidden
+        os.setpriority(os.PRIO_PROCESS, pid, THREAD_NICENESS)
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def judge_check(checked: dict[str, Any]) -> Iterator[Finding]:

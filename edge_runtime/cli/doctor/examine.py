@@ -113,7 +113,7 @@ def _list_topics(path: Path | None, env: Mapping[str, str], user_name: str | Non
 def _list_topics_of(config: Config, manifests: Mapping[str, Manifest], user: ServiceUser) -> dict[str, Topic]:
     topics: dict[str, Topic] = {
         "state": partial(examine_state, config, user),
-        "port": partial(examine_port, config),
+        "port": partial(examine_port, config, user.pid),
         "service": partial(examine_service, config),
     }
     for name, camera in config.cameras.items():
@@ -122,7 +122,9 @@ def _list_topics_of(config: Config, manifests: Mapping[str, Manifest], user: Ser
     for name in config.models:
         if name in manifests:
             topics[f"patch of {name}"] = partial(examine_patch, config.state_dir, name, manifests[name].id)
-        topics[f"baselines of {name}"] = partial(examine_baselines, config.state_dir, name)
+        topics[f"baselines of {name}"] = partial(
+            examine_baselines, config.state_dir, name, manifests.get(name)
+        )
     return topics
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import orjson
 
+from calibration.baseline.baseline import Baseline
 from calibration.errors import CalibrationError
 from calibration.stats.regular_file import read_whole
+from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
 from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES, ModelState, model_folder
 from edge_runtime.errors import StateError
@@ -45,18 +47,29 @@ def examine_patch(state_dir: Path, model: str, bundle: str) -> Iterator[Finding]
         yield fine("patch", f"{model}: patch {patch} of {bundle} is whole")
 
 
-def examine_baselines(state_dir: Path, model: str) -> Iterator[Finding]:
-    """Look at the baselines of a model."""
+def examine_baselines(state_dir: Path, model: str, manifest: Manifest | None) -> Iterator[Finding]:
+    """Look at the baselines of a model; None: its bundle cannot be read, and is another topic's finding."""
     store = BaselineStore(ModelState(model_folder(state_dir, model)).baselines)
     for name in store.list_names():
         try:
-            facts = store.read(name).facts
+            baseline = store.read(name)
         except CalibrationError as err:
             advice = "edge-runtime baseline remove, and commission again"
             yield problem("baseline.broken", f"{model}: {err}", advice, 65)
             continue
-        if facts.is_expired(time.time()):
+        if manifest is not None and _is_of_another_model(baseline, manifest):
+            owner = baseline.facts.bundle or "another model"
+            found = f"{model}: baseline {name} was recorded with {owner}, not with the model of {manifest.id}"
+            yield note("baseline.stale", found, "while all is healthy: edge-runtime send commission")
+        elif baseline.facts.is_expired(time.time()):
             found = f"{model}: the approval of baseline {name} has ended: no patch is made from it"
             yield note("baseline.expired", found, "edge-runtime baseline approve, or commission again")
         else:
             yield fine("baseline", f"{model}: {name} is in force")
+
+
+def _is_of_another_model(baseline: Baseline, manifest: Manifest) -> bool:
+    """By the hash of the model's file; an OpenVINO model is two files, and is told by the bundle's name."""
+    if manifest.weights is not None:
+        return baseline.facts.bundle not in (None, manifest.id)
+    return baseline.model_sha256 != manifest.files[manifest.model]

@@ -15,7 +15,7 @@ _ANSWER_S = 2.0
 _UNAVAILABLE = 69
 
 
-def examine_port(config: Config) -> Iterator[Finding]:
+def examine_port(config: Config, daemon_pid: int | None = None) -> Iterator[Finding]:
     """Try whether it could be opened; when not, ask who answers there."""
     host, port = config.http.host, config.http.port
     if not config.http.enabled:
@@ -28,7 +28,7 @@ def examine_port(config: Config) -> Iterator[Finding]:
             probe.bind(address)
     except OSError as err:
         if err.errno == errno.EADDRINUSE:
-            yield _judge_taken(config)
+            yield _judge_taken(config, daemon_pid)
         else:
             found = f"{host}:{port} cannot be opened: {err.strerror}"
             advice = "use a port above 1023 and an address of this box (http.port, http.host)"
@@ -37,11 +37,12 @@ def examine_port(config: Config) -> Iterator[Finding]:
         yield fine("port", f"{host}:{port} is free for the status page")
 
 
-def _judge_taken(config: Config) -> Finding:
-    place = f"{config.http.host}:{config.http.port}"
-    if _ask_device(config) == config.device:
+def _judge_taken(config: Config, daemon_pid: int | None) -> Finding:
+    """The daemon is known by its number where that can be seen; it answers nobody without a token where it has any."""
+    place, pid = f"{config.http.host}:{config.http.port}", _find_listener(config.http.port)
+    if (pid is not None and pid == daemon_pid) or _ask_device(config) == config.device:
         return fine("port", f"the daemon answers at {place}")
-    found = f"{place}, the port of the status page, is taken by {_find_program(config.http.port) or 'another program'}"
+    found = f"{place}, the port of the status page, is taken by {_name_program(pid)}"
     return problem("port.taken", found, "set http.port to a free one, or end that program", _UNAVAILABLE)
 
 
@@ -58,12 +59,19 @@ def _ask_device(config: Config) -> str | None:
         connection.close()
 
 
-def _find_program(port: int) -> str | None:
-    """Name and number of the process that listens; None when it is another user's."""
+def _find_listener(port: int) -> int | None:
+    """The process that listens; None when it is another user's."""
     try:
         for one in psutil.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN and one.laddr[1:2] == (port,) and one.pid is not None:
-                return f"{psutil.Process(one.pid).name()} (process {one.pid})"
+            if one.status == psutil.CONN_LISTEN and one.laddr[1:2] == (port,):
+                return one.pid
     except (psutil.Error, OSError):
         return None
     return None
+
+
+def _name_program(pid: int | None) -> str:
+    try:
+        return f"{psutil.Process(pid).name()} (process {pid})" if pid is not None else "another program"
+    except psutil.Error:
+        return "another program"

@@ -24,18 +24,25 @@ class ServiceUser:
     groups: tuple[int, ...]
     pid: int | None = None
     """Of the running daemon; None when there is none, or it cannot be seen."""
+    is_running: bool = False
+    """Whether a daemon uses the state directory, seen or not."""
 
     @classmethod
-    def find(cls, name: str | None, daemon_pid: int | None) -> Self:
+    def find(cls, name: str | None, holder: int | None) -> Self:
         """The user with this name, else the one that runs the daemon, else the caller.
+
+        ``holder`` is what ``state_lock.find_holder`` says.
 
         Raises:
             KeyError: there is no such user.
         """
+        pid, is_running = holder or None, holder is not None
         if name is not None:
             entry = pwd.getpwnam(name)
-            return cls(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)), daemon_pid)
-        return cls._of_process(daemon_pid) or cls(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+            groups = tuple(os.getgrouplist(name, entry.pw_gid))
+            return cls(entry.pw_uid, entry.pw_gid, groups, pid, is_running)
+        caller = cls(os.geteuid(), os.getegid(), tuple(os.getgroups()), None, is_running)
+        return cls._of_process(pid) or caller
 
     @classmethod
     def _of_process(cls, pid: int | None) -> Self | None:
@@ -44,7 +51,7 @@ class ServiceUser:
         fields = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
         try:
             uid, gid = int(fields["Uid"][1]), int(fields["Gid"][1])
-            return cls(uid, gid, tuple(map(int, fields["Groups"])), pid)
+            return cls(uid, gid, tuple(map(int, fields["Groups"])), pid, is_running=True)
         except (KeyError, IndexError, ValueError):  # it ended, or /proc hides it
             return None
 

@@ -21,11 +21,17 @@ def examine_state(config: Config, user: ServiceUser) -> Iterator[Finding]:
     except FileNotFoundError:
         yield from _judge_missing(folder, user)
         return
+    except PermissionError as err:
+        yield note("state.unknown", f"{folder} cannot be looked at: {err.strerror}", "run doctor as root")
+        return
     except OSError as err:
-        advice = "repair the disk, or run doctor as root"
+        advice = "repair the disk; see journalctl -k"
         yield problem("state.unreadable", f"{folder} cannot be looked at: {err.strerror}", advice, _IO)
         return
-    if owner not in (user.uid, 0) or (owner == 0 and not user.may(folder, ["w"])):
+    is_foreign = owner not in (user.uid, 0) or (owner == 0 and user.may(folder, ["w"]) is False)
+    if (
+        is_foreign and user.uid != 0
+    ):  # root may write anywhere; systemd gives the folder to the user of a unit
         found = f"{folder} belongs to user {owner}, the daemon is user {user.uid} ({user.name})"
         advice = f"chown -R {user.name} {folder}; systemd does so itself with StateDirectory="
         yield problem("state.owner", found, advice, _IO)

@@ -208,3 +208,24 @@ def test_every_finding_is_on_the_page_and_no_other():
     table = page.split("## When something is wrong")[1].split("\n## ")[0].split("|---|---|")[1]
     told = set(re.findall(r"`([a-z]+\.[a-z-]+)`", table)) - {"mqtt.tls"}
     assert told == made
+
+
+def test_a_port_that_the_daemon_has_which_answers_nobody_without_a_token():
+    with socket.create_server(("127.0.0.1", 0)) as daemon:
+        config = make_config(http={"port": daemon.getsockname()[1]})
+        assert levels(examine_port(config, os.getpid())) == set()
+
+
+def test_a_state_directory_behind_one_that_may_not_be_entered(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    user = ServiceUser(1, 1, ())
+    assert levels(examine_state(make_config(), user)) == {("state.unknown", Level.NOTE)}
+
+
+def test_root_may_use_the_directory_that_systemd_gives_to_the_service(tmp_path, monkeypatch):
+    monkeypatch.setattr(ServiceUser, "may", lambda *_: True)
+    found = levels(examine_state(make_config(state_dir=str(tmp_path)), ServiceUser(0, 0, ())))
+    assert "state.owner" not in {name for name, _ in found}
