@@ -94,8 +94,10 @@ class PredictService:
         name, _ = self.predictions.find(model)
         size_bytes = find_size(request, self.max_body_bytes, PICTURE_KEY)
         async with self.room.enter(size_bytes):
-            body = await read_body(request, size_bytes, PICTURE_KEY)
-            future = self.predictions.ask(name, await read(request, body), keeps_outputs=keeps_outputs)
+            # No name for the body: it is to leave the memory when it is decoded, not when it is answered.
+            inputs = await read(request, await read_body(request, size_bytes, PICTURE_KEY))
+            future = self.predictions.ask(name, inputs, keeps_outputs=keeps_outputs)
+            del inputs
             try:
                 return name, await asyncio.wait_for(asyncio.wrap_future(future), self.predictions.timeout_s)
             except TimeoutError as err:

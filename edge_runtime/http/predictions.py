@@ -75,9 +75,14 @@ class _Question:
         """One of them is here."""
         with self._lock:
             self._answers[index] = answered
-            is_whole = len(self._answers) == self._expected
-        if is_whole and not self.answered.done():
-            self.answered.set_result(tuple(self._answers[i] for i in range(self._expected)))
+            if len(self._answers) == self._expected and not self.answered.done():
+                self.answered.set_result(tuple(self._answers[i] for i in range(self._expected)))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """There will be no answer, or no further one."""
+        with self._lock:
+            if not self.answered.done():
+                self.answered.set_exception(refusal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +178,9 @@ class Predictions:
                 try:
                     self._put(question)
                 except Refusal as refusal:
-                    question.answered.set_exception(refusal)
-            if contained.error is not None and not question.answered.done():
-                question.answered.set_exception(failed())
+                    question.refuse(refusal)
+            if contained.error is not None:
+                question.refuse(failed())
             self._thread.succeeded()
 
     def _put(self, question: _Question) -> None:
