@@ -65,6 +65,7 @@ def build_app(
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
     describe: Callable[[], object],
+    describe_http: Callable[[], object],
     metrics: Callable[[], Iterable[Sample]],
     crashes: Crashes,
     *,
@@ -81,6 +82,7 @@ def build_app(
         events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
         describe: The AsyncAPI document of the device.
+        describe_http: The OpenAPI document of this application.
         metrics: Every metric of now.
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
@@ -96,6 +98,7 @@ def build_app(
         "/events": partial(_show_items, "events", events),
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
         "/asyncapi.json": lambda _: _answer(describe()),
+        "/openapi.json": lambda _: _answer(describe_http()),
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }

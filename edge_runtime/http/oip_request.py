@@ -45,7 +45,9 @@ class _Output(BaseModel, strict=True):
     parameters: Parameters = {}
 
 
-class _Request(BaseModel, strict=True):
+class Request(BaseModel, strict=True):
+    """What may stand in the JSON; keys beyond these mean nothing here."""
+
     id: Text | None = None
     parameters: Parameters = {}
     inputs: Annotated[list[_Input], Field(min_length=1, max_length=16)]
@@ -121,9 +123,9 @@ class InferQuestion:
         return list(np.ascontiguousarray(read_floats(given.shape, given.data, binary)))
 
 
-def _validate(found: Any) -> _Request:
+def _validate(found: Any) -> Request:
     try:
-        return _Request.model_validate(found)
+        return Request.model_validate(found)
     except ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "request"
@@ -150,7 +152,7 @@ def _find_binary(inputs: Sequence[_Input], after: memoryview) -> list[memoryview
     return found
 
 
-def _find_outputs(request: _Request, known: Sequence[str]) -> tuple[WantedOutput, ...]:
+def _find_outputs(request: Request, known: Sequence[str]) -> tuple[WantedOutput, ...]:
     is_binary = _flag(request.parameters, "binary_data_output", False)
     if not request.outputs:
         return tuple(WantedOutput(name, is_binary) for name in known)

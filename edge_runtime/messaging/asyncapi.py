@@ -40,7 +40,7 @@ _FRAME: Schema = {
     "model": _TEXT,
     "input": _ANY_OBJECT,
 }
-_RESULT: Schema = {
+RESULT: Schema = {
     "type": "object",
     "properties": {
         **_FRAME,
@@ -54,7 +54,7 @@ _RESULT: Schema = {
     "required": ["id", "stream", "seq", "captured_at", "model", "generation", "timings_ms"],
     "oneOf": [{"required": [answers]} for answers in ("top", "detections", "outputs")],
 }
-_REJECTION: Schema = {
+REJECTION: Schema = {
     "type": "object",
     "properties": {
         **_FRAME,
@@ -239,8 +239,8 @@ def _device_messages() -> dict[str, Schema]:
     }
     availability = {"enum": ["online", "offline"]}
     return {
-        "result": _message(_RESULT, "An answer of a model."),
-        "rejected": _message(_REJECTION, "Why a frame has no answer."),
+        "result": _message(RESULT, "An answer of a model."),
+        "rejected": _message(REJECTION, "Why a frame has no answer."),
         "event": _message(event, "docs/events.md lists the data of each kind."),
         "availability": {**_message(availability, "Plain text."), "contentType": "text/plain"},
         "state": _message(state, "As in status."),

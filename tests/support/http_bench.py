@@ -4,8 +4,10 @@ import threading
 from types import SimpleNamespace
 
 from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.status import DaemonStatus
 from edge_runtime.http.access import Access
 from edge_runtime.http.api import build_app
+from edge_runtime.http.openapi import describe
 from edge_runtime.http.predict import PredictService
 from edge_runtime.http.predictions import Predictions, ServedModel
 from edge_runtime.http.server import HttpServer
@@ -15,6 +17,7 @@ from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import make_pipeline
 
 MOST_BYTES = 256 * 1024
+DOCUMENT = describe(DaemonStatus, Health)
 
 
 class Bench:
@@ -34,6 +37,7 @@ class Bench:
         self._ended = threading.Event()
         self._worker = threading.Thread(target=self._infer)
         self._worker.start()
+        self.app = None  # made in the thread of the server
         self.server = HttpServer("127.0.0.1", 0, lambda: self._make_app(access or Access(), queue), Crashes())
         self.server.start()
         self.url = f"http://127.0.0.1:{self.server.port}"
@@ -50,7 +54,9 @@ class Bench:
             self.pipeline.step(timeout_s=0.02)
 
     def _make_app(self, access, queue):
-        return build_app(
-            dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict, list, self.crashes,
+        self.app = build_app(
+            dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict,
+            lambda: DOCUMENT, list, self.crashes,
             predict=PredictService.make(self.predictions, access, MOST_BYTES, queue, self.crashes),
         )  # fmt: skip
+        return self.app

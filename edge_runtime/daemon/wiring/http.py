@@ -8,9 +8,10 @@ import structlog
 from edge_runtime.config import Config
 from edge_runtime.config.http_requests import read_token
 from edge_runtime.daemon.cameras import Cameras
+from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.running import Running
-from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.status import DaemonStatus, StatusReporter
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.predictions import Predictions, ServedModel
@@ -57,6 +58,7 @@ def make_http(
 
     def application() -> Any:
         from edge_runtime.http.api import build_app
+        from edge_runtime.http.openapi import describe as describe_http
 
         return build_app(
             reporter.status,
@@ -65,6 +67,7 @@ def make_http(
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             lambda: describe(running.config),
+            lambda: describe_http(DaemonStatus, Health),
             MetricsReader(running, cameras, delivery, reporter, crashes, counts).read,
             crashes,
             is_loopback=config.http.is_loopback,

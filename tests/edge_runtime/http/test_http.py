@@ -88,6 +88,7 @@ def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
         lambda most: [],
         lambda: reports,
         dict,
+        dict,
         lambda: [FRAMES.of(7, "belt")],
         daemon.crashes,
         counts=daemon.requests,

@@ -79,6 +79,7 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
             lambda _: [EVENT],
             lambda: {"parts": Reports(tmp_path)},
             dict,
+            dict,
             list,
             Crashes(),
         ),

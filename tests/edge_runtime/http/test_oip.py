@@ -16,7 +16,8 @@ from edge_runtime.http.oip_tensors import classify, pack_array, pack_texts, read
 from edge_runtime.http.predictions import ServedModel
 from edge_runtime.http.refusals import Refusal
 from tests.support.bundle_models import png
-from tests.support.http_bench import MOST_BYTES, Bench
+from tests.support.http_bench import DOCUMENT, MOST_BYTES, Bench
+from tests.support.http_contract import Contract
 from tests.support.pipeline_bench import make_pipeline
 from tests.support.waiting import WAIT_S
 
@@ -26,6 +27,8 @@ HEADER = "Inference-Header-Content-Length"
 PICTURE = png(np.full((16, 16, 3), (10, 10, 250), np.uint8))
 TENSOR = np.arange(2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8) / 100
 INFER = "/v2/models/parts/infer"
+
+CONTRACT = Contract(DOCUMENT)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,9 @@ def bench(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(bench):
-    with httpx.Client(base_url=bench.url, timeout=WAIT_S, trust_env=False) as client:
+    with httpx.Client(
+        base_url=bench.url, timeout=WAIT_S, trust_env=False, event_hooks={"response": [CONTRACT.check]}
+    ) as client:
         yield client
 
 

@@ -14,7 +14,8 @@ from edge_runtime.http import request_body
 from edge_runtime.http.access import Access, TokenHolder, hash_token
 from edge_runtime.messaging.commands.roles import Role
 from tests.support.bundle_models import png
-from tests.support.http_bench import MOST_BYTES, Bench
+from tests.support.http_bench import DOCUMENT, MOST_BYTES, Bench
+from tests.support.http_contract import Contract
 from tests.support.pipeline_bench import make_pipeline
 from tests.support.waiting import WAIT_S, until
 
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.integration
 
 PICTURE = png(np.full((16, 16, 3), (10, 10, 250), np.uint8))
 """Red (in BGR), which the scripted engine answers with class a."""
+
+CONTRACT = Contract(DOCUMENT)
 
 
 @pytest.fixture
@@ -52,7 +55,9 @@ def send(shared):
 
 
 def client_of(bench):
-    return httpx.Client(base_url=bench.url, timeout=WAIT_S, trust_env=False)
+    return httpx.Client(
+        base_url=bench.url, timeout=WAIT_S, trust_env=False, event_hooks={"response": [CONTRACT.check]}
+    )
 
 
 def as_form(picture):

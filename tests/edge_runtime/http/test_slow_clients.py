@@ -30,6 +30,7 @@ def make_app() -> Any:
         lambda most: [],
         dict,
         dict,
+        dict,
         list,
         Crashes(),
     )

@@ -1,0 +1,231 @@
+"""All addresses of the HTTP server for machines: an OpenAPI 3.1 document, made from the types. Pure.
+
+A test compares it with the addresses that are served, and every answer of the tests with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from edge_runtime import __version__
+from edge_runtime.http.oip_request import Request as InferRequest
+from edge_runtime.messaging.asyncapi import REJECTION, RESULT
+
+Schema = dict[str, Any]
+
+_REF = "#/components/schemas/"
+_TEXT: Schema = {"type": "string"}
+_ERROR: Schema = {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]}
+_PARAMETERS: Schema = {"type": "object", "additionalProperties": True}
+_TENSOR: Schema = {
+    "type": "object",
+    "properties": {
+        "name": _TEXT,
+        "datatype": _TEXT,
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "parameters": _PARAMETERS,
+        "data": {"type": "array"},
+    },
+    "required": ["name", "datatype", "shape"],
+}
+_INFERRED: Schema = {
+    "type": "object",
+    "properties": {
+        "model_name": _TEXT,
+        "model_version": _TEXT,
+        "id": _TEXT,
+        "parameters": _PARAMETERS,
+        "outputs": {"type": "array", "items": _TENSOR},
+    },
+    "required": ["model_name", "model_version", "outputs"],
+}
+_OIP_SERVER: Schema = {
+    "type": "object",
+    "properties": {"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}},
+    "required": ["name", "version", "extensions"],
+}
+_OIP_MODEL: Schema = {
+    "type": "object",
+    "properties": {
+        "name": _TEXT,
+        "versions": {"type": "array", "items": _TEXT},
+        "platform": _TEXT,
+        "inputs": {"type": "array", "items": _TENSOR},
+        "outputs": {"type": "array", "items": _TENSOR},
+    },
+    "required": ["name", "versions", "platform", "inputs", "outputs"],
+}
+_ANY: Schema = {"type": "object"}
+_PICTURE: Schema = {
+    "type": "object",
+    "properties": {"image": {**_TEXT, "contentEncoding": "base64", "description": "The bytes of the file."}},
+    "required": ["image"],
+}
+_FORM: Schema = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+    "required": ["file"],
+}
+_WHY = {
+    400: "The body is not what it says.",
+    401: "A token is needed.",
+    403: "Not with this token, not from a page from elsewhere, or turned off.",
+    404: "No such model, version or page.",
+    405: "Not with this method.",
+    408: "The body came too slowly.",
+    413: "Too large.",
+    415: "Encoded bodies are not taken.",
+    422: "The picture or tensor cannot be used.",
+    429: "As many as may be are under way.",
+    500: "The inference failed; the log says why.",
+    503: "The device stops, or no model runs.",
+    504: "No answer in time.",
+}
+_REFUSED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+_MOST: Schema = {
+    "name": "most",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+}
+
+
+def describe(status: type, health: type) -> Schema:
+    """The document.
+
+    Args:
+        status: The dataclass of ``/status``.
+        health: The dataclass of ``/healthz`` and ``/readyz``.
+    """
+    schemas: dict[str, Schema] = {
+        "Error": _ERROR,
+        "Result": RESULT,
+        "Rejection": REJECTION,
+        "Inferred": _INFERRED,
+        "OipServer": _OIP_SERVER,
+        "OipModel": _OIP_MODEL,
+    }
+    for name, kind in (("Status", status), ("HealthVerdict", health), ("InferRequest", InferRequest)):
+        schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template=_REF + "{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[name] = schema
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "edge-runtime",
+            "version": __version__,
+            "description": "Health, status, results, and pictures that are answered.",
+        },
+        "security": [{}, {"token": []}],
+        "paths": dict(_paths()),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _paths() -> Iterator[tuple[str, Schema]]:
+    yield "/", _get("The status page.", {200: _other("text/html")})
+    yield "/healthz", _get("Whether inference makes progress.", _either("HealthVerdict"))
+    yield "/readyz", _get("Whether the device may be relied on.", _either("HealthVerdict"))
+    yield "/status", _get("Everything.", {200: _json("Status")})
+    for name in ("results", "events", "reports"):
+        listed = {
+            "type": "object",
+            "properties": {name: {"type": "array", "items": _ANY}},
+            "required": [name],
+        }
+        yield f"/{name}", _get(f"The newest {name}.", {200: _inline(listed), **_refusals(400)}, _MOST)
+    page = {"content": {"text/html": {}, "application/json": {"schema": _ANY}}, "description": "The report."}
+    yield (
+        "/reports/{model}/{report}",
+        _get("A report; with .json its figures.", {200: page, **_refusals(404)}, *_names("model", "report")),
+    )
+    yield "/metrics", _get("For Prometheus.", {200: _other("text/plain")})
+    yield "/asyncapi.json", _get("Topics and commands.", {200: _inline(_ANY)})
+    yield "/openapi.json", _get("This document.", {200: _inline(_ANY)})
+    for path, names in (("/predict", ()), ("/predict/{model}", ("model",))):
+        yield path, _post("A picture is answered.", _predict_body(), _predicted(), *_names(*names))
+    yield from _oip_paths()
+
+
+def _oip_paths() -> Iterator[tuple[str, Schema]]:
+    yield "/v2", _get("The server.", {200: _json("OipServer")})
+    yield "/v2/health/live", _get("Whether it answers.", {200: _inline(_ANY)})
+    ready = {200: _inline(_ANY), 503: {**_inline(_ANY), "description": "Not ready."}}
+    yield "/v2/health/ready", _get("Whether the device may be relied on.", ready)
+    for path, names in (
+        ("/v2/models/{model}", ("model",)),
+        ("/v2/models/{model}/versions/{version}", ("model", "version")),
+    ):
+        given = _names(*names)
+        yield path, _get("A model.", {200: _json("OipModel"), **_refusals(404, 503)}, *given)
+        yield (
+            f"{path}/ready",
+            _get("Whether it is here.", {200: _inline(_ANY), **_refusals(404, 503)}, *given),
+        )
+        answers = {200: _json("Inferred", "application/octet-stream"), **_refusals(*_REFUSED)}
+        body = {
+            "application/json": {"schema": {"$ref": f"{_REF}InferRequest"}},
+            "application/octet-stream": {},
+        }
+        yield f"{path}/infer", _post("Inference.", body, answers, *given)
+
+
+def _predict_body() -> Schema:
+    return {
+        "application/octet-stream": {},
+        "multipart/form-data": {"schema": _FORM},
+        "application/json": {"schema": _PICTURE},
+    }
+
+
+def _predicted() -> Mapping[int, Schema]:
+    refused = {"anyOf": [{"$ref": f"{_REF}Rejection"}, {"$ref": f"{_REF}Error"}]}
+    own = {code: {**_inline(refused), "description": _WHY[code]} for code in (422, 500)}
+    return {200: _json("Result"), **_refusals(*_REFUSED), **own}
+
+
+def _get(summary: str, answers: Mapping[int, Schema], *parameters: Schema) -> Schema:
+    return {"get": _operation(summary, answers, parameters)}
+
+
+def _post(summary: str, body: Schema, answers: Mapping[int, Schema], *parameters: Schema) -> Schema:
+    return {
+        "post": {
+            **_operation(summary, answers, parameters),
+            "requestBody": {"required": True, "content": body},
+        }
+    }
+
+
+def _operation(summary: str, answers: Mapping[int, Schema], parameters: tuple[Schema, ...]) -> Schema:
+    found: Schema = {"summary": summary, "responses": {str(code): answers[code] for code in sorted(answers)}}
+    return {**found, "parameters": list(parameters)} if parameters else found
+
+
+def _names(*names: str) -> list[Schema]:
+    return [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
+
+
+def _refusals(*codes: int) -> dict[int, Schema]:
+    return {code: {**_json("Error"), "description": _WHY[code]} for code in codes}
+
+
+def _either(name: str) -> dict[int, Schema]:
+    return {200: _json(name), 503: {**_json(name), "description": "It is not; with reasons."}}
+
+
+def _json(name: str, *others: str) -> Schema:
+    found = _inline({"$ref": _REF + name})
+    found["content"] |= {other: {} for other in others}
+    return found
+
+
+def _inline(schema: Schema) -> Schema:
+    return {"description": "As asked for.", "content": {"application/json": {"schema": schema}}}
+
+
+def _other(content_type: str) -> Schema:
+    return {"description": "As asked for.", "content": {content_type: {}}}
