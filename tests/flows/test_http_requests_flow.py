@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.bundle_models import png
+from tests.support.http_contract import Contract
 from tests.support.paths import ROOT
 from tests.support.programs import find_program
 from tests.support.small_site import frames_of, small_bundle, small_camera
@@ -43,6 +44,20 @@ def test_pictures_are_answered_to_who_sends_them_and_to_nobody_else(box):
     shown = subprocess.run([*command, address], capture_output=True, check=True, timeout=WAIT_S).stdout
     assert b'"top":[{"index":' in shown
     with httpx.Client(trust_env=False, timeout=WAIT_S) as client:
+        pages = (
+            "status",
+            "healthz",
+            "readyz",
+            "results",
+            "events",
+            "reports",
+            "metrics",
+            "v2",
+            "v2/models/parts",
+        )
+        contract = Contract(client.get(f"http://127.0.0.1:{box.port}/openapi.json").json())
+        client.event_hooks = {"response": [contract.check]}
+        assert {client.get(f"http://127.0.0.1:{box.port}/{page}").status_code for page in pages} == {200}
         assert client.post(address, content=picture.read_bytes()).status_code == 401
         right = {"Authorization": f"Bearer {TOKEN}"}
         ids = {
