@@ -18,7 +18,6 @@ from edge_runtime.system.own_folder import make_folder, remove
 
 UPLOAD_FOLDER = ".uploading"
 MAX_CHUNK_BYTES = 1024 * 1024
-NAME_PATTERN = r"^[A-Za-z0-9_-]{43}$"
 _ARCHIVE = "archive"
 SHOWN = "the uploaded archive"
 """In messages, instead of a path."""
