@@ -44,7 +44,7 @@ VERBS = {
     "status": "everything the device knows about itself",
     "commission": "approve what the cameras show now as healthy: a new baseline",
     "recalibrate": "try to correct the model for what the cameras show now",
-    "rollback": "back to the generation before",
+    "rollback": "back to the generation before: without the patch, or with the one before it",
     "approve-patch": "use the patch that waits, after its shadow if it needs one",
     "reject-patch": "never use the patch that waits or is in the shadow",
     "logs": "the newest lines of its log",
@@ -265,7 +265,10 @@ def send_command(
     from edge_runtime.system.supervised_thread import Crashes
 
     if to.mqtt is None:
-        raise CommandError("the configuration has no section 'mqtt'; commands travel over the broker")
+        raise CommandError(
+            "the configuration has no section 'mqtt'; commands travel over the broker. On the box itself "
+            "/status of its status page (section 'http') shows what 'status' answers"
+        )
     transaction, expires_wall_s = secrets.token_hex(8), time.time() + expires_s
     if key is None:
         own = {"transaction": transaction, "device": to.device, "expires_at": format_rfc3339(expires_wall_s)}

@@ -63,8 +63,13 @@ class Verbs:
             self._patch_policy.take_back("command", Step.ROLL_BACK)
         except IllegalStep as err:
             tried = self._trials.patch
-            hint = "" if tried is None else f"; 'reject-patch' ends the shadow of patch {tried}"
-            raise CommandError(f"the base is active: there is nothing to roll back{hint}") from err
+            hint = (
+                f"'reject-patch' ends the shadow of patch {tried}"
+                if tried is not None
+                else "to an earlier version: models.NAME.version with its number, or 'rollout abort' while a new one "
+                "is watched"
+            )
+            raise CommandError(f"the base is active: there is no patch to take back; {hint}") from err
         self._trials.withdraw("what it was compared with was rolled back")
         return {"generation": str(self._deployment.state.active)}
 
