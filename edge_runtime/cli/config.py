@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime.cli.options import CONFIG, EXISTING_FOLDER, JSON, print_indented
+from edge_runtime.cli.options import CONFIG, EXISTING_FOLDER, JSON, print_answer, print_indented
 from edge_runtime.errors import CommandError, StateError
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def diff(config: Path, number: int | None, other: int | None, state_dir: Path | 
 @CONFIG
 @click.argument("number", type=NUMBER, required=False)
 @STATE_DIR
-def undo(config: Path, number: int | None, state_dir: Path | None) -> None:
+@JSON
+def undo(config: Path, number: int | None, state_dir: Path | None, as_json: bool) -> None:
     """Put an earlier configuration back into the file.
 
     NUMBER is that of the history; left out, it is the one that was in force before what the file holds now.
@@ -96,7 +97,10 @@ def undo(config: Path, number: int | None, state_dir: Path | None) -> None:
     if _read(config) != now:
         raise CommandError(f"{config} was changed by another edit meanwhile; nothing was done")
     write_atomically(target, text)
-    click.echo(f"{config}: configuration {entry.number} of {entry.at} (by {entry.by}) is back")
+    report = {"config": str(config), "number": entry.number, "at": entry.at, "by": entry.by}
+    print_answer(
+        report, as_json, f"{config}: configuration {entry.number} of {entry.at} (by {entry.by}) is back"
+    )
 
 
 def _find(config: Path, state_dir: Path | None) -> "ConfigHistory":

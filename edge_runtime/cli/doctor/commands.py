@@ -15,7 +15,9 @@ _COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "red"}
 
 @click.command()
 @click.argument("config", type=PATH, required=False)
-@click.option("--user", help="Whose rights count; else those of the running daemon's user, or yours.")
+@click.option(
+    "--user", help="Whose rights count; else those of the user of the running daemon, of the unit, or yours."
+)
 @JSON
 def doctor(config: Path | None, user: str | None, *, as_json: bool) -> int:
     """Look at this box and the configuration CONFIG, and say what is wrong and what to do.

@@ -18,7 +18,7 @@ from edge_runtime.cli.doctor.finding import Finding, note, problem
 from edge_runtime.cli.doctor.patches import examine_baselines, examine_patch
 from edge_runtime.cli.doctor.port import examine_port
 from edge_runtime.cli.doctor.processor import examine_memory, examine_processor
-from edge_runtime.cli.doctor.service import examine_service
+from edge_runtime.cli.doctor.service import examine_service, find_unit_user
 from edge_runtime.cli.doctor.service_user import ServiceUser
 from edge_runtime.cli.doctor.state_folder import examine_state
 from edge_runtime.config import Config, load_address, load_config
@@ -87,7 +87,8 @@ def _list_topics(path: Path | None, env: Mapping[str, str], user_name: str | Non
     if path is not None:
         with suppress(ConfigError):  # the topic of the configuration lists them all
             config = load_config(path, env)
-    user = ServiceUser.find(user_name, find_holder(config.state_dir) if config is not None else None)
+    holder = find_holder(config.state_dir) if config is not None else None
+    user = ServiceUser.find(user_name or (find_unit_user() if holder is None else None), holder)
     topics["processor"], topics["memory"] = partial(examine_processor, user.pid), examine_memory
     manifests = _read_manifests(config) if config is not None else {}
     needed = _find_runtimes(config, manifests) if config is not None else {}

@@ -1,5 +1,6 @@
 """The systemd unit: does its sandbox let the daemon reach what the configuration names?"""
 
+import pwd
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from edge_runtime.system.camera_address import CameraKind
 UNIT = "edge-runtime.service"
 _KEYS = (
     "LoadState", "ActiveState", "Result", "NRestarts", "ProtectSystem", "ProtectHome", "PrivateTmp", "StateDirectory",
-    "ReadWritePaths", "DevicePolicy", "DeviceAllow",
+    "ReadWritePaths", "DevicePolicy", "DeviceAllow", "User", "DynamicUser", "SupplementaryGroups",
 )  # fmt: skip
 _ANSWER_S = 4.0
 _EDIT, _UNAVAILABLE = 78, 69
@@ -22,15 +23,35 @@ _PLAIN = ("CPU", "AUTO")
 
 def examine_service(config: Config) -> Iterator[Finding]:
     """Look at the unit, where there is one."""
+    unit = _ask_systemd()
+    if unit is None:
+        yield fine("service", "no systemd answers here")
+    else:
+        yield from judge_unit(unit, config)
+
+
+def find_unit_user() -> str | None:
+    """The user that the unit names, where that is one of the system: one that systemd makes up has no files yet."""
+    unit = _ask_systemd() or {}
+    name = unit.get("User")
+    if not name or unit.get("DynamicUser") == "yes" or unit.get("LoadState") != "loaded":
+        return None
+    try:
+        return pwd.getpwnam(name).pw_name
+    except KeyError:  # then the unit fails, which is another finding
+        return None
+
+
+def _ask_systemd() -> dict[str, str] | None:
+    """Properties of the unit; None where no systemd runs."""
     try:
         answer = subprocess.run(
             ["systemctl", "show", UNIT, *(f"--property={key}" for key in _KEYS)],
             capture_output=True, text=True, timeout=_ANSWER_S, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
-        yield fine("service", "no systemd answers here")
-        return
-    yield from judge_unit(read_properties(answer.stdout), config)
+        return None
+    return read_properties(answer.stdout)
 
 
 def read_properties(text: str) -> dict[str, str]:
@@ -87,11 +108,34 @@ def _judge_devices(unit: Mapping[str, str], config: Config) -> Iterator[Finding]
     if CameraKind.DEVICE in kinds and "video" not in allowed:
         found = f"{UNIT} may not open cameras"
         yield problem("service.device", found, "DeviceAllow=char-video4linux rw in a drop-in", _EDIT)
+    yield from _judge_groups(unit, config)
     for name, model in config.models.items():
         special = [one for one in model.engine.devices if not one.upper().startswith(_PLAIN)]
         if special and "drm" not in allowed and "nvidia" not in allowed:
             found = f"model {name}: {UNIT} may not open the device of {', '.join(special)}"
             yield note("service.device", found, "install the drop-in edge-runtime.service.d/gpu.conf")
+
+
+def _judge_groups(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
+    """Of a user that systemd makes up, the groups of the unit are the only ones."""
+    if unit.get("DynamicUser") != "yes":
+        return
+    for name, camera in config.cameras.items():
+        path = camera.address.local_path
+        if path is None or camera.address.kind is not CameraKind.DEVICE or not camera.enabled:
+            continue
+        group = find_group(path)
+        if group is not None and group not in unit.get("SupplementaryGroups", "").split():
+            found = f"camera {name}: {path} is of the group {group}, in which {UNIT} is not"
+            yield problem("service.device", found, f"SupplementaryGroups={group} in a drop-in", _EDIT)
+
+
+def find_group(path: Path) -> str | None:
+    """The group of a device; None when it is not there."""
+    try:
+        return path.group()
+    except (OSError, KeyError):
+        return None
 
 
 def _is_below(path: Path, folders: Iterator[Path] | tuple[Path, ...] | list[Path]) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from edge_runtime.cli.init.draft import Draft, hide_password, write_text
 from edge_runtime.cli.init.find_cameras import find_cameras
-from edge_runtime.cli.options import EXISTING_FILE, PATH
+from edge_runtime.cli.options import EXISTING_FILE, JSON, PATH, print_answer
 from edge_runtime.errors import StateError
 
 _DEMO_BUNDLE, _DEMO_CAMERA = "demo:efficientnet-lite0", "demo:conveyor"
@@ -35,6 +35,7 @@ _FIRST_PORT, _PORTS = 8080, 100
 @click.option("--ca", type=EXISTING_FILE, help="PEM file of the broker's authority: turns TLS on.")
 @click.option("--state-dir", type=PATH, help="Else /var/lib/edge-runtime for root, and state next to FILE.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
+@JSON
 def init(
     file: Path,
     device: str | None,
@@ -46,6 +47,7 @@ def init(
     state_dir: Path | None,
     *,
     yes: bool,
+    as_json: bool,
 ) -> int:
     """Write a first configuration to FILE, with comments; a file that is there is never overwritten.
 
@@ -73,7 +75,13 @@ def init(
         device, state_dir, bundle, addresses, _find_port(), broker, user, ca and ca.resolve(), variables
     )
     _write(file, draft)
-    _tell(file, draft)
+    report = {
+        "config": str(file),
+        "cameras": list(addresses),
+        "port": draft.port,
+        "secrets": list(draft.secrets),
+    }
+    print_answer(report, as_json, _describe(file, draft))
     return 0
 
 
@@ -154,9 +162,9 @@ def _write(file: Path, draft: Draft) -> None:
         raise StateError(f"cannot write {file}: {err.strerror}") from err
 
 
-def _tell(file: Path, draft: Draft) -> None:
-    click.echo(f"{file} is written. What comes next:")
-    for name in draft.secrets:
-        click.echo(f"  export {name}=...      the password; it is not in the file")
-    click.echo(f"  edge-runtime doctor {file}")
-    click.echo(f"  edge-runtime run {file}      then http://127.0.0.1:{draft.port}/")
+def _describe(file: Path, draft: Draft) -> str:
+    lines = [f"{file} is written. Next:"]
+    lines += [f"  export {name}=...      # the password; it is not in the file" for name in draft.secrets]
+    lines.append(f"  edge-runtime doctor {file}")
+    lines.append(f"  edge-runtime run {file}      # then look at http://127.0.0.1:{draft.port}/")
+    return "\n".join(lines)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.cli import doctor
+from edge_runtime.cli.doctor import service
 from edge_runtime.cli.doctor.clock import examine_clock
 from edge_runtime.cli.doctor.configuration import CHECKED
 from edge_runtime.cli.doctor.engines import Import, judge_import
@@ -37,6 +38,9 @@ StateDirectory=edge-runtime
 ReadWritePaths=
 DevicePolicy=closed
 DeviceAllow=char-video4linux rw
+User=edge-runtime
+DynamicUser=yes
+SupplementaryGroups=video
 """
 
 
@@ -151,6 +155,30 @@ def test_a_unit_that_lets_the_daemon_do_what_it_needs():
 def test_a_unit_that_keeps_it_from_that(changed, keys, expected):
     unit = read_properties(UNIT) | changed
     assert {name for name, _ in levels(judge_unit(unit, make_config(**keys)))} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"), [("video", set()), (None, set()), ("plugdev", {"service.device"})]
+)
+def test_the_group_of_a_camera(monkeypatch, group, expected):
+    monkeypatch.setattr(service, "find_group", lambda _: group)
+    assert {name for name, _ in levels(judge_unit(read_properties(UNIT), make_config()))} == expected
+    static = read_properties(UNIT) | {"DynamicUser": "no"}
+    assert levels(judge_unit(static, make_config())) == set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"DynamicUser": "no", "User": "nobody"}, "nobody"),
+        ({"User": "nobody"}, None),
+        ({"DynamicUser": "no", "User": ""}, None),
+        ({"DynamicUser": "no", "User": "nobody-of-that-name"}, None),
+    ],
+)
+def test_the_user_of_the_unit(monkeypatch, changed, expected):
+    monkeypatch.setattr(service, "_ask_systemd", lambda: read_properties(UNIT) | changed)
+    assert service.find_unit_user() == expected
 
 
 def test_a_drop_in_that_opens_a_folder():

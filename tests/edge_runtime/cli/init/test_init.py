@@ -7,6 +7,7 @@ import stat
 import struct
 import sys
 
+import orjson
 import pytest
 
 from edge_runtime.cli.init import commands
@@ -64,6 +65,15 @@ def test_all_flags(init, tmp_path):
     )
     assert config.mqtt.tls.ca == tmp_path / "ca.pem"
     assert config.mqtt.commands
+
+
+def test_for_machines(init, capsys):
+    _, file = init("--json", "--broker", "h", "--user", "u")
+    answer = orjson.loads(capsys.readouterr().out)
+    port = load_config(file, {"EDGE_MQTT_PASSWORD": "p"}).http.port
+    assert answer == {
+        "config": str(file), "cameras": ["camera1"], "port": port, "secrets": ["EDGE_MQTT_PASSWORD"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
