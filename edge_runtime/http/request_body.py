@@ -5,13 +5,14 @@ And the pictures in it: the raw bytes, a form (``curl -F``), or Base64 in JSON.
 
 import asyncio
 import binascii
+import logging
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -24,8 +25,13 @@ LARGEST_BODIES = 2
 """Memory for bodies under way, in largest ones."""
 FORM_BYTES = 64 * 1024
 """For what is around a picture in a form or in JSON."""
+FORM_STEP_BYTES = 256 * 1024
+"""Of a form, read at a time: 10 ms."""
 MOST_VALUES = 1_000
 """In the JSON around a picture."""
+
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of what its caller is told
 
 
 class Room:
@@ -95,17 +101,19 @@ async def discard_body(request: Request) -> None:
 
 
 async def find_form_picture(content_type: str, body: bytes) -> bytes:
-    """The one file, or field, of a form; kept in memory.
+    """The one file of a form; kept in memory. The server's thread does other work in between.
 
     Raises:
         Refusal: it is no form, or there is not one picture in it.
     """
 
     async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
+        for at in range(0, len(body), FORM_STEP_BYTES):
+            yield body[at : at + FORM_STEP_BYTES]
+            await asyncio.sleep(0)
 
     parser = MultiPartParser(
-        _as_headers(content_type), stream(), max_files=1, max_fields=1, max_part_size=len(body)
+        Headers({"content-type": content_type}), stream(), max_files=1, max_fields=1, max_part_size=len(body)
     )
     parser.spool_max_size = len(body) + 1
     try:
@@ -117,12 +125,6 @@ async def find_form_picture(content_type: str, body: bytes) -> bytes:
         raise Refusal(400, "form: no file; expected one: curl -F file=@picture.jpg")
     with parts[0].file as file:
         return file.read()
-
-
-def _as_headers(content_type: str) -> Any:
-    from starlette.datastructures import Headers
-
-    return Headers({"content-type": content_type})
 
 
 def find_json_picture(body: bytes) -> bytes:

@@ -1,0 +1,69 @@
+"""Bodies in memory: how many, and that a large one keeps nobody waiting."""
+
+import asyncio
+import logging
+
+import pytest
+
+from edge_runtime.http.refusals import Refusal
+from edge_runtime.http.request_body import FORM_STEP_BYTES, Room, find_form_picture, load_json
+
+
+def test_a_large_form_is_read_in_steps_between_which_others_are_served():
+    picture = b"\r\n" * (2 * FORM_STEP_BYTES)
+    head = b'--bound\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\n'
+    turns = 0
+
+    async def serve_others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def read():
+        others = asyncio.create_task(serve_others())
+        body = head + picture + b"\r\n--bound--\r\n"
+        found = await find_form_picture("multipart/form-data; boundary=bound", body)
+        others.cancel()
+        return found
+
+    assert asyncio.run(read()) == picture
+    assert turns >= len(picture) // FORM_STEP_BYTES
+
+
+def test_a_broken_form_is_told_to_its_sender_and_not_to_the_log(caplog):
+    with caplog.at_level(logging.DEBUG), pytest.raises(Refusal) as caught:
+        asyncio.run(find_form_picture("multipart/form-data; boundary=b", b"--------"))
+    assert caught.value.code == 400
+    assert [one for one in caplog.records if one.name.startswith("python_multipart")] == []
+
+
+def test_room_is_given_back_also_after_a_failure():
+    room = Room(2, 100)
+
+    async def fill():
+        async with room.enter(60), room.enter(40):
+            with pytest.raises(Refusal):
+                async with room.enter(0):
+                    pass
+        async with room.enter(60):
+            with pytest.raises(Refusal):
+                async with room.enter(41):
+                    pass
+            with pytest.raises(ZeroDivisionError):
+                async with room.enter(40):
+                    raise ZeroDivisionError
+        async with room.enter(100):
+            return True
+
+    assert asyncio.run(fill())
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [(b"[1,2,3,4]", 413), (b"[[[[[", 413), (b'{"a":1', 400), (b"\xff", 400)]
+)
+def test_json_is_counted_before_it_is_read(text, code):
+    assert load_json(b"[1,2,3]", 3) == [1, 2, 3]
+    with pytest.raises(Refusal) as caught:
+        load_json(text, 3)
+    assert caught.value.code == code
