@@ -20,10 +20,11 @@ _COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "red"}
 )
 @JSON
 def doctor(config: Path | None, user: str | None, *, as_json: bool) -> int:
-    """Look at this box and the configuration CONFIG, and say what is wrong and what to do.
+    """Say what is wrong with this box, and what to do.
 
-    Without CONFIG that of the service is taken, where there is one. A running daemon is not disturbed. It takes 15
-    seconds at most. The exit code is that of the gravest problem, 0 without one. As root it sees most.
+    It looks at the box and the configuration CONFIG. Without CONFIG that of the service is taken, where there is
+    one. A running daemon is not disturbed. It takes 15 seconds at most. The exit code is that of the gravest
+    problem, 0 without one. As root it sees most.
     """
     from edge_runtime.cli.doctor.examine import examine
     from edge_runtime.system.log import configure_log

@@ -49,9 +49,10 @@ def init(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Write a first configuration to FILE, with comments; a file that is there is never overwritten.
+    """Write a first configuration to FILE, with comments.
 
-    At a terminal it asks for what was not given. Cameras of this box are found, network cameras are not.
+    A file that is there is never overwritten. At a terminal it asks for what was not given. Cameras of this box are
+    found, network cameras are not.
     """
     if os.path.lexists(file):
         raise click.UsageError(f"{file} is there already; choose another name, or edit it")
