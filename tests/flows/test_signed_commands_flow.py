@@ -37,7 +37,7 @@ MAKE_KEY, SHELL, PYTHON = (
     next(block for block in BLOCKS if mark in block)
     for mark in ("openssl genpkey", "mosquitto_rr", "import paho")
 )
-TO_FILE = re.search(r"`(\| jq .+?)`", PAGE)[1]
+TO_FILE = re.search(r"`(\| jq [^`]*\.jpeg[^`]*)`", PAGE)[1]
 PICTURE = bytes(range(256))
 
 
