@@ -56,6 +56,9 @@ BENCHMARKS = {
     "config-edits": Benchmark(
         "edits of a running configuration by hand and by command, valid and broken", "commands.config_edits"
     ),
+    "home-assistant": Benchmark(
+        "a real Home Assistant core finds a box and commands it", "home_assistant.trial"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

@@ -1,0 +1,1 @@
+"""A box and a real Home Assistant core on one broker."""
