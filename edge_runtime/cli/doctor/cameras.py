@@ -22,14 +22,17 @@ _WITH_PICTURE = (CameraKind.RTSP, CameraKind.HTTP, CameraKind.DEVICE)
 
 
 def examine_camera(config: Config, name: str, user: ServiceUser, picture_s: float) -> Iterator[Finding]:
-    """Look at one camera; a picture is taken only while no daemon runs, since many cameras serve one client."""
+    """Look at one camera, and wait so long for a picture; 0 takes none.
+
+    None is taken while a daemon runs either, since many cameras serve one client.
+    """
     camera = config.cameras[name]
     found = _look_at_path(config, name, user) or _connect(config, name)
     if found is not None:
         yield found
     elif user.is_running:
         yield fine("camera", f"{name}: {camera.safe_path} is there; the running daemon has it open")
-    elif camera.address.kind in _WITH_PICTURE:
+    elif camera.address.kind in _WITH_PICTURE and picture_s > 0:
         yield _take_picture(config, name, picture_s)
     else:
         yield fine("camera", f"{name}: {camera.safe_path} can be used")

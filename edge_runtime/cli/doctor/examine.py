@@ -21,7 +21,7 @@ from edge_runtime.cli.doctor.processor import examine_memory, examine_processor
 from edge_runtime.cli.doctor.service import examine_service, find_unit_user
 from edge_runtime.cli.doctor.service_user import ServiceUser
 from edge_runtime.cli.doctor.state_folder import examine_state
-from edge_runtime.config import Config, load_address, load_config
+from edge_runtime.config import Config, load_address, load_config, secrets_of
 from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.open_bundle import find_engine_settings
 from edge_runtime.deployment.start_record import read_starts
@@ -29,12 +29,16 @@ from edge_runtime.deployment.versions import list_candidates
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.inference.engines.factory import choose_runtime
 from edge_runtime.system.model_formats import Runtime
+from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.state_lock import find_holder
 from edge_runtime.system.supervised_thread import Crashes
 
 MOST_S = 12.0
 """For everything; a child gets a little less, so that its end is told."""
 _CHILD_S, _PICTURE_S = 10.5, 8.0
+
+_MOST_PICTURES = 8
+"""Each takes a process with OpenCV."""
 
 Topic = Callable[[], Iterable[Finding]]
 
@@ -87,6 +91,7 @@ def _list_topics(path: Path | None, env: Mapping[str, str], user_name: str | Non
     if path is not None:
         with suppress(ConfigError):  # the topic of the configuration lists them all
             config = load_config(path, env)
+            PROCESS.learn(secrets_of(config, env))
     holder = find_holder(config.state_dir) if config is not None else None
     user = ServiceUser.find(user_name or (find_unit_user() if holder is None else None), holder)
     topics["processor"], topics["memory"] = partial(examine_processor, user.pid), examine_memory
@@ -117,9 +122,10 @@ def _list_topics_of(config: Config, manifests: Mapping[str, Manifest], user: Ser
         "port": partial(examine_port, config, user.pid),
         "service": partial(examine_service, config),
     }
-    for name, camera in config.cameras.items():
-        if camera.enabled:
-            topics[f"camera {name}"] = partial(examine_camera, config, name, user, _PICTURE_S)
+    enabled = [name for name, camera in config.cameras.items() if camera.enabled]
+    for number, name in enumerate(enabled):
+        picture_s = _PICTURE_S if number < _MOST_PICTURES else 0.0
+        topics[f"camera {name}"] = partial(examine_camera, config, name, user, picture_s)
     for name in config.models:
         if name in manifests:
             topics[f"patch of {name}"] = partial(examine_patch, config.state_dir, name, manifests[name].id)

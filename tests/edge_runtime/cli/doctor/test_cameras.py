@@ -70,6 +70,11 @@ def test_a_camera_that_works():
         assert find(camera.url) == [("camera", Level.OK)]
 
 
+def test_a_camera_of_which_no_picture_is_asked():
+    with camera_with_password() as port:
+        assert find(f"rtsp://127.0.0.1:{port}/x", picture_s=0) == [("camera", Level.OK)]
+
+
 def test_a_camera_without_pictures():
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.StreamRequestHandler) as server:
         address = f"rtsp://127.0.0.1:{server.server_address[1]}/x"  # accepts, and says nothing
