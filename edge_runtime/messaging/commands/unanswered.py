@@ -36,7 +36,8 @@ log = structlog.get_logger()
 FOLDER = "commands.begun"
 MOST_FILES = 64
 """That a start reads; more are never under way."""
-MOST_BYTES = 256 * 1024
+MOST_BYTES = 1024 * 1024
+"""Of a file: topic, arguments and correlation data may have 64 KiB each; JSON writes one character with up to 6."""
 NOT_KNOWN = (
     "the daemon ended unexpectedly while this was being done, so it is not known whether it was; it is not done again: "
     "ask for the 'status'"

@@ -76,6 +76,15 @@ def test_one_that_was_cut_short_is_answered_and_logged_once(box):
     assert len(box.outcomes()) == 1
 
 
+@pytest.mark.parametrize("character", ["a", '"', "\x01"])
+def test_one_that_is_as_long_as_can_be_is_answered_and_logged(box, character):
+    text = character * (2**16 - 1)
+    box.unanswered.begin(
+        replace(REQUEST, response_topic=text, correlation=text.encode(), arguments={"text": text})
+    )
+    assert len(box.start()) == len(box.outcomes()) == 1
+
+
 def test_the_log_tells_what_became_of_one_that_was_done_and_not_answered(box):
     box.unanswered.begin(REQUEST)
     box.log.note(REQUEST.make_entry(NOW_WALL_S + 1, "ok"))
