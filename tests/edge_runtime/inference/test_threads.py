@@ -33,6 +33,16 @@ def test_v2_quota_of_the_own_group(tmp_path: Path) -> None:
     assert cpu_budget(root, affinity=range(4)).cores == 1.5
 
 
+def test_the_quota_of_another_process(tmp_path: Path) -> None:
+    root = write(tmp_path, {
+        "proc/self/cgroup": "0::/shell\n",
+        "proc/4711/cgroup": "0::/daemon\n",
+        "sys/fs/cgroup/daemon/cpu.max": "150000 100000\n",
+    })  # fmt: skip
+    assert cpu_budget(root, affinity=range(4), pid=4711).cores == 1.5
+    assert cpu_budget(root, affinity=range(4)).cores == 4
+
+
 def test_the_tightest_parent_holds(tmp_path: Path) -> None:
     root = write(tmp_path, {
         "proc/self/cgroup": "0::/system.slice/edge.service\n",
