@@ -121,6 +121,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
     _look_at_callers(config, found)
+    found.notes += _notes_of_home_assistant(config)
     return found
 
 
@@ -181,6 +182,15 @@ def _look_at_callers(config: "Config", found: Checked) -> None:
         make_callers(config)
     except ConfigError as err:
         found.problems.extend(err.problems)
+
+
+def _notes_of_home_assistant(config: "Config") -> list[str]:
+    from edge_runtime.messaging.home_assistant.entities import why_no_buttons
+
+    if config.mqtt is None or config.mqtt.home_assistant is None:
+        return []
+    reason = why_no_buttons(config)
+    return [] if reason is None else [f"mqtt.home_assistant: the device has no buttons, since {reason}"]
 
 
 def _notes_of_recalibration(config: "Config") -> list[str]:

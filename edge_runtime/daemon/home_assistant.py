@@ -23,7 +23,7 @@ from edge_runtime.messaging.home_assistant.discovery import (
     find_components,
     mark_removed,
 )
-from edge_runtime.messaging.home_assistant.entities import Task
+from edge_runtime.messaging.home_assistant.entities import OpenModel
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -73,7 +73,7 @@ class HomeAssistant:
         """``pick`` gives a random number in 0..1."""
         self._running, self._crashes, self._pick = running, crashes, pick
         self._link: _Link | None = None
-        self._described: tuple[Config, dict[str, Task]] | None = None
+        self._described: tuple[Config, dict[str, OpenModel]] | None = None
         self._sent: bytes | None = None
         """The message that Home Assistant has; None when it may have another."""
         self._known: dict[str, str] = {}
@@ -129,9 +129,9 @@ class HomeAssistant:
 
     def _notice(self, link: _Link, config: Config, now_s: float) -> None:
         """Whether something has happened after which the message is sent (again)."""
-        tasks = self._find_tasks()
-        if self._described is None or config is not self._described[0] or tasks != self._described[1]:
-            self._described, self._due_s = (config, tasks), now_s
+        models = self._find_models()
+        if self._described is None or config is not self._described[0] or models != self._described[1]:
+            self._described, self._due_s = (config, models), now_s
         if link.connects != link.client.connects:  # a broker may have forgotten what it was to keep
             link.connects, self._sent, self._due_s = link.client.connects, None, now_s
         if link.births:
@@ -141,14 +141,18 @@ class HomeAssistant:
             self._known |= found
             self._due_s = now_s
 
-    def _find_tasks(self) -> dict[str, Task]:
+    def _find_models(self) -> dict[str, OpenModel]:
         return {
-            name: runtime.bundle.manifest.postprocess.task
+            name: OpenModel(
+                runtime.bundle.manifest.postprocess.task,
+                is_watched=runtime.controller is not None,
+                tries_versions=runtime.rollout is not None,
+            )
             for name, runtime in dict(self._running.models).items()
         }
 
     def _describe(self, link: _Link, config: Config, topics: Topics, now_s: float) -> None:
-        message = describe_device(config, self._find_tasks(), topics)
+        message = describe_device(config, self._find_models(), topics)
         payload = encode_object(mark_removed(message, self._known))
         if payload != self._sent and not link.client.publish_retained(link.topic, payload):
             room = link.client.find_room(link.topic)

@@ -11,7 +11,7 @@ import orjson
 
 from edge_runtime import __version__
 from edge_runtime.config import Config
-from edge_runtime.messaging.home_assistant.entities import PLATFORMS, Component, Task, make_components
+from edge_runtime.messaging.home_assistant.entities import PLATFORMS, Component, OpenModel, make_components
 from edge_runtime.messaging.mqtt.topics import Topics
 
 _ORIGIN = {"name": "edge-runtime", "sw_version": __version__}
@@ -28,12 +28,12 @@ def discovery_topic(discovery_prefix: str, topics: Topics) -> str:
     return f"{discovery_prefix}/device/{_make_node(topics)}/{topics.device}/config"
 
 
-def describe_device(config: Config, tasks: Mapping[str, Task], topics: Topics) -> dict[str, Any]:
+def describe_device(config: Config, models: Mapping[str, OpenModel], topics: Topics) -> dict[str, Any]:
     """The message of the device that a configuration describes.
 
     Args:
         config: In force.
-        tasks: By model, what its results hold; a model that is not in it has no entities, nor have its cameras.
+        models: Those that are open; another has no entities, nor have its cameras.
         topics: Of the device.
     """
     device: dict[str, Any] = {
@@ -50,7 +50,7 @@ def describe_device(config: Config, tasks: Mapping[str, Task], topics: Topics) -
         "origin": _ORIGIN,
         "availability_topic": topics.availability,
         "qos": 1,
-        "components": make_components(config, tasks, topics, f"{_make_node(topics)}_{topics.device}"),
+        "components": make_components(config, models, topics, f"{_make_node(topics)}_{topics.device}"),
     }
 
 

@@ -8,6 +8,7 @@ are equal.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_runtime.config import Config
@@ -16,6 +17,20 @@ from edge_runtime.messaging.mqtt.topics import Topics
 
 Component = dict[str, Any]
 Task = Literal["classification", "detection", "raw"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """What decides about the entities of a model that is open, besides the configuration."""
+
+    task: Task
+    """What its results hold."""
+    is_watched: bool
+    """Whether its drift is measured."""
+    tries_versions: bool
+    """Whether newer versions are tried."""
+
+
 PLATFORMS = frozenset({"sensor", "binary_sensor", "button", "event", "update"})
 
 EVENT_TYPES = (
@@ -55,13 +70,13 @@ _COMMAND = '{"model": "%s", %s"transaction": {{ (now().timestamp() * 1000) | int
 
 
 def make_components(
-    config: Config, tasks: Mapping[str, Task], topics: Topics, unique: str
+    config: Config, models: Mapping[str, OpenModel], topics: Topics, unique: str
 ) -> dict[str, Component]:
     """All entities by key.
 
     Args:
         config: In force.
-        tasks: By model, what its results hold; one that is not in it has no entities, nor have its cameras.
+        models: Those that are open; another has no entities, nor have its cameras.
         topics: Of the device.
         unique: What the ids of the entities begin with: no other device has it.
     """
@@ -85,11 +100,11 @@ def make_components(
         },
     }
     for name, camera in config.cameras.items():
-        if camera.enabled and camera.model in tasks:
-            components.update(_make_camera(name, tasks[camera.model], topics))
+        if camera.enabled and camera.model in models:
+            components.update(_make_camera(name, models[camera.model].task, topics))
     for name in config.models:
-        if name in tasks:
-            components.update(_make_model(name, config, topics))
+        if name in models:
+            components.update(_make_model(name, models[name], config, topics))
     return {key: {**one, "unique_id": f"{unique}_{key}"} for key, one in components.items()}
 
 
@@ -108,15 +123,17 @@ def _make_camera(name: str, task: Task, topics: Topics) -> Iterator[tuple[str, C
     yield f"camera_{name}_fps", _diagnose(_measure(f"{name} frames", topics.figures, fps, "frames/s"))
 
 
-def _make_model(name: str, config: Config, topics: Topics) -> Iterator[tuple[str, Component]]:
-    model, may_command = config.models[name], _may_command(config)
+def _make_model(
+    name: str, model: OpenModel, config: Config, topics: Topics
+) -> Iterator[tuple[str, Component]]:
+    may_command = why_no_buttons(config) is None
     generation = f"{{{{ value_json.models.get('{name}') }}}}"
     yield f"model_{name}_generation", _diagnose(_sensor(f"{name} generation", topics.state, generation))
     for share in ("p50", "p99"):
         value = _of_model(f"{{{{ MODEL.get('latency_{share}_ms') }}}}", name)
         latency = _measure(f"{name} latency {share}", topics.figures, value, "ms")
         yield f"model_{name}_{share}", _diagnose({**latency, "device_class": "duration"})
-    if model.recalibrate:
+    if model.is_watched:
         score = _of_model("{{ MODEL.get('drift_score') }}", name)
         yield f"model_{name}_drift", _measure(f"{name} drift", topics.figures, score)
         yield (
@@ -131,7 +148,7 @@ def _make_model(name: str, config: Config, topics: Topics) -> Iterator[tuple[str
         )
         if may_command and config.recalibration.enabled:
             yield from _make_corrections(name, config, topics)
-    if model.rollout is not None:
+    if model.tries_versions:
         yield from _make_versions(name, topics, may_command=may_command)
 
 
@@ -161,11 +178,15 @@ def _make_versions(name: str, topics: Topics, *, may_command: bool) -> Iterator[
     yield f"model_{name}_update", update
 
 
-def _may_command(config: Config) -> bool:
-    """Whether the box obeys a change without a signature: Home Assistant signs nothing."""
+def why_no_buttons(config: Config) -> str | None:
+    """Why the box obeys no change without a signature, and Home Assistant signs nothing; None where it does."""
     role = config.commands.unsigned_role
-    is_obeyed = config.mqtt is not None and config.mqtt.commands and role is not None
-    return is_obeyed and Role.of(str(role)) >= find_least_role("recalibrate")
+    if config.mqtt is None or not config.mqtt.commands:
+        return "mqtt.commands is not true"
+    needed = find_least_role("recalibrate")
+    if role is not None and Role.of(role) >= needed:
+        return None
+    return f"commands.unsigned is not {needed}, and Home Assistant signs nothing"
 
 
 def _of_model(template: str, name: str) -> str:

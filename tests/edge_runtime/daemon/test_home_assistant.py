@@ -71,7 +71,8 @@ class Client:
 class Bench:
     def __init__(self):
         manifest = SimpleNamespace(postprocess=SimpleNamespace(task="classification"))
-        self.model = SimpleNamespace(bundle=SimpleNamespace(manifest=manifest), status=self.status)
+        bundle = SimpleNamespace(manifest=manifest)
+        self.model = SimpleNamespace(bundle=bundle, status=self.status, controller=None, rollout=None)
         self.client, self.crashes, self.looks = Client(), Crashes(), 0
         self.running = Running(
             parse_config(YAML, "box.yaml", {}),

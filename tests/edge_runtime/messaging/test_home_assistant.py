@@ -17,7 +17,7 @@ from edge_runtime.messaging.home_assistant.discovery import (
     find_components,
     mark_removed,
 )
-from edge_runtime.messaging.home_assistant.entities import EVENT_TYPES, PLATFORMS
+from edge_runtime.messaging.home_assistant.entities import EVENT_TYPES, PLATFORMS, OpenModel, why_no_buttons
 from edge_runtime.messaging.mqtt.topics import Topics
 from tests.support.event_examples import EXAMPLES
 from tests.support.home_assistant import check, press, render
@@ -35,15 +35,19 @@ cameras:
   idle: {path: rtsp://cam/4, model: parts, enabled: false}
 mqtt: {host: broker, home_assistant: {}}
 """
-TASKS = {"parts": "classification", "people_1": "detection", "raw": "raw"}
+OPEN = {
+    "parts": OpenModel("classification", is_watched=True, tries_versions=True),
+    "people_1": OpenModel("detection", is_watched=True, tries_versions=False),
+    "raw": OpenModel("raw", is_watched=False, tries_versions=False),
+}
 TOPICS = Topics("plant/edge", "belt-3")
 COMMANDS = YAML.replace("host: broker", "host: broker, commands: true")
 BUTTONS = {f"model_{name}_{verb}" for name in ("parts", "people_1") for verb in ("recalibrate", "rollback")}
 TIMINGS = Timings(1.0, 1.0, 1.0, 1.0, 4.0)
 
 
-def describe(text=YAML, tasks=TASKS):
-    return describe_device(parse_config(text, "box.yaml", {}), tasks, TOPICS)
+def describe(text=YAML, models=OPEN):
+    return describe_device(parse_config(text, "box.yaml", {}), models, TOPICS)
 
 
 def components(text=YAML):
@@ -97,8 +101,14 @@ def test_each_camera_has_entities_by_the_task_of_its_model():
 
 
 def test_a_model_that_is_not_open_has_no_entities():
-    found = describe(tasks={"parts": "classification"})["components"]
+    found = describe(models={"parts": OPEN["parts"]})["components"]
     assert not {key for key in found if "people_1" in key or "gate" in key}
+
+
+def test_a_model_whose_versions_are_not_tried_has_no_update():
+    pinned = {**OPEN, "parts": OpenModel("classification", is_watched=True, tries_versions=False)}
+    found = describe(COMMANDS, models=pinned)["components"]
+    assert not {"model_parts_update", "model_parts_abort"} & found.keys()
 
 
 def test_only_a_watched_model_has_entities_for_drift():
@@ -121,6 +131,8 @@ def test_there_are_buttons_only_where_an_unsigned_command_is_obeyed(more, has_bu
     key.touch()
     found = components(COMMANDS + more.replace("anna.pub", str(key)))
     assert of_platform(found, "button") == ({*BUTTONS, "model_parts_abort"} if has_buttons else set())
+    config = parse_config(COMMANDS + more.replace("anna.pub", str(key)), "box.yaml", {})
+    assert (why_no_buttons(config) is None) is has_buttons
     assert ("command_topic" in found["model_parts_update"]) is has_buttons
 
 
@@ -146,7 +158,7 @@ def test_what_buttons_and_updates_send_is_what_the_box_takes():
     for key in of_platform(found, "button"):
         verb, payload = found[key]["command_topic"].rpartition("/")[2], json.loads(press(found[key]))
         given = check_arguments(verb, payload)
-        assert given.model in TASKS
+        assert given.model in OPEN
         assert isinstance(given.transaction, int)
     update = found["model_parts_update"]
     given = check_arguments("rollout", json.loads(update["payload_install"]))
