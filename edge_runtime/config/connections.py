@@ -83,7 +83,8 @@ class CameraConfig(Section):
     """Whether silence is normal, so that it does not make the box unready; null: yes for files, folders and MQTT
     pictures, no for cameras."""
     snapshots: bool = False
-    """Whether an operator may have a picture of it sent, by the command snapshot. It leaves the box by the broker."""
+    """Whether an operator may have pictures of it: by the command snapshot, which leaves the box by the broker, and
+    live on the status page."""
     demo: DemoConfig | None = None
     """Options of demo:conveyor."""
 

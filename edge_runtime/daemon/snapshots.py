@@ -1,8 +1,9 @@
-"""The command ``snapshot``: the next frame of a camera as a small JPEG, where the configuration lets pictures leave."""
+"""The next frame of a camera as a small JPEG, where the configuration lets pictures leave; the command ``snapshot``."""
 
 import base64
 import time
 from concurrent.futures import Future
+from enum import Enum, auto
 from typing import Any
 
 from edge_runtime.config import PicturesConfig
@@ -12,7 +13,7 @@ from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.header import PictureFlaw
-from edge_runtime.inference.preprocess.snapshot import make_snapshot
+from edge_runtime.inference.preprocess.snapshot import Snapshot, make_snapshot
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import SnapshotArguments
 from edge_runtime.messaging.commands.under_way import wait_for
@@ -20,6 +21,25 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 
 WAIT_S = 5.0
 """For a frame: a camera of one frame every few seconds still has its turn."""
+
+
+class Lack(Enum):
+    """Why there is no picture."""
+
+    UNKNOWN = auto()
+    """No such camera."""
+    FORBIDDEN = auto()
+    CLOSED = auto()
+    SILENT = auto()
+    UNREADABLE = auto()
+
+
+class NoPicture(CommandError):
+    """There is none, now or at all."""
+
+    def __init__(self, lack: Lack, text: str) -> None:
+        self.lack = lack
+        super().__init__(text)
 
 
 class Snapshots:
@@ -30,20 +50,14 @@ class Snapshots:
         self._limits = PictureLimits(pictures.max_pixels, pictures.max_file_mib << 20)
 
     def take(self, asked: SnapshotArguments, progress: Progress) -> dict[str, Any]:
-        """The data of the answer.
+        """The data of the answer to the command.
 
         Raises:
-            CommandError: pictures of this camera may not leave, it gives none in time, or none that can be read; or
-                the daemon ends.
+            NoPicture: pictures of this camera may not leave, it gives none in time, or none that can be read.
+            CommandError: the daemon ends.
         """
-        frame = self._wait(self._ask(asked.camera), asked.camera, progress)
-        self._require_allowed(asked.camera)  # it may have been forbidden meanwhile
-        try:
-            made = make_snapshot(frame, asked.max_side, asked.quality, self._limits)
-        except PictureFlaw as flaw:
-            raise CommandError(
-                f"the picture of camera {asked.camera!r} cannot be shown: {flaw.detail}"
-            ) from flaw
+        frame = self._wait(self.ask(asked.camera), asked.camera, progress)
+        made = self.make(asked.camera, frame, asked.max_side, asked.quality)
         return {
             "camera": asked.camera,
             "at": format_rfc3339(frame.captured_at_wall_s),
@@ -53,27 +67,54 @@ class Snapshots:
             "jpeg": base64.b64encode(made.jpeg).decode(),
         }
 
-    def _require_allowed(self, camera: str) -> None:
-        configured = self._running.config.cameras
-        if camera not in configured:
-            raise CommandError(f"no camera {camera!r}; this device has: {', '.join(configured) or 'none'}")
-        if not configured[camera].snapshots:
-            raise CommandError(
-                f"no picture of camera {camera!r} may leave this device; cameras.{camera}.snapshots: true allows it"
-            )
+    def ask(self, camera: str) -> Future[Frame]:
+        """The next frame, when it comes; nobody may cancel it.
 
-    def _ask(self, camera: str) -> Future[Frame]:
+        Raises:
+            NoPicture: none will come, or it may not leave.
+        """
         self._require_allowed(camera)
         found = self._cameras.ask_frame(camera)
         if found is None:
-            raise CommandError(
-                f"camera {camera!r} is not open; look at cameras.{camera}.enabled, and whether its file has ended"
+            raise NoPicture(
+                Lack.CLOSED,
+                f"camera {camera!r} is not open; look at cameras.{camera}.enabled, and whether its file has ended",
             )
         return found
+
+    def make(self, camera: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
+        """The picture of a frame; see :func:`make_snapshot`.
+
+        Raises:
+            NoPicture: it cannot be read, or may not leave any more.
+        """
+        self._require_allowed(camera)  # it may have been forbidden meanwhile
+        try:
+            return make_snapshot(frame, max_side, quality, self._limits)
+        except PictureFlaw as flaw:
+            raise NoPicture(
+                Lack.UNREADABLE, f"the picture of camera {camera!r} cannot be shown: {flaw.detail}"
+            ) from flaw
+
+    def describe_silence(self, camera: str) -> NoPicture:
+        """No frame came in :data:`WAIT_S`."""
+        why = self._cameras.describe_silence(camera, time.monotonic())
+        return NoPicture(Lack.SILENT, f"camera {camera!r} gave no picture within {WAIT_S:g} s: {why}")
+
+    def _require_allowed(self, camera: str) -> None:
+        configured = self._running.config.cameras
+        if camera not in configured:
+            raise NoPicture(
+                Lack.UNKNOWN, f"no camera {camera!r}; this device has: {', '.join(configured) or 'none'}"
+            )
+        if not configured[camera].snapshots:
+            raise NoPicture(
+                Lack.FORBIDDEN,
+                f"no picture of camera {camera!r} may leave this device; cameras.{camera}.snapshots: true allows it",
+            )
 
     def _wait(self, coming: Future[Frame], camera: str, progress: Progress) -> Frame:
         try:
             return wait_for(coming, WAIT_S, progress, lambda: {"phase": "waiting", "camera": camera})
         except TimeoutError as err:
-            why = self._cameras.describe_silence(camera, time.monotonic())
-            raise CommandError(f"camera {camera!r} gave no picture within {WAIT_S:g} s: {why}") from err
+            raise self.describe_silence(camera) from err

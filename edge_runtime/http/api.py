@@ -24,6 +24,7 @@ from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
+from edge_runtime.http.pictures import PictureService, make_picture_routes
 from edge_runtime.http.predict import FRESH, PredictService, make_predict_routes
 from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.messaging.encoding import encode_object
@@ -72,6 +73,7 @@ def build_app(
     is_loopback: bool = True,
     counts: RequestCounts | None = None,
     predict: PredictService | None = None,
+    pictures: PictureService | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -88,6 +90,7 @@ def build_app(
         is_loopback: Only requests that address this machine itself are answered.
         counts: Counts the requests.
         predict: Answers pictures that are sent; None: there are no addresses for that.
+        pictures: Gives pictures of cameras; None: there is no address for that.
     """
     views: dict[str, View] = {
         "/": _make_dashboard(),
@@ -105,6 +108,8 @@ def build_app(
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     if predict is not None:
         routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
+    if pictures is not None:
+        routes += make_picture_routes(pictures)
     middleware = [] if counts is None else [Middleware(CountRequests, counts, routes)]
     middleware += [Middleware(LoopbackOnly)] if is_loopback else []
     return Starlette(
@@ -135,7 +140,9 @@ def _answer(values: object, code: int = 200) -> Response:
 
 
 def _make_dashboard() -> View:
-    page = files("edge_runtime.http").joinpath("dashboard.html").read_bytes()
+    folder = files("edge_runtime.http")
+    script = folder.joinpath("live.js").read_bytes()
+    page = folder.joinpath("dashboard.html").read_bytes().replace(b"/* live.js */", script)
     headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
     return lambda _: Response(page, 200, headers, "text/html; charset=utf-8")
 
@@ -214,7 +221,7 @@ def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request)
 
 
 def content_policy(page: bytes) -> str:
-    """A policy that allows exactly the script and the style that are in the page."""
+    """A policy that allows exactly the scripts and the style that are in the page."""
 
     def hashes(tag: bytes) -> str:
         bodies = re.findall(rb"<" + tag + rb">(.*?)</" + tag + rb">", page, re.DOTALL)
@@ -224,5 +231,5 @@ def content_policy(page: bytes) -> str:
 
     return (
         f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

@@ -89,6 +89,12 @@ _MOST: Schema = {
     "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
 }
 
+_MAX_SIDE: Schema = {
+    "name": "max_side",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 16, "maximum": 1920, "default": 640},
+}
+
 
 def describe(status: type, health: type) -> Schema:
     """The document.
@@ -142,6 +148,7 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         "/reports/{model}/{report}",
         _get("A report; with .json its figures.", {200: page, **_refusals(404)}, *_names("model", "report")),
     )
+    yield "/cameras/{stream}/picture.jpg", _picture()
     yield "/metrics", _get("For Prometheus.", {200: _other("text/plain")})
     yield "/asyncapi.json", _get("Topics and commands.", {200: _inline(_ANY)})
     yield "/openapi.json", _get("This document.", {200: _inline(_ANY)})
@@ -171,6 +178,16 @@ def _oip_paths() -> Iterator[tuple[str, Schema]]:
             "application/octet-stream": {},
         }
         yield f"{path}/infer", _post("Inference.", body, answers, *given)
+
+
+def _picture() -> Schema:
+    headers = {name: {"schema": {"type": "integer"}} for name in ("Frame-Seq", "Frame-Width", "Frame-Height")}
+    at = {"Captured-At": {"schema": {"type": "string", "format": "date-time"}}}
+    answer = {**_other("image/jpeg"), "headers": {**at, **headers}}
+    refused = _refusals(400, 401, 403, 404, 429, 500)
+    silent = {503: {**_json("Error"), "description": "The camera gives no picture now."}}
+    summary = "The next picture of a camera."
+    return _get(summary, {200: answer, **refused, **silent}, *_names("stream"), _MAX_SIDE)
 
 
 def _predict_body() -> Schema:

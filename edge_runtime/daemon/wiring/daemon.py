@@ -180,7 +180,7 @@ def build_daemon(
             delivery=delivery,
             home_assistant=HomeAssistant(running, crashes),
             under_way=under_way,
-            http=make_http(running, reporter, cameras, delivery, crashes, resources),
+            http=make_http(running, reporter, cameras, delivery, snapshots, crashes, resources),
             watch=watch,
             trial=trial,
             notify=notify,

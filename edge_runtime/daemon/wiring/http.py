@@ -9,8 +9,10 @@ from edge_runtime.config import Config
 from edge_runtime.config.http_requests import read_token
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.live_pictures import LivePictures
 from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import DaemonStatus, StatusReporter
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
@@ -25,6 +27,7 @@ from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 if TYPE_CHECKING:
+    from edge_runtime.http.access import Access
     from edge_runtime.http.predict import PredictService
 
 log = structlog.get_logger()
@@ -35,6 +38,7 @@ def make_http(
     reporter: StatusReporter,
     cameras: Cameras,
     delivery: Delivery,
+    snapshots: Snapshots,
     crashes: Crashes,
     resources: ExitStack,
 ) -> HttpServer | None:
@@ -59,7 +63,9 @@ def make_http(
     def application() -> Any:
         from edge_runtime.http.api import build_app
         from edge_runtime.http.openapi import describe as describe_http
+        from edge_runtime.http.pictures import PictureService
 
+        access = _make_access(config, tokens)
         return build_app(
             reporter.status,
             reporter.health,
@@ -72,7 +78,8 @@ def make_http(
             crashes,
             is_loopback=config.http.is_loopback,
             counts=counts,
-            predict=_make_predict(config, tokens, predictions, crashes),
+            predict=_make_predict(config, access, predictions, crashes),
+            pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), access, crashes),
         )
 
     return HttpServer(config.http.host, config.http.port, application, crashes)
@@ -93,21 +100,27 @@ def read_tokens(config: Config) -> dict[str, str]:
     return found
 
 
-def _make_predict(
-    config: Config, tokens: dict[str, str], predictions: Predictions, crashes: Crashes
-) -> "PredictService":
+def _make_access(config: Config, tokens: dict[str, str]) -> "Access":
     from edge_runtime.http.access import Access, TokenHolder, hash_token
-    from edge_runtime.http.predict import PredictService
 
-    http, callers = config.http, config.http.tokens
+    callers = config.http.tokens
     holders = tuple(
         TokenHolder(name, Role.of(callers[name].role), hash_token(token)) for name, token in tokens.items()
     )
+    return Access(holders, needs_token=bool(callers) or not config.http.is_loopback)
+
+
+def _make_predict(
+    config: Config, access: "Access", predictions: Predictions, crashes: Crashes
+) -> "PredictService":
+    from edge_runtime.http.predict import PredictService
+
+    predict = config.http.predict
     return PredictService.make(
         predictions,
-        Access(holders, needs_token=bool(callers) or not http.is_loopback),
+        access,
         config.pictures.max_file_mib * 2**20,
-        http.predict.queue,
+        predict.queue,
         crashes,
-        is_enabled=http.predict.enabled,
+        is_enabled=predict.enabled,
     )

@@ -27,6 +27,9 @@ class Snapshot:
     """Pixels, as the height."""
     height: int
     jpeg: bytes
+    full_width: int
+    """Pixels of the upright frame, in whose coordinates results are."""
+    full_height: int
 
 
 def make_snapshot(frame: Frame, max_side: int, quality: int, limits: PictureLimits) -> Snapshot:
@@ -47,7 +50,8 @@ def make_snapshot(frame: Frame, max_side: int, quality: int, limits: PictureLimi
     pixels = _shrink(upright.pixels, size)
     colour = "GRAY" if pixels.ndim == 2 else _SPACES[upright.colour]
     planes = np.ascontiguousarray(pixels[..., np.newaxis] if pixels.ndim == 2 else pixels)
-    return Snapshot(*size, simplejpeg.encode_jpeg(planes, quality, colour, "420"))
+    jpeg = simplejpeg.encode_jpeg(planes, quality, colour, "420")
+    return Snapshot(*size, jpeg, upright.full_width, upright.full_height)
 
 
 def _shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

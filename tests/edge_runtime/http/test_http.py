@@ -333,11 +333,11 @@ def test_a_server_that_always_fails_is_a_row_until_it_has_served(
         server.stop()
 
 
-def test_the_page_runs_only_its_own_script(client: httpx.Client) -> None:
+def test_the_page_runs_only_its_own_scripts(client: httpx.Client) -> None:
     answer = client.get("/")
     policy = answer.headers["content-security-policy"]
     assert policy == content_policy(answer.content)
-    assert policy.count("'sha256-") == 2
+    assert policy.count("'sha256-") == 4
     assert "unsafe" not in policy
     assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # the device is offline
     assert "innerHTML" not in answer.text

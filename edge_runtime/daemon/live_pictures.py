@@ -1,0 +1,52 @@
+"""Pictures of cameras for requests over HTTP: the same ones as the command ``snapshot`` sends."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from edge_runtime.daemon.snapshots import WAIT_S, Lack, NoPicture, Snapshots
+from edge_runtime.datatypes import Frame
+from edge_runtime.http.refusals import Refusal, ended
+from edge_runtime.inference.preprocess.snapshot import Snapshot
+
+_CODES = {Lack.UNKNOWN: 404, Lack.FORBIDDEN: 403, Lack.CLOSED: 503, Lack.SILENT: 503, Lack.UNREADABLE: 503}
+
+
+class LivePictures:
+    """Implements ``PictureSource``."""
+
+    wait_s = WAIT_S
+
+    def __init__(self, snapshots: Snapshots, is_stopping: Callable[[], bool]) -> None:
+        self._snapshots, self._is_stopping = snapshots, is_stopping
+
+    def ask(self, stream: str) -> Future[Frame]:
+        """The next frame, when it comes.
+
+        Raises:
+            Refusal: none will come, or it may not leave.
+        """
+        if self._is_stopping():
+            raise ended()
+        try:
+            return self._snapshots.ask(stream)
+        except NoPicture as err:
+            raise _refuse(err) from err
+
+    def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
+        """The picture of a frame.
+
+        Raises:
+            Refusal: it cannot be read, or may not leave any more.
+        """
+        try:
+            return self._snapshots.make(stream, frame, max_side, quality)
+        except NoPicture as err:
+            raise _refuse(err) from err
+
+    def describe_silence(self, stream: str) -> Refusal:
+        """No frame came in ``wait_s``."""
+        return _refuse(self._snapshots.describe_silence(stream))
+
+
+def _refuse(err: NoPicture) -> Refusal:
+    return Refusal(_CODES[err.lack], str(err))
