@@ -105,11 +105,11 @@ def build_app(
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
-    routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
+    # First, since it is asked for most often: each route before it costs a comparison.
+    routes = [] if pictures is None else make_picture_routes(pictures)
+    routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     if predict is not None:
         routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
-    if pictures is not None:
-        routes += make_picture_routes(pictures)
     middleware = [] if counts is None else [Middleware(CountRequests, counts, routes)]
     middleware += [Middleware(LoopbackOnly)] if is_loopback else []
     return Starlette(

@@ -111,7 +111,7 @@ async function follow() {   // one request for the results of all pictures that 
   while ([...views.values()].some(isWanted)) {
     const began = performance.now(), waiting = [...views.values()].filter(view => view.waiting.length);
     if (waiting.length) {
-      const found = await load(`results?most=${Math.min(256, 16 * views.size)}`).catch(() => ({}));
+      const found = await load(`results?most=${Math.min(256, 8 * views.size)}`).catch(() => ({}));
       for (const view of waiting) present(view, (found.results || []).filter(result => result.stream === view.name));
     }
     await rest(began + LIVE_MS - performance.now());

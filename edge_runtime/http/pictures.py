@@ -31,11 +31,12 @@ MOST_REQUESTS = 16
 """At a time, of all pages together; they share the frames that they wait for."""
 SMALLEST_SIDE, LARGEST_SIDE, USUAL_SIDE = 16, 1920, 640
 QUALITY = 75
+Taken = tuple[Frame, Snapshot]
 _FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class PictureSource(Protocol):
-    """What the daemon gives; each raises :class:`Refusal` where there is no picture."""
+    """What the daemon gives; the first two raise :class:`Refusal` where there is no picture."""
 
     wait_s: float
     """How long a frame is waited for."""
@@ -88,9 +89,7 @@ async def _show(service: PictureService, room: Room, maker: ThreadPoolExecutor, 
     service.access.check(request.headers, request.url.scheme, Role.OPERATOR)
     stream, max_side = request.path_params["stream"], _read_side(request)
     async with room.enter(0):
-        frame = await _wait(service.source, stream)
-        make = partial(service.source.make, stream, frame, max_side, QUALITY)
-        made = await asyncio.get_running_loop().run_in_executor(maker, make)
+        frame, made = await _take(service.source, stream, max_side, maker)
     about = {
         "Captured-At": format_rfc3339(frame.captured_at_wall_s),
         "Frame-Seq": str(frame.seq),
@@ -100,12 +99,28 @@ async def _show(service: PictureService, room: Room, maker: ThreadPoolExecutor, 
     return Response(made.jpeg, 200, {**_FRESH, **about}, "image/jpeg")
 
 
-async def _wait(source: PictureSource, stream: str) -> Frame:
-    coming = asyncio.shield(asyncio.wrap_future(source.ask(stream)))  # others wait for it, too
+async def _take(source: PictureSource, stream: str, max_side: int, maker: ThreadPoolExecutor) -> Taken:
+    """The next frame and its picture; this thread is not woken between the two."""
+    ready: Future[Future[Taken]] = Future()
+
+    def give(made: Future[Taken]) -> None:
+        if ready.set_running_or_notify_cancel():
+            ready.set_result(made)
+
+    def make(coming: Future[Frame]) -> None:
+        if not ready.cancelled():
+            maker.submit(_make, source, stream, coming.result(), max_side).add_done_callback(give)
+
+    source.ask(stream).add_done_callback(make)
     try:
-        return await asyncio.wait_for(coming, source.wait_s)
+        made = await asyncio.wait_for(asyncio.wrap_future(ready), source.wait_s)
     except TimeoutError as err:
         raise source.describe_silence(stream) from err
+    return made.result()
+
+
+def _make(source: PictureSource, stream: str, frame: Frame, max_side: int) -> Taken:
+    return frame, source.make(stream, frame, max_side, QUALITY)
 
 
 def _read_side(request: Request) -> int:

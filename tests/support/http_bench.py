@@ -8,6 +8,7 @@ from edge_runtime.daemon.status import DaemonStatus
 from edge_runtime.http.access import Access
 from edge_runtime.http.api import build_app
 from edge_runtime.http.openapi import describe
+from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.predict import PredictService
 from edge_runtime.http.predictions import Predictions, ServedModel
 from edge_runtime.http.server import HttpServer
@@ -15,6 +16,7 @@ from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import make_pipeline
+from tests.support.still_camera import StillCamera
 
 MOST_BYTES = 256 * 1024
 DOCUMENT = describe(DaemonStatus, Health)
@@ -23,7 +25,10 @@ DOCUMENT = describe(DaemonStatus, Health)
 class Bench:
     """One model, ``parts``; its engine waits while ``gate`` is not set."""
 
-    def __init__(self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), **policy):
+    def __init__(
+        self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None, **policy
+    ):
+        self.camera = camera or StillCamera()
         self.engine = FakeEngine(gate=threading.Event())
         self.engine.gate.set()
         self.pipeline, self.results, _ = make_pipeline(self.engine, request_limit=queue, **policy)
@@ -58,5 +63,6 @@ class Bench:
             dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict,
             lambda: DOCUMENT, list, self.crashes,
             predict=PredictService.make(self.predictions, access, MOST_BYTES, queue, self.crashes),
+            pictures=PictureService(self.camera, access, self.crashes),
         )  # fmt: skip
         return self.app

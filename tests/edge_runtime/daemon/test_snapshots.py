@@ -12,9 +12,11 @@ from edge_runtime.config import CameraConfig, PicturesConfig
 from edge_runtime.daemon import snapshots
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.frame_tap import FrameTap
+from edge_runtime.daemon.live_pictures import LivePictures
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError, SourceLost
+from edge_runtime.http.refusals import Refusal
 from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.sources.base import SourceCounts
 from edge_runtime.system.supervised_thread import Crashes
@@ -175,3 +177,32 @@ def test_encoded_pictures_are_handed_on_as_they_are():
     asked = tap.ask()
     tap.offer(Frame("belt", 0, data, 0.0, 0.0))
     assert asked.result(0).picture is data
+
+
+@pytest.mark.parametrize(("stream", "code"), [("gate", 403), ("yard", 404), ("belt", 503)])
+def test_over_http_each_refusal_has_its_code(site, stream, code):
+    site.cameras.close("belt")
+    pictures = LivePictures(site.snapshots, lambda: False)
+    with pytest.raises(Refusal) as refused:
+        pictures.ask(stream)
+    assert refused.value.code == code
+
+
+def test_over_http_it_is_the_same_picture(site):
+    pictures = LivePictures(site.snapshots, lambda: False)
+    coming = pictures.ask("belt")
+    site.camera.show(200)
+    frame = coming.result(WAIT_S)
+    made = pictures.make("belt", frame, 30, 75)
+    assert (made.width, made.height, made.full_width, made.full_height) == (30, 20, 60, 40)
+    assert pictures.describe_silence("belt").code == 503
+    site.config.cameras["belt"] = site.config.cameras["gate"]
+    with pytest.raises(Refusal) as refused:  # forbidden meanwhile
+        pictures.make("belt", frame, 30, 75)
+    assert refused.value.code == 403
+
+
+def test_over_http_a_daemon_that_stops_takes_no_frame(site):
+    with pytest.raises(Refusal) as refused:
+        LivePictures(site.snapshots, lambda: True).ask("belt")
+    assert refused.value.code == 503

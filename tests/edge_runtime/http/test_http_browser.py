@@ -15,10 +15,14 @@ from calibration.report.thumbnails import PictureScale, strips
 from calibration.stats.moments import moments_of_frames
 from edge_runtime.daemon.health import Health
 from edge_runtime.deployment.reports import Reports
+from edge_runtime.http.access import Access
 from edge_runtime.http.api import build_app
+from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.server import HttpServer
+from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.programs import find_program
+from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
@@ -48,6 +52,7 @@ STATUS: dict[str, Any] = {
             },
         }
     },
+    "cameras": {"belt": {}, "yard": {}, "gate": {}},
     "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
 }
 
@@ -58,6 +63,7 @@ RESULT = {
     "top": [{"label": "bolt", "score": 0.93}],
     "timings_ms": {"total": 12.0},
 }
+BOX = {"index": 1, "label": "person", "score": 0.87, "box": [16.0, 30.5, 48.0, 70.5]}
 EVENT = {
     "event": "config",
     "at": "2026-11-23T15:20:59.123Z",
@@ -66,8 +72,24 @@ EVENT = {
 }
 
 
+def list_results(camera: StillCamera) -> list[dict[str, Any]]:
+    """Every frame that was given has its result; ``yard`` is answered by a detector."""
+    at = format_rfc3339(CAPTURED_AT_S)
+    answers = {"belt": {}, "yard": {"top": None, "detections": [BOX]}}
+    found = [
+        {**RESULT, "stream": stream, "seq": seq, "captured_at": at, **answers[stream]}
+        for seq, stream in enumerate(camera.asked, 1)
+    ]
+    return found[::-1] or [{**RESULT, "seq": 0, "captured_at": at}]
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[HttpServer]:
+def camera() -> StillCamera:
+    return StillCamera()
+
+
+@pytest.fixture
+def server(tmp_path: Path, camera: StillCamera) -> Iterator[HttpServer]:
     health = Health(live=True, ready=True)
     server = HttpServer(
         "127.0.0.1",
@@ -75,13 +97,14 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
         lambda: build_app(
             lambda: STATUS,
             lambda: health,
-            lambda _: [RESULT],
+            lambda _: list_results(camera),
             lambda _: [EVENT],
             lambda: {"parts": Reports(tmp_path)},
             dict,
             dict,
             list,
             Crashes(),
+            pictures=PictureService(camera, Access(), Crashes()),
         ),
         Crashes(),
     )
@@ -97,7 +120,16 @@ def dump_dom(server: HttpServer, path: str, profile: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=True).stdout
 
 
-def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_path: Path) -> None:
+def card_of(text: str, stream: str) -> str:
+    """The live card of a camera."""
+    cards = [part.split("</article>")[0] for part in text.split('<article class="card view')[1:]]
+    [found] = [card for card in cards if f"<b>{stream}</b>" in card]
+    return found
+
+
+def test_the_page_shows_the_daemon_in_a_real_browser(
+    server: HttpServer, camera: StillCamera, tmp_path: Path
+) -> None:
     page = dump_dom(server, "/", tmp_path)
     text = page.split("<script>")[0]
     for words in (
@@ -115,6 +147,17 @@ def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_pat
     ):
         assert words in text, words
     assert "15:20:59" in text
+    cards = {stream: card_of(text, stream) for stream in ("belt", "yard", "gate")}
+    for stream in ("belt", "yard"):
+        assert camera.asked.count(stream) >= 3  # it moves: 3.5 s of the page's own time
+        assert 'src="blob:' in cards[stream]
+        assert f'viewBox="0 0 {WIDTH} {HEIGHT}"' in cards[stream]
+    assert "bolt 0.93" in cards["belt"]
+    assert "<rect" not in cards["belt"]
+    assert '<rect x="16" y="30.5" width="32" height="40"' in cards["yard"]
+    assert "person 0.87</text>" in cards["yard"]
+    assert "cameras.gate.snapshots: true" in cards["gate"]
+    assert "blob:" not in cards["gate"]
 
 
 def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(server: HttpServer, tmp_path: Path) -> None:

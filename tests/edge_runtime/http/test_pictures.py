@@ -1,0 +1,126 @@
+"""Pictures of cameras over HTTP: which frame, how large, who may have them, and what is said where there is none."""
+
+import threading
+
+import httpx
+import pytest
+import simplejpeg
+
+from edge_runtime.http.access import Access, TokenHolder, hash_token
+from edge_runtime.http.pictures import MOST_REQUESTS
+from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.system.rfc3339 import format_rfc3339
+from tests.support.http_bench import Bench
+from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+TOKEN = "a-token-of-a-test"
+
+
+def open_bench(folder, camera, access=None):
+    bench = Bench(folder, camera=camera, access=access)
+    bench.client = httpx.Client(base_url=bench.url, timeout=WAIT_S, trust_env=False)
+    return bench
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """For tests that leave it as it was."""
+    bench = open_bench(tmp_path_factory.mktemp("bench"), StillCamera())
+    yield bench
+    bench.client.close()
+    bench.close()
+
+
+def test_it_is_the_next_frame_and_says_in_which_coordinates_results_are(bench):
+    answer = bench.client.get("/cameras/belt/picture.jpg?max_side=40")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    height, width, _, _ = simplejpeg.decode_jpeg_header(answer.content)
+    assert (width, height) == (40, 20)
+    names = ("frame-seq", "frame-width", "frame-height")
+    assert [int(answer.headers[name]) for name in names] == [len(bench.camera.asked), WIDTH, HEIGHT]
+    assert answer.headers["captured-at"] == format_rfc3339(CAPTURED_AT_S)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/cameras/gate/picture.jpg", 403),
+        ("/cameras/belt/picture.jpg?max_side=15", 400),
+        ("/cameras/belt/picture.jpg?max_side=1921", 400),
+        ("/cameras/belt/picture.jpg?max_side=-1", 400),
+        ("/cameras/belt/other.jpg", 404),
+    ],
+)
+def test_what_is_not_given_is_refused_with_a_reason(bench, path, code):
+    answer = bench.client.get(path)
+    assert answer.status_code == code
+    assert isinstance(answer.json()["error"], str)
+    assert bench.crashes.in_a_row() == {}
+
+
+def test_a_page_from_elsewhere_gets_no_picture(bench):
+    answer = bench.client.get("/cameras/belt/picture.jpg", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+
+
+def test_with_tokens_a_picture_needs_one_of_an_operator(tmp_path):
+    holders = (
+        TokenHolder("viewer", Role.VIEWER, hash_token("another-token")),
+        TokenHolder("operator", Role.OPERATOR, hash_token(TOKEN)),
+    )
+    bench = open_bench(tmp_path, StillCamera(), Access(holders, needs_token=True))
+    try:
+        codes = [
+            bench.client.get("/cameras/belt/picture.jpg", headers=headers).status_code
+            for headers in (
+                {},
+                {"Authorization": "Bearer another-token"},
+                {"Authorization": f"Bearer {TOKEN}"},
+            )
+        ]
+    finally:
+        bench.client.close()
+        bench.close()
+    assert codes == [401, 403, 200]
+
+
+def test_a_silent_camera_is_503_and_its_frame_is_not_cancelled(tmp_path):
+    camera = StillCamera(wait_s=0.05)
+    bench = open_bench(tmp_path, camera)
+    try:
+        answer = bench.client.get("/cameras/silent/picture.jpg")
+        assert answer.status_code == 503
+        assert "silent" in answer.json()["error"]
+        camera.coming.set_result(camera.frame())  # raises where it was cancelled
+    finally:
+        bench.client.close()
+        bench.close()
+
+
+def test_so_many_wait_at_a_time_and_health_is_answered_meanwhile(tmp_path):
+    camera = StillCamera()
+    bench = open_bench(tmp_path, camera)
+    codes = []
+
+    def get():
+        url = f"{bench.url}/cameras/silent/picture.jpg"
+        codes.append(httpx.get(url, timeout=WAIT_S, trust_env=False).status_code)
+
+    threads = [threading.Thread(target=get) for _ in range(MOST_REQUESTS + 1)]
+    try:
+        for thread in threads:
+            thread.start()
+        assert until(lambda: codes)  # the one that is too much
+        assert codes == [429]
+        assert bench.client.get("/healthz").status_code == 200
+        camera.coming.set_result(camera.frame())
+    finally:
+        for thread in threads:
+            thread.join(WAIT_S)
+        bench.client.close()
+        bench.close()
+    assert codes == [429, *[200] * MOST_REQUESTS]

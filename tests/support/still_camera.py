@@ -1,0 +1,49 @@
+"""A source of pictures for the HTTP server: a new frame whenever one is asked for, or none at all."""
+
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+
+from edge_runtime.datatypes import Frame
+from edge_runtime.http.refusals import Refusal
+from edge_runtime.inference.preprocess import PictureLimits
+from edge_runtime.inference.preprocess.snapshot import Snapshot, make_snapshot
+from tests.support.pipeline_bench import make_frame
+from tests.support.waiting import WAIT_S
+
+WIDTH, HEIGHT = 160, 80
+CAPTURED_AT_S = 1_790_000_000.25
+"""All frames, seconds since 1970."""
+
+
+class StillCamera:
+    """Gives numbered frames at once; those of ``gate`` may not leave, and ``silent`` gives none."""
+
+    def __init__(self, wait_s: float = WAIT_S) -> None:
+        self.wait_s = wait_s
+        self.asked: list[str] = []
+        """Streams, in the order of the requests that were allowed; the sequence number is the count."""
+        self.coming: Future[Frame] = Future()
+        """Of ``silent``."""
+
+    def ask(self, stream: str) -> Future[Frame]:
+        if stream == "gate":
+            raise Refusal(403, "cameras.gate.snapshots: true allows it")
+        if stream == "silent":
+            return self.coming
+        self.asked.append(stream)
+        given: Future[Frame] = Future()
+        given.set_result(self.frame())
+        return given
+
+    def frame(self) -> Frame:
+        level = 40 * len(self.asked) % 256
+        frame = make_frame(len(self.asked), picture=np.full((HEIGHT, WIDTH, 3), level, np.uint8))
+        return replace(frame, captured_at_wall_s=CAPTURED_AT_S)
+
+    def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
+        return make_snapshot(frame, max_side, quality, PictureLimits(10**6, 10**6))
+
+    def describe_silence(self, stream: str) -> Refusal:
+        return Refusal(503, f"{stream} has given none yet")
