@@ -22,10 +22,10 @@ const sight = new IntersectionObserver(entries => {
   }
 });
 document.addEventListener("visibilitychange", () => { for (const view of views.values()) wake(view); });
+by("token").hidden = !sessionStorage.getItem("token");   // once one was needed, another can be given
 by("token").addEventListener("submit", event => {
   event.preventDefault();
   sessionStorage.setItem("token", by("token").elements.token.value);
-  by("token").hidden = true;
   for (const view of views.values()) wake(view);
 });
 
