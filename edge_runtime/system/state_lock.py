@@ -12,26 +12,10 @@ from pathlib import Path
 from edge_runtime.errors import StateError
 
 
-def is_in_use(state_dir: Path) -> bool:
-    """Whether a daemon runs on this state directory; nothing is made. What cannot be seen is taken as no."""
-    for path in (state_dir, state_dir / "lock"):
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:  # never used, or another user's
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # not on this file system
-            continue
-        finally:
-            os.close(handle)
-    return False
-
-
 def find_holder(state_dir: Path) -> int | None:
-    """The process of the daemon that runs on this state directory, by /proc/locks; no lock is taken.
+    """The process of the daemon that runs on this state directory, by /proc/locks.
+
+    No lock is taken, not even for a moment: a daemon that starts just then would be refused.
 
     0 for one of another container, whose number is not shown; None without a daemon, or where /proc does not say.
     """

@@ -79,15 +79,15 @@ def _make_task(
     from edge_runtime.config import load_config
     from edge_runtime.errors import StateError
     from edge_runtime.system.cpu_budget import cpu_budget
-    from edge_runtime.system.state_lock import is_in_use
+    from edge_runtime.system.state_lock import find_holder
 
     if config_path is None:
         assert bundle is not None
         return make_bundle_task(bundle, streams, cpu_budget())
     config = load_config(config_path, os.environ)
-    if is_in_use(config.state_dir):
+    if find_holder(config.state_dir) is not None:
         raise StateError(
-            f"the daemon of {config_path} runs (it holds {config.state_dir}/lock), and what it does would be "
+            f"the daemon of {config_path} runs (it holds {config.state_dir}), and what it does would be "
             "measured as well; stop it before"
         )
     return make_config_task(config, config_path, model, bundle, streams, cpu_budget())

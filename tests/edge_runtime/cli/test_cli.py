@@ -17,7 +17,6 @@ from edge_runtime.cli.infer import format_answer
 from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import MOVED, VERBS
 from edge_runtime.messaging.commands.request import ARGUMENTS
-from edge_runtime.system.state_lock import lock_state_dir
 from tests.support.mosquitto import free_port
 from tests.support.paths import DEMO
 
@@ -259,13 +258,6 @@ def test_send_asks_although_another_section_was_edited_badly(run, tmp_path):
     code, _, err = run("send", "status", "--config", config(tmp_path, models=models, mqtt=mqtt))
     assert code == 69
     assert "connection refused" in err
-
-
-def test_tune_is_refused_while_the_daemon_of_the_file_runs(run, tmp_path):
-    with lock_state_dir(tmp_path / "state"):
-        code, out, err = run("tune", "--config", config(tmp_path))
-    assert (code, out) == (74, "")
-    assert "box.yaml runs" in err
 
 
 def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):

@@ -1,5 +1,6 @@
 """Tuning: what is compared, how it is timed, and when a setting is changed for it."""
 
+import fcntl
 import itertools
 import os
 import threading
@@ -265,3 +266,19 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captu
     code, _, err = run(capsys, "tune", "--config", config(tmp_path, 1), "--model", "x")
     assert code == 78
     assert "--model" in err
+
+
+@pytest.mark.parametrize("holder", [0, 4711])
+def test_a_box_whose_daemon_runs_is_not_measured_and_no_lock_of_it_is_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, holder: int
+) -> None:
+    path = config(tmp_path, 1)
+    state = load_config(path, {}).state_dir
+    state.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(
+        "edge_runtime.system.state_lock.find_holder", lambda folder: holder if folder == state else None
+    )
+    monkeypatch.delattr(fcntl, "flock")  # held for a moment, it would refuse a daemon that starts then
+    code, _, err = run(capsys, "tune", "--config", path)
+    assert code == 74
+    assert str(state) in err

@@ -23,7 +23,6 @@ from edge_runtime.cli.doctor.service import judge_unit, read_properties
 from edge_runtime.cli.doctor.service_user import ServiceUser
 from edge_runtime.cli.doctor.state_folder import examine_state, judge_room
 from edge_runtime.config import parse_config
-from edge_runtime.system.state_lock import find_holder, lock_state_dir
 from tests.support.paths import ROOT
 
 DAY_S = 86_400
@@ -218,13 +217,6 @@ def test_a_topic_that_hangs_or_fails_is_told_and_the_others_count():
 def test_the_exit_code_is_that_of_the_gravest_problem():
     assert exit_code_of([fine("a", ""), note("b", "")]) == 0
     assert exit_code_of([problem("a", "", "", 69), note("b", ""), problem("c", "", "", 65)]) == 65
-
-
-def test_the_process_that_holds_a_state_directory(tmp_path):
-    assert find_holder(tmp_path / "state") is None
-    with lock_state_dir(tmp_path / "state"):
-        assert find_holder(tmp_path / "state") in (os.getpid(), None)  # None where /proc/locks shows nothing
-    assert find_holder(tmp_path / "state") is None
 
 
 def test_every_finding_is_on_the_page_and_no_other():
