@@ -159,6 +159,8 @@ def _find_outputs(request: Request, known: Sequence[str]) -> tuple[WantedOutput,
     unknown = [one.name for one in request.outputs if one.name not in known]
     if unknown:
         raise Refusal(400, f"no output {unknown[0]!r}; this model has: {', '.join(known)}")
+    if len({one.name for one in request.outputs}) < len(request.outputs):  # each time takes its memory again
+        raise Refusal(400, "outputs: one is named more than once")
     return tuple(
         WantedOutput(one.name, _flag(one.parameters, "binary_data", is_binary), _count(one.parameters))
         for one in request.outputs

@@ -38,18 +38,28 @@ def read_floats(shape: Sequence[int], data: Any, binary: memoryview | None) -> N
         if len(binary) != 4 * count:
             raise Refusal(400, f"{len(binary)} bytes; shape {list(shape)} of FP32 has {4 * count}")
         return np.frombuffer(binary, "<f4").astype(np.float32).reshape(shape)
+    if not _holds_numbers(data, len(shape)):
+        raise Refusal(400, "data: expected numbers, flat or nested as the shape")
     try:
         found = np.asarray(data)
     except ValueError as err:
         raise Refusal(
             400, "data: lists of different lengths; expected numbers, flat or nested as the shape"
         ) from err
-    if found.dtype.kind not in "fiu":
-        raise Refusal(400, "data: expected numbers, flat or nested as the shape")
     if found.size != count or (found.ndim > 1 and found.shape != tuple(shape)):
         raise Refusal(400, f"data of shape {list(found.shape)}; expected {list(shape)}, or {count} numbers")
     with np.errstate(over="ignore"):  # beyond float32: infinity, which preprocessing refuses
         return found.astype(np.float32).reshape(shape)
+
+
+def _holds_numbers(data: Any, most_axes: int) -> bool:
+    """Whether these are lists of numbers alone. An array of texts would have the room of the longest for each one."""
+    if not isinstance(data, list) or most_axes < 1:
+        return False
+    kinds = set(map(type, data))
+    return kinds <= {int, float} or (
+        kinds == {list} and all(_holds_numbers(one, most_axes - 1) for one in data)
+    )
 
 
 def read_bytes(count: int, data: Any, binary: memoryview | None, *, is_base64: bool) -> list[bytes]:

@@ -1,6 +1,7 @@
 """The Open Inference Protocol: what a request may look like, and that no other one does anything."""
 
 import struct
+import tracemalloc
 from base64 import b64encode
 from contextlib import suppress
 
@@ -147,7 +148,7 @@ FLAT = TENSOR.ravel().tolist()
         as_json(FLAT, shape=["2", 3, 8, 8]), as_json(FLAT, shape=[1, 3, 8, 8]), as_json(FLAT, shape=[2.0, 3, 8, 8]),
         as_json(FLAT[1:]), as_json([*FLAT[1:], None]), as_json([*FLAT[1:], "3"]), as_json([FLAT, FLAT[1:]]),
         as_json(TENSOR.swapaxes(0, 1).tolist()), as_json(True), as_json("text"), as_json({"a": 1}), as_json(),
-        as_json([True] * 384), as_json([[]] * 384),
+        as_json([True] * 384), as_json([True, *FLAT[1:]]), as_json([[]] * 384), as_json([[[[[1.0]]]]]),
         as_json(parameters={"binary_data_size": 1536}), as_json(parameters={"binary_data_size": -1}),
         as_json(parameters={"binary_data_size": "1536"}), as_json(parameters={"binary_data_size": True}),
         as_json(parameters={"binary_data_size": 0}),
@@ -159,6 +160,7 @@ FLAT = TENSOR.ravel().tolist()
           ({"name": "other"}, {}, {"name": "scores", "parameters": {"binary_data": 1}},
            {"name": "scores", "parameters": {"classification": -1}},
            {"name": "scores", "parameters": {"classification": "3"}})),
+        {**as_json(FLAT), "outputs": [{"name": "scores"}] * 2},
         {**as_json(FLAT), "parameters": {"binary_data_output": "yes"}},
     ],
 )  # fmt: skip
@@ -258,3 +260,17 @@ def test_numbers_are_read_by_shape():
     assert read_floats((1, 2), None, memoryview(struct.pack("<2f", 3, 4.5))).tolist() == [[3.0, 4.5]]
     with pytest.raises(Refusal):
         read_floats((1, 2), [[3], [4.5]], None)
+
+
+@pytest.mark.parametrize("nest", [lambda texts: texts, lambda texts: [texts], lambda texts: [[1.0], texts]])
+def test_texts_in_place_of_numbers_take_no_memory(nest):
+    """An array of texts has the room of the longest for each: 20 MB of JSON would be many GB."""
+    data = nest(["x" * 20_000, *["y"] * 500])
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal):
+            read_floats((1, 501), data, None)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 2**20
