@@ -6,11 +6,13 @@ are answered meanwhile. Who may ask is as for ``/predict``: a page from elsewher
 
 import asyncio
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +34,7 @@ MOST_REQUESTS = 16
 SMALLEST_SIDE, LARGEST_SIDE, USUAL_SIDE = 16, 1920, 640
 QUALITY = 75
 Taken = tuple[Frame, Snapshot]
+Call = Callable[[Frame], None]
 _FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -60,10 +63,39 @@ class PictureService:
     crashes: Crashes
 
 
+class Waiting:
+    """Who waits for which frame. Who gives up leaves nothing behind at a camera that is silent for days."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: WeakKeyDictionary[Future[Frame], set[Call]] = WeakKeyDictionary()
+        """By frame that is to come; one that never comes goes with its camera."""
+
+    def add(self, coming: Future[Frame], call: Call) -> None:
+        """Have ``call`` called with the frame, at once where it is there, else in the camera's thread."""
+        with self._lock:
+            is_first = coming not in self._calls
+            self._calls.setdefault(coming, set()).add(call)
+        if is_first:
+            coming.add_done_callback(self._give)
+
+    def remove(self, coming: Future[Frame], call: Call) -> None:
+        """Nobody waits for it any more."""
+        with self._lock:
+            self._calls.get(coming, set()).discard(call)
+
+    def _give(self, coming: Future[Frame]) -> None:
+        with self._lock:
+            calls = self._calls.pop(coming, set())
+        for call in calls:
+            call(coming.result())
+
+
 def make_picture_routes(service: PictureService) -> list[Route]:
     """The address of all cameras' pictures."""
     room, maker = Room(MOST_REQUESTS, 0), ThreadPoolExecutor(1, "http-pictures")
-    return [Route("/cameras/{stream}/picture.jpg", _guard(service, partial(_show, service, room, maker)))]
+    show = partial(_show, service, room, maker, Waiting())
+    return [Route("/cameras/{stream}/picture.jpg", _guard(service, show))]
 
 
 def _guard(
@@ -85,11 +117,13 @@ def _refuse(refusal: Refusal) -> Response:
     return Response(body, refusal.code, {**_FRESH, **refusal.headers}, "application/json")
 
 
-async def _show(service: PictureService, room: Room, maker: ThreadPoolExecutor, request: Request) -> Response:
+async def _show(
+    service: PictureService, room: Room, maker: ThreadPoolExecutor, waiting: Waiting, request: Request
+) -> Response:
     service.access.check(request.headers, request.url.scheme, Role.OPERATOR)
     stream, max_side = request.path_params["stream"], _read_side(request)
     async with room.enter(0):
-        frame, made = await _take(service.source, stream, max_side, maker)
+        frame, made = await _take(service.source, stream, max_side, maker, waiting)
     about = {
         "Captured-At": format_rfc3339(frame.captured_at_wall_s),
         "Frame-Seq": str(frame.seq),
@@ -99,7 +133,9 @@ async def _show(service: PictureService, room: Room, maker: ThreadPoolExecutor, 
     return Response(made.jpeg, 200, {**_FRESH, **about}, "image/jpeg")
 
 
-async def _take(source: PictureSource, stream: str, max_side: int, maker: ThreadPoolExecutor) -> Taken:
+async def _take(
+    source: PictureSource, stream: str, max_side: int, maker: ThreadPoolExecutor, waiting: Waiting
+) -> Taken:
     """The next frame and its picture; this thread is not woken between the two."""
     ready: Future[Future[Taken]] = Future()
 
@@ -107,15 +143,18 @@ async def _take(source: PictureSource, stream: str, max_side: int, maker: Thread
         if ready.set_running_or_notify_cancel():
             ready.set_result(made)
 
-    def make(coming: Future[Frame]) -> None:
+    def make(frame: Frame) -> None:
         if not ready.cancelled():
-            maker.submit(_make, source, stream, coming.result(), max_side).add_done_callback(give)
+            maker.submit(_make, source, stream, frame, max_side).add_done_callback(give)
 
-    source.ask(stream).add_done_callback(make)
+    coming = source.ask(stream)
+    waiting.add(coming, make)
     try:
         made = await asyncio.wait_for(asyncio.wrap_future(ready), source.wait_s)
     except TimeoutError as err:
         raise source.describe_silence(stream) from err
+    finally:
+        waiting.remove(coming, make)
     return made.result()
 
 

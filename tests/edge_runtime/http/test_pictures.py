@@ -101,6 +101,19 @@ def test_a_silent_camera_is_503_and_its_frame_is_not_cancelled(tmp_path):
         bench.close()
 
 
+def test_requests_that_gave_up_leave_nothing_at_a_camera_that_is_silent_for_days(tmp_path):
+    camera, callbacks = StillCamera(wait_s=0.05), []
+    camera.coming.add_done_callback = callbacks.append
+    bench = open_bench(tmp_path, camera)
+    try:
+        codes = [bench.client.get("/cameras/silent/picture.jpg").status_code for _ in range(3)]
+    finally:
+        bench.client.close()
+        bench.close()
+    assert codes == [503] * 3
+    assert len(callbacks) == 1
+
+
 def test_so_many_wait_at_a_time_and_health_is_answered_meanwhile(tmp_path):
     camera = StillCamera()
     bench = open_bench(tmp_path, camera)
