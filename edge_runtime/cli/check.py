@@ -120,7 +120,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         _look_at_rollout(config, name, found)
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
-    _look_at_callers(config, found)
+    _look_at_keys(config, found)
     found.notes += _notes_of_home_assistant(config)
     return found
 
@@ -173,15 +173,15 @@ def _look_at_cameras(config: "Config", found: Checked) -> None:
             devices.setdefault(real, name)
 
 
-def _look_at_callers(config: "Config", found: Checked) -> None:
-    if not config.commands.keys:
-        return
+def _look_at_keys(config: "Config", found: Checked) -> None:
     from edge_runtime.daemon.wiring.messaging import make_callers
+    from edge_runtime.deployment.bundle_trust import require_trust_keys
 
-    try:
-        make_callers(config)
-    except ConfigError as err:
-        found.problems.extend(err.problems)
+    for look in (require_trust_keys, make_callers):
+        try:
+            look(config)
+        except ConfigError as err:
+            found.problems.extend(err.problems)
 
 
 def _notes_of_home_assistant(config: "Config") -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_runtime.config import Changes, Config, changes
 from edge_runtime.daemon.running import Running
-from edge_runtime.deployment.bundle_trust import find_distrust
+from edge_runtime.deployment.bundle_trust import find_distrust, require_trust_keys
 from edge_runtime.system.supervised_thread import Crashes
 
 LOOK_EVERY_S = 5.0
@@ -35,13 +35,22 @@ class TrustWatch:
         self._looked_at_s = float("-inf")
 
     def find_after(self, plan: Changes, new: Config) -> dict[str, str]:
-        """The models that an edit leaves as they are and that it trusts no longer, and why. From any thread."""
+        """The models that an edit leaves as they are and that it trusts no longer, and why. From any thread.
+
+        Raises:
+            ConfigError: the edit names keys that cannot be used.
+        """
         if not any(path.partition(".")[0] == "trust" for path in plan):
             return {name: why for name, why in self._running.distrusted.items() if name not in plan.models}
+        require_trust_keys(new)
         return self._find(new, new.models.keys() - plan.models)
 
     def warn_before(self, new: Config) -> tuple[str, ...]:
-        """What an edit to ``new`` will warn of, which was not known before. From any thread."""
+        """What an edit to ``new`` will warn of, which was not known before. From any thread.
+
+        Raises:
+            ConfigError: as ``find_after``.
+        """
         running = self._running
         return describe_new(running.distrusted, self.find_after(changes(running.config, new), new))
 

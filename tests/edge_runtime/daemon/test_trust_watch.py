@@ -6,8 +6,8 @@ import pytest
 
 from edge_runtime.cli.check import check_config
 from edge_runtime.daemon.trust_watch import LOOK_EVERY_S
-from edge_runtime.errors import BundleError
-from edge_runtime.messaging.events import ConfigApplied
+from edge_runtime.errors import BundleError, ConfigError, Problem
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
 from tests.edge_runtime.daemon.test_daemon import DaemonBench
 from tests.support.signed_bundles import Publisher, build_small
 
@@ -106,3 +106,24 @@ def test_check_names_a_bundle_that_is_not_trusted_as_an_error(tmp_path, built, p
     found = check_config(path, {})
     assert found.exit_code == BundleError.exit_code
     assert "trust.require_signed" in str(found.problems[0])
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_key_that_cannot_be_used_is_refused_by_check_and_at_an_edit(bench, publisher, tmp_path, is_private):
+    key = publisher.private if is_private else tmp_path / "no.pub"
+    if not is_private:
+        key.write_text("no key")
+    path = tmp_path / "box.yaml"
+    path.write_text(
+        f"device: box\nstate_dir: {tmp_path / 'state'}\nmodels: {{m: {{bundle: demo:efficientnet-lite0}}}}\n"
+        f"cameras: {{c: {{path: 'demo:conveyor', model: m}}}}\ntrust: {{keys: [{publisher.public}, {key}]}}\n"
+    )
+    (problem,) = check_config(path, {}).problems
+    assert isinstance(problem, Problem)
+    assert (problem.where, problem.line) == ("trust.keys.1", 5)
+    assert str(key) in problem.found
+    edit = bench.config(extra=f"trust: {{keys: [{key}]}}")
+    with pytest.raises(ConfigError):
+        bench.daemon.reloader.trust.warn_before(edit)
+    assert isinstance(bench.edit(edit), ConfigRefused)
+    assert bench.running.config.trust.keys == ()
