@@ -37,7 +37,9 @@ def as_registry_errors(shown: str) -> Iterator[None]:
     except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as err:
         raise refuse(f"its certificate is not trusted, or it speaks no TLS; {CHECK_TRUST}") from err
     except PlainHttp as err:
-        raise refuse("it leads to an address without TLS; allow that with --plain-http") from err
+        # also read by who commanded 'install', which has no such option
+        fix = "let it lead to https, or on the box give --plain-http to 'edge-runtime bundle'"
+        raise refuse(f"it leads to an address without TLS; {fix}") from err
     except TooLong as err:
         raise refuse(f"{err}, where a few words are expected; {CHECK_HOST}") from err
     except (

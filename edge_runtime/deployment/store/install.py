@@ -197,7 +197,10 @@ def _find_outcome(source: Path, target: Path, bundle: Bundle, rules: Rules) -> O
         raise StateError(f"cannot read {above}: {err.strerror}; check permissions") from err
     if bundle.manifest.version < newest and not rules.allow_downgrade:
         found = f"version {bundle.manifest.version} of {bundle.manifest.name}, lower than {newest}, which is installed"
-        fix = "Raise the version, or allow it with --allow-downgrade or bundles.allow_downgrade."
+        fix = (
+            "Raise the version, set bundles.allow_downgrade in the configuration, or install it on the box with "
+            "'edge-runtime bundle install --allow-downgrade'."
+        )
         raise BundleError(source, found, f"a version from {newest} on", fix)
     return Outcome.INSTALLED
 

@@ -12,6 +12,7 @@ from edge_runtime.bundles.travel.bounded_http import (
     MAX_UNASKED_BYTES,
     PIECE_BYTES,
     PacedReader,
+    PlainHttp,
     make_bounded_adapter,
     send_paced,
 )
@@ -161,3 +162,10 @@ def test_a_long_content_in_small_chunks_is_no_error():
     chunk = b"%x\r\n%b\r\n" % (size, bytes(size))
     with Endless(CHUNKED + chunk * count + b"0\r\n\r\n", b"HTTP").ask() as answer:
         assert len(answer.raw.read(size * count, decode_content=False)) == size * count
+
+
+def test_what_an_option_would_allow_is_named_with_the_command_that_has_it():
+    """The verb ``install`` comes here too, and has no options."""
+    with pytest.raises(RegistryRefused) as caught, as_registry_errors("oci://x/y:1"):
+        raise PlainHttp
+    assert "--plain-http to 'edge-runtime bundle'" in str(caught.value)

@@ -100,6 +100,8 @@ def test_a_lower_version_needs_to_be_allowed(tmp_path, root):
     with pytest.raises(BundleError) as caught:
         put(tmp_path, root, 4)
     assert "5" in caught.value.found
+    assert "bundles.allow_downgrade" in caught.value.fix  # also what a command over MQTT can have
+    assert "'edge-runtime bundle install --allow-downgrade'" in caught.value.fix
     assert put(tmp_path, root, 4, Rules(allow_downgrade=True)).id == "photos/4"
     assert put(tmp_path, root, 4).outcome is Outcome.ALREADY_THERE
     assert put(tmp_path, root, 1, name="others").id == "others/1"
