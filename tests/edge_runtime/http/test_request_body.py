@@ -38,6 +38,18 @@ def test_a_broken_form_is_told_to_its_sender_and_not_to_the_log(caplog):
     assert [one for one in caplog.records if one.name.startswith("python_multipart")] == []
 
 
+@pytest.mark.parametrize(
+    "header", [b"a:b\r\n" * 1000, b"a" * 100_000 + b":b\r\n", b"a:" + b"b" * 100_000 + b"\r\n"]
+)
+def test_a_form_of_headers_is_refused(header):
+    """Each takes twenty times its size in memory; the parser's limit, in the versions that are allowed."""
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n'
+    with pytest.raises(Refusal):
+        asyncio.run(
+            find_form_picture("multipart/form-data; boundary=b", head + header + b"\r\npicture\r\n--b--\r\n")
+        )
+
+
 def test_room_is_given_back_also_after_a_failure():
     room = Room(2, 100)
 
