@@ -7,6 +7,7 @@ extension_classification.
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -69,16 +70,17 @@ def read_bytes(count: int, data: Any, binary: memoryview | None, *, is_base64: b
         Refusal: there are more or fewer, or they are something else.
     """
     if binary is not None:
-        found = list(_split(binary))
+        found = list(islice(_split(binary), count + 1))  # not the millions of empty ones that a body can hold
     elif not is_base64:
         raise Refusal(400, 'BYTES in JSON: expected Base64, and "parameters": {"content_type": "base64"}')
     else:
         flat = data[0] if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list) else data
         if not isinstance(flat, list) or not all(isinstance(one, str) for one in flat):
             raise Refusal(400, "data: expected texts in Base64")
-        found = [decode_base64(one) for one in flat]
+        found = [decode_base64(one) for one in flat[: count + 1]]
     if len(found) != count:
-        raise Refusal(400, f"{len(found)} elements; the shape has {count}")
+        found_text = f"more than {count}" if len(found) > count else str(len(found))
+        raise Refusal(400, f"{found_text} elements; the shape has {count}")
     return found
 
 

@@ -274,3 +274,17 @@ def test_texts_in_place_of_numbers_take_no_memory(nest):
     finally:
         tracemalloc.stop()
     assert most_bytes < 2**20
+
+
+@pytest.mark.parametrize(
+    ("data", "binary"), [(None, memoryview(bytes(4 * 100_000))), (["aGk="] * 100_000, None)]
+)
+def test_pictures_beyond_the_shape_are_not_read(data, binary):
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal):
+            read_bytes(2, data, binary, is_base64=True)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 2**16
