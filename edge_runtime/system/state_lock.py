@@ -12,25 +12,33 @@ from pathlib import Path
 from edge_runtime.errors import StateError
 
 
-def find_holder(state_dir: Path) -> int | None:
+def find_holder(state_dir: Path, locks: Path = Path("/proc/locks")) -> int | None:
     """The process of the daemon that runs on this state directory, by /proc/locks.
 
     No lock is taken, not even for a moment: a daemon that starts just then would be refused.
 
     0 for one of another container, whose number is not shown; None without a daemon, or where /proc does not say.
     """
+    try:
+        lines = locks.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    held = [words for words in map(str.split, lines) if len(words) > 5 and words[1] == "FLOCK"]
+    by_number = list[set[int]]()
     for path in (state_dir, state_dir / "lock"):
         try:
             status = path.stat()
-            lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
         except OSError:
             continue
         inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-        for line in lines:
-            words = line.split()
-            if len(words) > 5 and words[1] == "FLOCK" and words[5] == inode:
+        for words in held:
+            if words[5] == inode:
                 return max(0, int(words[4]))
-    return None
+        number = str(status.st_ino)
+        by_number.append({max(0, int(words[4])) for words in held if words[5].rpartition(":")[2] == number})
+    # btrfs has another device in stat than in /proc/locks: there the numbers of both, locked by one process, tell.
+    both = by_number[0] & by_number[1] if len(by_number) == 2 else set()
+    return min(both, default=None)
 
 
 def lock_state_dir(state_dir: Path) -> ExitStack:

@@ -83,3 +83,22 @@ def test_a_file_system_that_locks_no_directory_has_the_file(tmp_path, monkeypatc
         lock_state_dir(tmp_path / "state")
     held.close()
     lock_state_dir(tmp_path / "state").close()
+
+
+def test_the_daemon_is_found_where_stat_and_the_kernel_name_the_device_differently(tmp_path):
+    """As on btrfs; a doctor that takes it for stopped opens its cameras a second time."""
+    state, locks = tmp_path / "state", tmp_path / "locks"
+    state.mkdir()
+    (state / "lock").touch()
+    folder, file = (path.stat().st_ino for path in (state, state / "lock"))
+
+    def list_locks(*held):
+        text = [
+            f"{n}: FLOCK  ADVISORY  WRITE {pid} 00:ffffe:{inode} 0 EOF" for n, (pid, inode) in enumerate(held)
+        ]
+        locks.write_text("\n".join(text), encoding="ascii")
+
+    list_locks((7, folder), (9, 1), (9, file), (9, folder))
+    assert find_holder(state, locks) == 9
+    list_locks((7, folder), (9, file))
+    assert find_holder(state, locks) is None
