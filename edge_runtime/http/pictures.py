@@ -138,6 +138,7 @@ async def _take(
 ) -> Taken:
     """The next frame and its picture; this thread is not woken between the two."""
     ready: Future[Future[Taken]] = Future()
+    jobs = list[Future[Taken]]()
 
     def give(made: Future[Taken]) -> None:
         if ready.set_running_or_notify_cancel():
@@ -145,7 +146,9 @@ async def _take(
 
     def make(frame: Frame) -> None:
         if not ready.cancelled():
-            maker.submit(_make, source, stream, frame, max_side).add_done_callback(give)
+            job = maker.submit(_make, source, stream, frame, max_side)
+            jobs.append(job)
+            job.add_done_callback(give)
 
     coming = source.ask(stream)
     waiting.add(coming, make)
@@ -155,6 +158,8 @@ async def _take(
         raise source.describe_silence(stream) from err
     finally:
         waiting.remove(coming, make)
+        for job in jobs:  # it holds a whole frame
+            job.cancel()
     return made.result()
 
 

@@ -114,6 +114,36 @@ def test_requests_that_gave_up_leave_nothing_at_a_camera_that_is_silent_for_days
     assert len(callbacks) == 1
 
 
+class SlowCamera(StillCamera):
+    """Its pictures take until ``gate`` is set."""
+
+    def __init__(self, wait_s):
+        super().__init__(wait_s)
+        self.gate, self.made = threading.Event(), []
+
+    def make(self, stream, frame, max_side, quality):
+        self.made.append(frame.seq)
+        self.gate.wait(WAIT_S)
+        return super().make(stream, frame, max_side, quality)
+
+
+def test_a_picture_that_nobody_waits_for_any_more_is_not_made(tmp_path):
+    camera = SlowCamera(wait_s=0.2)
+    bench = open_bench(tmp_path, camera)
+    try:
+        codes = [bench.client.get("/cameras/belt/picture.jpg").status_code for _ in range(3)]
+        camera.gate.set()
+        camera.wait_s = WAIT_S
+        codes.append(bench.client.get("/cameras/belt/picture.jpg").status_code)
+    finally:
+        camera.gate.set()
+        bench.client.close()
+        bench.close()
+    assert codes == [503, 503, 503, 200]
+    assert camera.made[-1] == 4
+    assert len(camera.made) <= 2  # one was under way when its caller gave up
+
+
 def test_so_many_wait_at_a_time_and_health_is_answered_meanwhile(tmp_path):
     camera = StillCamera()
     bench = open_bench(tmp_path, camera)
