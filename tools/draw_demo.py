@@ -65,10 +65,10 @@ def photograph() -> None:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1120, "height": 1060})
+        page = browser.new_page(viewport={"width": 1120, "height": 960})
         page.goto("http://127.0.0.1:8080/")
         page.wait_for_timeout(WATCH_S * 1000)
-        page.screenshot(path=PICTURES / "status.png", clip={"x": 0, "y": 0, "width": 1120, "height": 985})
+        page.screenshot(path=PICTURES / "status.png", clip={"x": 0, "y": 0, "width": 1120, "height": 935})
         browser.close()
 
 

@@ -3,7 +3,7 @@
 // Only what is in sight, in a tab that is looked at, and not paused asks for anything.
 const LIVE_MS = 200, SIDE_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000;
 const AGAIN_MS = {401: 60000, 403: 10000, 404: 10000}, SOON_MS = 1000;
-const views = new Map();   // camera -> {name, card, picture, svg, label, note, isSeen, isPaused, isWatching, waiting[], url, rest}
+const views = new Map();   // camera -> {name, card, picture, svg, label, note, isSeen, isPaused, isWatching, waiting[], url, rest, pause}
 let isFollowing = false;
 
 const isWanted = view => view.isSeen && !view.isPaused && !document.hidden && views.get(view.name) === view;
@@ -31,7 +31,7 @@ by("token").addEventListener("submit", event => {
 
 function openView(name) {
   const view = {name, isSeen: false, isPaused: false, isWatching: false, waiting: [], url: null};
-  const pause = make("button", {type: "button", class: "right", "aria-pressed": "false", "aria-label": `Pause the picture of ${name}`}, "Pause");
+  const pause = view.pause = make("button", {type: "button", class: "right", "aria-pressed": "false", "aria-label": `Pause the picture of ${name}`, hidden: ""}, "Pause");
   pause.addEventListener("click", () => {
     view.isPaused = !view.isPaused;
     pause.setAttribute("aria-pressed", String(view.isPaused));
@@ -98,6 +98,7 @@ function tell(view, words) {
 
 function clear(view) {
   view.waiting = [];
+  view.pause.hidden = true;   // where there is no picture
   view.picture.hidden = true;
   view.svg.replaceChildren();
   view.label.textContent = "";
@@ -138,7 +139,7 @@ function draw(view, picture, result) {
   view.picture.src = view.url = URL.createObjectURL(picture.blob);
   view.picture.width = picture.width;
   view.picture.height = picture.height;   // with the style: the place that it takes before it is decoded
-  view.picture.hidden = false;
+  view.picture.hidden = view.pause.hidden = false;
   view.card.classList.remove("old");
   view.svg.setAttribute("viewBox", `0 0 ${picture.width} ${picture.height}`);
   const unit = picture.width / (view.picture.clientWidth || picture.width);   // pixels of the frame in one of the page

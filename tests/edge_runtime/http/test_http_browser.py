@@ -1,5 +1,6 @@
 """The dashboard in a real browser: that its policy lets its own script run, and what a person then reads."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,11 @@ def card_of(text: str, stream: str) -> str:
     return found
 
 
+def button_of(card: str) -> str:
+    """The tag of the button in a live card."""
+    return re.findall(r"<button[^>]*>", card)[0]
+
+
 def test_the_page_shows_the_daemon_in_a_real_browser(
     server: HttpServer, camera: StillCamera, tmp_path: Path
 ) -> None:
@@ -158,6 +164,8 @@ def test_the_page_shows_the_daemon_in_a_real_browser(
     assert "person 0.87</text>" in cards["yard"]
     assert "cameras.gate.snapshots: true" in cards["gate"]
     assert "blob:" not in cards["gate"]
+    is_offered = {stream: 'hidden=""' not in button_of(card) for stream, card in cards.items()}
+    assert is_offered == {"belt": True, "yard": True, "gate": False}  # nothing to pause without a picture
 
 
 def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(server: HttpServer, tmp_path: Path) -> None:
