@@ -8,12 +8,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from edge_runtime.config import Changes, Config, changes
+from edge_runtime.daemon.background_look import BackgroundLook
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.bundle_trust import find_distrust, require_trust_keys
 from edge_runtime.system.supervised_thread import Crashes
-
-LOOK_EVERY_S = 5.0
-"""A bundle may be signed where it lies, and is trusted then."""
 
 
 def describe_new(known: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
@@ -30,9 +28,8 @@ class TrustWatch:
         crashes: Crashes,
         run_in_background: Callable[[Callable[[], Any]], Future[Any]],
     ) -> None:
-        self._running, self._crashes, self._run_in_background = running, crashes, run_in_background
-        self._look: Future[dict[str, str]] | None = None
-        self._looked_at_s = float("-inf")
+        self._running = running
+        self._look = BackgroundLook[dict[str, str]]("trust-of-bundles", crashes, run_in_background)
 
     def find_after(self, plan: Changes, new: Config) -> dict[str, str]:
         """The models that an edit leaves as they are and that it trusts no longer, and why. From any thread.
@@ -55,17 +52,14 @@ class TrustWatch:
         return describe_new(running.distrusted, self.find_after(changes(running.config, new), new))
 
     def look_again(self, now_s: float) -> None:
-        """While there is one: whether it is trusted by now. Returns at once."""
+        """While there is one: whether it is trusted by now, as one that was signed where it lies. Returns at once."""
         running = self._running
-        if self._look is not None and self._look.done():
-            done, self._look = self._look, None
-            with self._crashes.contain("trust-of-bundles", log_once=True):
-                found = done.result()
-                running.distrusted = {name: why for name, why in running.distrusted.items() if name in found}
-        elif self._look is None and running.distrusted and now_s - self._looked_at_s >= LOOK_EVERY_S:
-            self._looked_at_s = now_s
+        found = self._look.take()
+        if found is not None:
+            running.distrusted = {name: why for name, why in running.distrusted.items() if name in found}
+        elif running.distrusted and self._look.is_due(now_s):
             config, names = running.config, tuple(running.distrusted)
-            self._look = self._run_in_background(lambda: self._find(config, names))
+            self._look.begin(lambda: self._find(config, names), now_s)
 
     def _find(self, config: Config, names: Collection[str]) -> dict[str, str]:
         found = dict[str, str]()

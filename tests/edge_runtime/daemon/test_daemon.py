@@ -11,10 +11,10 @@ import pytest
 
 from edge_runtime.config import parse_config
 from edge_runtime.daemon import lifecycle
+from edge_runtime.daemon.background_look import LOOK_EVERY_S
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit, Edits
 from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, MODEL_START_S, Daemon, StopRequest
-from edge_runtime.daemon.mended_versions import LOOK_EVERY_S
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, ConfigReloader
 from edge_runtime.daemon.running import Running

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from edge_runtime.cli.check import check_config
-from edge_runtime.daemon.trust_watch import LOOK_EVERY_S
+from edge_runtime.daemon.background_look import LOOK_EVERY_S
 from edge_runtime.errors import BundleError, ConfigError, Problem
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
 from tests.edge_runtime.daemon.test_daemon import DaemonBench
