@@ -21,13 +21,13 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
+from edge_runtime.http.answers import FRESH, answer_json
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.pictures import PictureService, make_picture_routes
-from edge_runtime.http.predict import FRESH, PredictService, make_predict_routes
+from edge_runtime.http.predict import PredictService, make_predict_routes
 from edge_runtime.http.request_counts import RequestCounts
-from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
@@ -96,12 +96,12 @@ def build_app(
         "/": _make_dashboard(),
         "/healthz": partial(_show_verdict, health, attrgetter("live")),
         "/readyz": partial(_show_verdict, health, attrgetter("ready")),
-        "/status": lambda _: _answer(status()),
+        "/status": lambda _: answer_json(status()),
         "/results": partial(_show_items, "results", results),
         "/events": partial(_show_items, "events", events),
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
-        "/asyncapi.json": lambda _: _answer(describe()),
-        "/openapi.json": lambda _: _answer(describe_http()),
+        "/asyncapi.json": lambda _: answer_json(describe()),
+        "/openapi.json": lambda _: answer_json(describe_http()),
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
@@ -120,23 +120,18 @@ def build_app(
 def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint around a view; a view that fails is counted and answers 500, and the connection stays open."""
 
-    async def answer(request: Request) -> Response:
+    async def endpoint(request: Request) -> Response:
         with crashes.contain("http-view"):
             return view(request)
-        return _answer({"error": "this view failed; the log says why"}, 500)
+        return answer_json({"error": "this view failed; the log says why"}, 500)
 
-    return answer
+    return endpoint
 
 
 def _show_http_error(_: Request, error: Exception) -> Response:
     """No such address, or not with this method."""
     assert isinstance(error, HTTPException)
-    body = encode_object({"error": error.detail})
-    return Response(body, error.status_code, {**FRESH, **(error.headers or {})}, "application/json")
-
-
-def _answer(values: object, code: int = 200) -> Response:
-    return Response(encode_object(values), code, FRESH, "application/json")
+    return answer_json({"error": error.detail}, error.status_code, error.headers)
 
 
 def _make_dashboard() -> View:
@@ -166,14 +161,14 @@ def _show_verdict(
 ) -> Response:
     """200 or 503, with the reasons either way, for probes and people."""
     verdict = health()
-    return _answer(verdict, 200 if is_good(verdict) else 503)
+    return answer_json(verdict, 200 if is_good(verdict) else 503)
 
 
 def _show_items(name: str, items: Items, request: Request) -> Response:
     text = request.query_params.get("most", "50")
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
-        return _answer({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
-    return _answer({name: items(int(text))})
+        return answer_json({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
+    return answer_json({name: items(int(text))})
 
 
 def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:
@@ -210,11 +205,13 @@ def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request)
     if kept is not None and name.endswith(".json"):
         figures = kept.read_figures(name.removesuffix(".json"))
         return (
-            _answer({"error": "no such report"}, 404) if figures is None else _answer(PROCESS.value(figures))
+            answer_json({"error": "no such report"}, 404)
+            if figures is None
+            else answer_json(PROCESS.value(figures))
         )
     page = None if kept is None else kept.read_page(name)
     if page is None:
-        return _answer({"error": "no such report; /reports lists them"}, 404)
+        return answer_json({"error": "no such report; /reports lists them"}, 404)
     page = PROCESS.value(page)
     headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer", **FRESH}
     return Response(page, 200, headers, "text/html; charset=utf-8")

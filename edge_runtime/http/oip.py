@@ -14,9 +14,10 @@ from starlette.routing import Route
 
 from edge_runtime import __version__
 from edge_runtime.datatypes import Rejected, Result
+from edge_runtime.http.answers import FRESH, answer_json, guard
 from edge_runtime.http.oip_request import InferQuestion, WantedOutput
 from edge_runtime.http.oip_tensors import DATATYPES, classify, pack_array, pack_texts
-from edge_runtime.http.predict import FRESH, PredictService, check_picture, code_of, guard
+from edge_runtime.http.predict import CRASHES, PredictService, check_picture, code_of
 from edge_runtime.http.predictions import Answered, Read, ServedModel
 from edge_runtime.http.refusals import Refusal
 from edge_runtime.messaging.encoding import encode_object
@@ -31,16 +32,16 @@ def make_oip_routes(service: PredictService, is_ready: Callable[[], bool]) -> li
     about = {"name": "edge-runtime", "version": __version__, "extensions": EXTENSIONS}
 
     async def show_server(_: Request) -> Response:
-        return _answer(about)
+        return answer_json(about)
 
     async def show_live(_: Request) -> Response:
-        return _answer({"live": True})
+        return answer_json({"live": True})
 
     async def show_ready(_: Request) -> Response:
         ready = is_ready()
-        return _answer({"ready": ready}, 200 if ready else 503)
+        return answer_json({"ready": ready}, 200 if ready else 503)
 
-    guarded = partial(guard, service)
+    guarded = partial(guard, service.crashes, CRASHES)
     routes = [
         Route("/v2", show_server),
         Route("/v2/health/live", show_live),
@@ -53,10 +54,6 @@ def make_oip_routes(service: PredictService, is_ready: Callable[[], bool]) -> li
             Route(f"{model}/infer", guarded(partial(_infer, service)), methods=["POST"]),
         ]
     return routes
-
-
-def _answer(values: object, code: int = 200) -> Response:
-    return Response(encode_object(values), code, FRESH, "application/json")
 
 
 def _find(service: PredictService, request: Request) -> tuple[str, ServedModel]:
@@ -84,7 +81,7 @@ async def _show_model(service: PredictService, request: Request) -> Response:
         }
         for one in engine.outputs
     ]
-    return _answer(
+    return answer_json(
         {
             "name": name,
             "versions": [str(manifest.version)],
@@ -97,7 +94,7 @@ async def _show_model(service: PredictService, request: Request) -> Response:
 
 async def _show_model_ready(service: PredictService, request: Request) -> Response:
     name, _ = _find(service, request)
-    return _answer({"name": name, "ready": True})
+    return answer_json({"name": name, "ready": True})
 
 
 async def _infer(service: PredictService, request: Request) -> Response:

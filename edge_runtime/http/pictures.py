@@ -7,7 +7,7 @@ are answered meanwhile. Who may ask is as for ``/predict``: a page from elsewher
 import asyncio
 import re
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +20,11 @@ from starlette.routing import Route
 
 from edge_runtime.datatypes import Frame
 from edge_runtime.http.access import Access
-from edge_runtime.http.refusals import Refusal, failed
+from edge_runtime.http.answers import FRESH, guard
+from edge_runtime.http.refusals import Refusal
 from edge_runtime.http.request_body import Room
 from edge_runtime.inference.preprocess.snapshot import Snapshot
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.messaging.encoding import encode_object
-from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -35,7 +34,6 @@ SMALLEST_SIDE, LARGEST_SIDE, USUAL_SIDE = 16, 1920, 640
 QUALITY = 75
 Taken = tuple[Frame, Snapshot]
 Call = Callable[[Frame], None]
-_FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class PictureSource(Protocol):
@@ -95,26 +93,7 @@ def make_picture_routes(service: PictureService) -> list[Route]:
     """The address of all cameras' pictures."""
     room, maker = Room(MOST_REQUESTS, 0), ThreadPoolExecutor(1, "http-pictures")
     show = partial(_show, service, room, maker, Waiting())
-    return [Route("/cameras/{stream}/picture.jpg", _guard(service, show))]
-
-
-def _guard(
-    service: PictureService, answer: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        with service.crashes.contain("http-picture", log_once=True):
-            try:
-                return await answer(request)
-            except Refusal as refusal:
-                return _refuse(refusal)
-        return _refuse(failed())
-
-    return endpoint
-
-
-def _refuse(refusal: Refusal) -> Response:
-    body = encode_object({"error": PROCESS.text(refusal.text)})
-    return Response(body, refusal.code, {**_FRESH, **refusal.headers}, "application/json")
+    return [Route("/cameras/{stream}/picture.jpg", guard(service.crashes, "http-picture", show))]
 
 
 async def _show(
@@ -130,7 +109,7 @@ async def _show(
         "Frame-Width": str(made.full_width),
         "Frame-Height": str(made.full_height),
     }
-    return Response(made.jpeg, 200, {**_FRESH, **about}, "image/jpeg")
+    return Response(made.jpeg, 200, {**FRESH, **about}, "image/jpeg")
 
 
 async def _take(

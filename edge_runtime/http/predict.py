@@ -14,26 +14,25 @@ from starlette.routing import Route
 
 from edge_runtime.datatypes import Rejected, RejectReason
 from edge_runtime.http.access import Access
+from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.predictions import Answered, Input, Predictions, Read, ServedModel
-from edge_runtime.http.refusals import Refusal, failed, late
+from edge_runtime.http.refusals import Refusal, late
 from edge_runtime.http.request_body import (
     FORM_BYTES,
     LARGEST_BODIES,
     Room,
-    discard_body,
     find_form_picture,
     find_json_picture,
     find_size,
     read_body,
 )
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.messaging.encoding import encode_object
-from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 PICTURE_KEY = "pictures.max_file_mib"
+CRASHES = "http-request"
+"""By this name requests that fail unexpectedly are counted."""
 _OWN_FAULTS = (RejectReason.ENGINE_ERROR, RejectReason.BAD_OUTPUT)
-FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class PredictService:
 
 def make_predict_routes(service: PredictService) -> list[Route]:
     """``/predict`` and ``/predict/{model}``."""
-    endpoint = guard(service, partial(_predict, service))
+    endpoint = guard(service.crashes, CRASHES, partial(_predict, service))
     return [Route(path, endpoint, methods=["POST"]) for path in ("/predict", "/predict/{model}")]
 
 
@@ -121,30 +120,6 @@ async def _predict(service: PredictService, request: Request) -> Response:
     model = request.path_params.get("model")
     _, (answered,) = await service.answer(request, model, partial(_read_picture, service))
     return Response(answered.payload, code_of(answered), FRESH, "application/json")
-
-
-def guard(
-    service: PredictService, answer: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that answers refusals, and counts and answers what nobody foresaw."""
-
-    async def endpoint(request: Request) -> Response:
-        with service.crashes.contain("http-request", log_once=True):
-            try:
-                return await answer(request)
-            except Refusal as refusal:
-                return await _refuse(request, refusal)
-        return await _refuse(request, failed())
-
-    return endpoint
-
-
-async def _refuse(request: Request, refusal: Refusal) -> Response:
-    """The answer ``{"error": ...}``; what still comes of the body is read and forgotten."""
-    if refusal.code not in (408, 413):
-        await discard_body(request)
-    body = encode_object({"error": PROCESS.text(refusal.text)})
-    return Response(body, refusal.code, {**FRESH, **refusal.headers}, "application/json")
 
 
 async def _read_picture(service: PredictService, request: Request, body: bytes) -> Read:
