@@ -1,7 +1,6 @@
 """Pictures that are posted: answered to their callers, or refused with a reason that says what to do."""
 
 import socket
-import threading
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,7 @@ from tests.support.bundle_models import png
 from tests.support.http_bench import DOCUMENT, MOST_BYTES, Bench
 from tests.support.http_contract import Contract
 from tests.support.pipeline_bench import make_pipeline
-from tests.support.waiting import WAIT_S, until
+from tests.support.waiting import WAIT_S, pause, until
 
 pytestmark = pytest.mark.integration
 
@@ -253,7 +252,7 @@ def test_an_answer_that_takes_longer_than_a_client_may_is_waited_for(tmp_path, m
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(_post, bench, PICTURE)
             assert until(lambda: bench.engine.batch_sizes)
-            threading.Event().wait(0.5)
+            pause(0.5)
             bench.engine.gate.set()
             assert slow.result(WAIT_S).status_code == 200
     finally:
