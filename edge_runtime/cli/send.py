@@ -256,12 +256,10 @@ def send_command(
         NoAnswer: the device did not answer in time.
         BrokerLost: the broker cannot be reached or refuses the connection.
     """
-    from edge_runtime.messaging.commands.command_keys import load_signing_key, sign
     from edge_runtime.messaging.mqtt.problems import explain_silence
     from edge_runtime.messaging.mqtt.session import Message, MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
     from edge_runtime.messaging.mqtt.topics import progress_topic
-    from edge_runtime.system.rfc3339 import format_rfc3339
     from edge_runtime.system.supervised_thread import Crashes
 
     if to.mqtt is None:
@@ -269,13 +267,8 @@ def send_command(
             "the configuration has no section 'mqtt'; commands travel over the broker. On the box itself "
             "/status of its status page (section 'http') shows what 'status' answers"
         )
-    transaction, expires_wall_s = secrets.token_hex(8), time.time() + expires_s
-    if key is None:
-        own = {"transaction": transaction, "device": to.device, "expires_at": format_rfc3339(expires_wall_s)}
-        request = orjson.dumps({**arguments, **own})
-    else:
-        claims = {"aud": to.device, "exp": round(expires_wall_s), "jti": transaction, "verb": verb}
-        request = sign(orjson.dumps({**claims, "arguments": arguments}), load_signing_key(key))
+    transaction = secrets.token_hex(8)
+    request = _write_request(to.device, verb, arguments, transaction, time.time() + expires_s, key)
     settings = make_mqtt_settings(to.device, to.mqtt)
     settings = replace(settings, client_id=f"edge-runtime-send-{transaction}")
     broker = f"{settings.host}:{settings.port}"
@@ -312,6 +305,29 @@ def send_command(
         ) from None
     finally:
         session.close(1.0)
+
+
+def _write_request(
+    device: str,
+    verb: str,
+    arguments: dict[str, Any],
+    transaction: str,
+    expires_wall_s: float,
+    key: Path | None,
+) -> bytes:
+    """The bytes of a command: signed with ``key``, a plain JSON object without.
+
+    Raises:
+        KeyUnusable, ExtraMissing: the key cannot be used.
+    """
+    from edge_runtime.messaging.commands.command_keys import load_signing_key, sign
+    from edge_runtime.system.rfc3339 import format_rfc3339
+
+    if key is None:
+        own = {"transaction": transaction, "device": device, "expires_at": format_rfc3339(expires_wall_s)}
+        return orjson.dumps({**arguments, **own})
+    claims = {"aud": device, "exp": round(expires_wall_s), "jti": transaction, "verb": verb}
+    return sign(orjson.dumps({**claims, "arguments": arguments}), load_signing_key(key))
 
 
 def _send_chunks(session: "MqttSession", topics: "Topics", upload: ChunkedFile, told: dict[str, Any]) -> None:
