@@ -187,7 +187,3 @@ def _edit(file: Path, config: dict[str, Any]) -> None:
     before, draft = json.loads(file.read_text()), file.with_suffix(".new")
     draft.write_text(json.dumps({**config, "state_dir": before["state_dir"], "sink": before["sink"]}))
     draft.replace(file)
-
-
-if __name__ == "__main__":
-    main()

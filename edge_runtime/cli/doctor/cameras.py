@@ -1,6 +1,5 @@
 """The cameras: are they there, may the daemon use them, and does a picture come?"""
 
-import grp
 import re
 import socket
 import time
@@ -8,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.cli.doctor.service import find_group
 from edge_runtime.cli.doctor.service_user import Right, ServiceUser
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.sources import video_options
@@ -79,11 +79,8 @@ def _needed(path: Path, kind: CameraKind) -> list[Right]:
 
 
 def _advise_rights(path: Path, kind: CameraKind, user: ServiceUser) -> str:
-    try:
-        group = grp.getgrgid(path.stat().st_gid).gr_name
-    except (OSError, KeyError):
-        group = "video"
     if kind is CameraKind.DEVICE:
+        group = find_group(path) or "video"
         return f"usermod -aG {group} {user.name} and log in again; as a service SupplementaryGroups={group}"
     return f"give {user.name} the right to read it and to enter the folders above it (namei -l {path} shows them)"
 

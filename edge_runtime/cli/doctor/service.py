@@ -2,7 +2,7 @@
 
 import pwd
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
@@ -138,5 +138,5 @@ def find_group(path: Path) -> str | None:
         return None
 
 
-def _is_below(path: Path, folders: Iterator[Path] | tuple[Path, ...] | list[Path]) -> bool:
+def _is_below(path: Path, folders: Iterable[Path]) -> bool:
     return any(path == folder or folder in path.parents for folder in folders)

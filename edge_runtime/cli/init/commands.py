@@ -12,7 +12,6 @@ import click
 from edge_runtime.cli.init.draft import Draft, hide_password, write_text
 from edge_runtime.cli.init.find_cameras import find_cameras
 from edge_runtime.cli.options import EXISTING_FILE, JSON, PATH, print_answer
-from edge_runtime.errors import StateError
 
 _DEMO_BUNDLE, _DEMO_CAMERA = "demo:efficientnet-lite0", "demo:conveyor"
 _NAMED = re.compile(r"([A-Za-z0-9_-]{1,64})=(.+)", re.DOTALL)
@@ -151,16 +150,14 @@ def _write(file: Path, draft: Draft) -> None:
         StateError: the file cannot be written.
     """
     from edge_runtime.config import parse_config
+    from edge_runtime.system.disk import as_state_error
 
     text = write_text(draft)
     parse_config(
         text, str(file), dict.fromkeys(draft.secrets, "x"), base=file.parent.resolve(), check_files=False
     )
-    try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as err:
-        raise StateError(f"cannot write {file}: {err.strerror}") from err
+    with as_state_error(file), file.open("x", encoding="utf-8") as opened:
+        opened.write(text)
 
 
 def _describe(file: Path, draft: Draft) -> str:
