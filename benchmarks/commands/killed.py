@@ -57,7 +57,7 @@ class Killer:
         self.faults: list[str] = []
 
     def measure(self, name: str) -> float:
-        """Seconds that a command takes that nobody disturbs, until its effect is there.
+        """Seconds that a command takes without a kill, until its effect is there.
 
         Raises:
             TimeoutError: it has none.

@@ -37,7 +37,7 @@ class Verb(Protocol):
 
 
 class SetConfig:
-    """Sets the pace of the camera; after the restart somebody else sets another one, which must stay."""
+    """Sets the pace of the camera; after the restart another caller sets another one, which must stay."""
 
     name = "set-config"
 
@@ -54,7 +54,7 @@ class SetConfig:
         return {"set": {"cameras.belt.fps": 10 + self._number / 1000}}
 
     def count(self, box: Box) -> int:
-        """Configurations in the history that nobody else made."""
+        """Configurations in the history that no other caller made."""
         return _newest(box) - self._base - self._others
 
     def disturb(self, box: Box) -> None:

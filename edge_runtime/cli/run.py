@@ -83,7 +83,7 @@ def _find_last_good(path: Path, instead_of: "Config | None") -> "Config | None":
 
 
 def _is_managed() -> bool:
-    """A person at a terminal wants the error, a service nobody sees must be within reach."""
+    """A person at a terminal wants the error; a service without a terminal must stay within reach."""
     from edge_runtime.system.systemd import SystemdNotify
 
     return SystemdNotify(os.environ).is_managed

@@ -32,7 +32,7 @@ class BadSteps:
         return said.splitlines()[-1]
 
     def log_in_as(self, user: str, password: str) -> Step:
-        """A command of somebody whom the broker does not let in, or does not let command."""
+        """A command of a user whom the broker does not let in, or does not let command."""
 
         def act() -> str:
             with self._office.logged_in(user, password):
@@ -41,7 +41,7 @@ class BadSteps:
         return act
 
     def publish(self, user: str, topic: str) -> Step:
-        """Nobody speaks for a device but itself."""
+        """Only a device itself may speak for it."""
 
         def act() -> str:
             login = ("-u", user, "-P", self._hub.password(user))

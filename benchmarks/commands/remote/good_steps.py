@@ -101,7 +101,7 @@ class GoodSteps:
         return float(yaml.safe_load(text)["cameras"]["belt"]["fps"])
 
     def _answers_as(self, generation: str) -> str:
-        """Wait until the status has it; results then have it as well, as somebody at the office sees."""
+        """Wait until the status has it; results then have it as well, as another user at the office sees."""
         self._box.wait(lambda now: now["models"]["parts"]["generation"] == generation)
         login = ("-u", "panel", "-P", self._hub.password("panel"))
         self._office.hear(f"edge/{DEVICE}/result/belt", *login)  # one may have been under way

@@ -71,7 +71,7 @@ class Office:
 
     @contextmanager
     def logged_in(self, user: str, password: str, authority: str | None = None) -> Iterator[None]:
-        """As somebody else while the context lasts; ``authority`` is the option that says whom to trust."""
+        """As another user while the context lasts; ``authority`` is the option that names the authority to trust."""
         self._log_in(user, password, authority or self._authority)
         try:
             yield

@@ -23,7 +23,7 @@ _ACL = "give the user of this box the right to its topics (docs/operations.md, '
 
 
 def examine_broker(device: str, mqtt: MqttConfig) -> Iterator[Finding]:
-    """Connect, subscribe and send one empty object to a topic of this box that nobody obeys."""
+    """Connect, subscribe and send one empty object to a topic of this box that is no command."""
     settings = replace(
         make_mqtt_settings(device, mqtt),
         client_id=f"edge-runtime-doctor-{secrets.token_hex(8)}",

@@ -1,6 +1,6 @@
 """The configuration and the bundles it names: ``edge-runtime check`` in a process of its own.
 
-That opens every model. It may take longer than anybody waits for a doctor, and a broken library may end it.
+That opens every model. It may take longer than the doctor may, and a broken library may end it.
 """
 
 import os

@@ -38,7 +38,7 @@ def examine_port(config: Config, daemon_pid: int | None = None) -> Iterator[Find
 
 
 def _judge_taken(config: Config, daemon_pid: int | None) -> Finding:
-    """The daemon is known by its number where that can be seen; it answers nobody without a token where it has any."""
+    """The daemon is known by its number where that can be seen; where it has tokens, it answers no one without."""
     place, pid = f"{config.http.host}:{config.http.port}", _find_listener(config.http.port)
     if (pid is not None and pid == daemon_pid) or _ask_device(config) == config.device:
         return fine("port", f"the daemon answers at {place}")
