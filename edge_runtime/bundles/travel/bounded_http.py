@@ -8,6 +8,7 @@ pieces.
 
 import errno
 import io
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -174,6 +175,22 @@ class _Bounded:
         if amount is None and len(data) == most:
             raise _too_long()
         return data
+
+
+def prepare_session(session: Any, *, is_plain: bool, is_loopback: bool) -> None:
+    """Make a session of ``requests`` bounded, and give it no credentials that it finds by itself.
+
+    Args:
+        session: Its settings are changed.
+        is_plain: Whether it may go without TLS.
+        is_loopback: Whether the other end is on this machine.
+    """
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
+    session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
+    session.auth = lambda request: request  # else requests looks into ~/.netrc
+    session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
+    session.mount("https://", make_bounded_adapter(is_allowed=True))
+    session.mount("http://", make_bounded_adapter(is_allowed=is_plain))
 
 
 def make_bounded_adapter(*, is_allowed: bool) -> Any:

@@ -12,6 +12,13 @@ CHECK_TRUST = (
 )
 CHECK_HOST = "check that the reference names a registry, and its token service"
 CHECK_STORAGE = "check the addresses of the registry's token service and of its storage"
+_SERVER_ERRORS = 500
+_WAIT = frozenset({408, 425, 429})
+
+
+def is_passing(status: int) -> bool:
+    """Whether an answer with this status may be another one later."""
+    return status >= _SERVER_ERRORS or status in _WAIT
 
 
 @contextmanager

@@ -4,14 +4,13 @@ Redirects are followed one by one, each only to an address that is allowed. No c
 such addresses, and ``~/.netrc`` is not looked at.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
-from edge_runtime.bundles.travel.bounded_http import make_bounded_adapter
-from edge_runtime.bundles.travel.http_errors import MAX_REDIRECTS, as_registry_errors
+from edge_runtime.bundles.travel.bounded_http import prepare_session
+from edge_runtime.bundles.travel.http_errors import MAX_REDIRECTS, as_registry_errors, is_passing
 from edge_runtime.bundles.travel.registry import BlobPart
 from edge_runtime.config.install_sources import BadAddress, SourceAddress, parse_file_address
 from edge_runtime.errors import ExtraMissing, RegistryLost, RegistryRefused
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
     from requests import Response
 
 _CHUNK_BYTES = 64 * 1024
-_OK, _PARTIAL_CONTENT, _SERVER_ERRORS = 200, 206, 500
+_OK, _PARTIAL_CONTENT = 200, 206
 _LONGEST_SIZE = 18
 """Digits: of an exabyte."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_WAIT = frozenset({408, 425, 429})
 
 
 class HttpFile:
@@ -45,13 +43,8 @@ class HttpFile:
         except ImportError as err:
             raise ExtraMissing("bundles from an address", "travel") from err
         self._address, self._may_ask = address, may_ask
-        logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
         self._session = requests.Session()
-        self._session.trust_env = not address.is_loopback  # a proxy cannot reach this machine's loopback
-        self._session.auth = lambda request: request  # else requests looks into ~/.netrc
-        self._session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
-        self._session.mount("https://", make_bounded_adapter(is_allowed=True))
-        self._session.mount("http://", make_bounded_adapter(is_allowed=address.is_loopback))
+        prepare_session(self._session, is_plain=address.is_loopback, is_loopback=address.is_loopback)
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +112,7 @@ class HttpFile:
         code = answer.status_code
         if code in (_OK, _PARTIAL_CONTENT):
             return
-        if code >= _SERVER_ERRORS or code in _WAIT:
+        if is_passing(code):
             raise RegistryLost(str(self._address), f"it answers {code}")
         raise self._refuse(f"it answers {code}; expected the file")
 

@@ -5,20 +5,20 @@ five times for two minutes even where credentials are wrong, reads whole blobs i
 address over plain http.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
-from edge_runtime.bundles.travel.bounded_http import TooLong, make_bounded_adapter
+from edge_runtime.bundles.travel.bounded_http import TooLong, prepare_session
 from edge_runtime.bundles.travel.credentials import Credentials
 from edge_runtime.bundles.travel.http_errors import (
     CHECK_HOST,
     CHECK_STORAGE,
     MAX_REDIRECTS,
     as_registry_errors,
+    is_passing,
 )
 from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, MAX_MANIFEST_BYTES
 from edge_runtime.bundles.travel.reference import Reference
@@ -35,10 +35,8 @@ _CHUNK_BYTES = 64 * 1024
 """Of a chunk that breaks off nothing is kept."""
 _MAX_ERROR_BYTES = 4096
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _PARTIAL_CONTENT = 200, 201, 202, 204, 206
-_UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
-_SERVER_ERRORS = 500
+_UNAUTHORISED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _REDIRECTS = range(300, 400)
-_WAIT = frozenset({408, 425, _TOO_MANY})
 
 
 class OrasRegistry:
@@ -69,18 +67,10 @@ class OrasRegistry:
         self._registry = oras.provider.Registry(host, insecure=is_plain, auth_backend="token")
         self._base = f"{self._registry.prefix}://{host}"
         self._is_ready = self._has_tokens = False
-        logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
-        self._prepare_session(is_plain=is_plain, is_loopback=reference.is_loopback)
-
-    def _prepare_session(self, *, is_plain: bool, is_loopback: bool) -> None:
         session = self._registry.session
+        prepare_session(session, is_plain=is_plain, is_loopback=reference.is_loopback)
         session.max_redirects = MAX_REDIRECTS
-        session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
-        session.auth = lambda request: request  # else requests looks into ~/.netrc
         session.rebuild_auth = partial(_leave_out_auth, session)
-        session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
-        session.mount("https://", make_bounded_adapter(is_allowed=True))
-        session.mount("http://", make_bounded_adapter(is_allowed=is_plain))
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +135,7 @@ class OrasRegistry:
     def find_upload(self, upload: str) -> tuple[str, int] | None:
         """See the port. A registry that was restarted may know its uploads no longer, or not their names."""
         with self._ask("GET", upload) as answer:
-            if answer.status_code >= _SERVER_ERRORS or answer.status_code in _WAIT:
+            if is_passing(answer.status_code):
                 self._require(answer, _NO_CONTENT)
             _, dash, last = answer.headers.get("Range", "").partition("-")
             if answer.status_code != _NO_CONTENT or not dash or not last.isdecimal():
@@ -237,7 +227,7 @@ class OrasRegistry:
         if code in accepted:
             return
         reason = f"it answers {code} {answer.reason}{_words_of(answer)}"
-        if code >= _SERVER_ERRORS or code in _WAIT:
+        if is_passing(code):
             raise RegistryLost(self._shown, reason)
         if code in _REDIRECTS:
             reason = f"it leads on without an address ({reason}); expected the content; {CHECK_STORAGE}"
