@@ -14,7 +14,7 @@ DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 
 DEPTHS_BESIDE_DISTILLED = (0.10, 1.0)
 PRIORS_BESIDE_DISTILLED = (0.6,)
-"""What distilled patches leave for moments to find, beside the input: 5 taps and all, of one observer pass."""
+"""Beside distilled patches, moments correct the input, 5 taps and all taps, of one observer pass; no other depths."""
 
 CONSERVATIVE_SHARE = 0.10
 """Share of the taps that a conservative candidate may correct: 5 of EfficientNet-Lite0's 49."""

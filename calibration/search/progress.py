@@ -1,6 +1,6 @@
-"""How far a search is, told to whoever waits for it: a phase, and the share of this phase that is done.
+"""How far a search is, told to a callback: a phase, and the share of this phase that is done.
 
-A callback may raise to stop the search: what it raises passes through unchanged.
+It may raise to stop the search: what it raises passes through unchanged.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote, read into a checked shape within bounds of memory, depth and words."""
+"""JSON of another party, read into a checked shape within bounds of memory, depth and words."""
 
 from typing import TypeVar
 

@@ -27,7 +27,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LARGEST_BYTES = 2**20
 MOST_EARLIER, MOST_OTHERS = 8, 8
 WRITING = threading.RLock()
-"""Held by whoever reads the file to write it again: a rollout and the opening of an edit meet there."""
+"""Held while the file is read to be written again: a rollout and the opening of an edit meet there."""
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
 
 

@@ -1,4 +1,4 @@
-"""Somebody who waits for the end of one task: hears how far it is, and what became of it.
+"""A caller that waits for the end of one task: hears how far it is, and what became of it.
 
 It belongs to the task that its own request began, and goes with its patch into the shadow, so that the end of another
 task is never taken for it.

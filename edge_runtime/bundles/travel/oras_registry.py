@@ -216,7 +216,7 @@ class OrasRegistry:
                 yield chunk
 
     def _location(self, answer: "Response") -> str:
-        """Where an upload goes on: the same registry, or else a token would go to somebody else."""
+        """Where an upload goes on: the same registry, or else a token would go to another host."""
         url: str = urljoin(answer.url, answer.headers.get("Location", ""))
         if urlsplit(url)[:2] != urlsplit(self._base)[:2]:
             raise self._refuse("it sends uploads to another address")

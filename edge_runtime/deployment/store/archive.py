@@ -1,4 +1,4 @@
-"""Reads a tar archive, plain or gzipped, of somebody who is not trusted; its members go to a ``FolderWriter``.
+"""Reads a tar archive, plain or gzipped, that is not trusted; its members go to a ``FolderWriter``.
 
 Python's tarfile reads the headers. It trusts their lengths, so it gets the bytes through a meter: a header may take
 ``_HEADER_BYTES``, a file what it promises. Links, devices, sparse files and everything else that is no plain file or

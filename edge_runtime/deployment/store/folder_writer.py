@@ -25,7 +25,7 @@ MAX_FOLDERS_ABOVE = 2
 """Folders of an archive that a bundle may lie in, such as ``parts/4``."""
 MAX_NAME = 200
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
-"""Readable for the daemon's user, whoever installs; <state_dir> itself may keep others out."""
+"""Readable for the daemon's user, also where another one installs; <state_dir> itself may keep others out."""
 AGAIN = "Get the bundle again from its publisher."
 
 
