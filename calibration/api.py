@@ -274,9 +274,7 @@ def judge(
     """
     given = replace(options or Options(), known={patch.candidate: patch}, start=None)
     return _measure(
-        lambda: open_search(model, baseline, x, None, given, None, progress, time.time()).judge_alone(
-            given.known
-        )
+        lambda: open_search(model, baseline, x, None, given, None, progress, time.time()).judge_known()
     )
 
 

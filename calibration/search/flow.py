@@ -112,8 +112,8 @@ class Search:
         self._note_frames(parts, judge.evaluator)
         return self._judge(judge, patches)
 
-    def judge_alone(self, patches: Mapping[str, Patch]) -> Verdict:
-        """The gate's decision on patches that were made before, by name; no other one is made."""
+    def judge_known(self) -> Verdict:
+        """The gate's decision on the known patches of the options; no other one is made."""
         try:
             parts = self._usable_parts()
             camera, _ = self._require_explained_drift(parts)
@@ -122,7 +122,7 @@ class Search:
         except (UnknownAnswers, _Refused) as err:
             return self._refuse(err)
         self._note_frames(parts, judge.evaluator)
-        return self._judge(judge, patches)
+        return self._judge(judge, self._options.known)
 
     def _refuse(self, err: Exception) -> Verdict:
         reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)

@@ -134,20 +134,11 @@ def _verify(path: Path, trust: Trust) -> Bundle:
     return Bundle(path, manifest, labels, signed_by=None if signed is None else signed.key_id)
 
 
-def check_trust(path: Path, trust: Trust) -> None:
-    """Whether a bundle is trusted, by its manifest and its signature; no other file of it is read.
-
-    Raises:
-        BundleError: it is not, or has no manifest that can be read.
-    """
-    read_manifest(path, trust)
-
-
 def read_manifest(path: Path, trust: Trust | None = None) -> Manifest:
-    """The manifest of a bundle; whether its files are as it says is not looked at.
+    """The manifest of a bundle, where it and its signature are trusted; no other file of the bundle is read.
 
     Raises:
-        BundleError: as ``check_trust``.
+        BundleError: it is not trusted, or has no manifest that can be read.
     """
     with _as_bundle_error(path):
         return _check_trust(path, _regular_files(path), trust or Trust())[0]

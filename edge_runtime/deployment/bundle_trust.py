@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edge_runtime.bundles.signing.ec_keys import load_public_key
 from edge_runtime.bundles.signing.trust import Trust, load_trust
-from edge_runtime.bundles.verify import check_trust
+from edge_runtime.bundles.verify import read_manifest
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, ExtraMissing, KeyUnusable, Problem
 
@@ -43,7 +43,7 @@ def find_distrust(config: Config, name: str, path: Path) -> str | None:
     try:
         trust = find_trust(config, name)
         if trust is not None:
-            check_trust(path, trust)
+            read_manifest(path, trust)
     except EdgeRuntimeError as err:
         return err.reason_text
     return None

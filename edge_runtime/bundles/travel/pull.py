@@ -73,12 +73,15 @@ def pull_into(
         manifest = patience.repeat(lambda: _get_manifest(order.reference, registry))
         layers, counts = _read(order, manifest), Counts()
         patience.expect(sum(layer.size for layer in layers), len(layers))  # kept bytes too: they may be wrong
-        _check_space(partial, layers)
-        on_size(sum({layer.digest: layer.size for layer in layers}.values()))
+        blobs = {layer.digest: layer for layer in layers}.values()
+        loaded = sum(blob.size for blob in blobs)
+        copied = sum(layer.size for layer in layers) - loaded
+        require_space(partial.folder, partial.missing_bytes(blobs) + copied)
+        on_size(loaded)
         try:
-            for layer in {one.digest: one for one in layers}.values():
-                partial.seed(layer, order.known)
-                partial.fetch(layer, registry, patience, counts, on_bytes)
+            for blob in blobs:
+                partial.seed(blob, order.known)
+                partial.fetch(blob, registry, patience, counts, on_bytes)
             with _assemble(partial, layers) as folder, _name_reference(order.reference, folder):
                 bundle = load_bundle(folder, order.trust)
                 _check_reference(order.reference, bundle)
@@ -155,14 +158,8 @@ def _read(order: Order, manifest: bytes) -> tuple[Layer, ...]:
         raise BundleError(str(order.reference), str(err), expected, _ASK) from err
 
 
-def _check_space(partial: Partial, layers: Sequence[Layer]) -> None:
-    by_digest = {layer.digest: layer for layer in layers}.values()
-    copied = sum(layer.size for layer in layers) - sum(layer.size for layer in by_digest)
-    require_space(partial.folder, partial.missing_bytes(by_digest) + copied)
-
-
 def _check_reference(reference: Reference, bundle: Bundle) -> None:
-    """A tag can be moved, and a repository filled with something else, by whoever may write to the registry."""
+    """A tag can be moved, and a repository filled with something else, with write access to the registry."""
     manifest = bundle.manifest
     if reference.name != manifest.name or reference.version not in (None, manifest.version):
         expected = f"{reference.name}/{reference.version or manifest.version}"
