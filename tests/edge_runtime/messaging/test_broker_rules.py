@@ -19,15 +19,31 @@ RULES = next(
     for block in re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     if "pattern" in block
 )
-USERS = ("belt-3", "belt-4", "anna", "panel")
-SPOKEN = [
-    f"edge/belt-3/{topic}" for topic in ("result/belt", "rejected/belt", "event", "state", "availability")
-]
+USERS = ("belt-3", "belt-4", "anna", "panel", "homeassistant")
+REJECTED = "edge/belt-3/rejected/belt"
+SPOKEN = {
+    REJECTED,
+    *(f"edge/belt-3/{topic}" for topic in ("result/belt", "event", "state", "availability", "figures")),
+}
 ANSWER, GROUP = "edge/belt-3/response/status", "edge/groups/line-3/request/status"
-TO_THE_BOX = ["edge/belt-3/request/status", "edge/belt-3/upload/chunk"]
-OWN = {*SPOKEN, ANSWER, *TO_THE_BOX}
-MAY_PUBLISH = {"belt-3": OWN, "belt-4": set(), "anna": {*TO_THE_BOX, GROUP}, "panel": set()}
-MAY_HEAR = {"belt-3": {*OWN, GROUP}, "belt-4": {GROUP}, "anna": {ANSWER, GROUP}, "panel": {*SPOKEN, GROUP}}
+BUTTON, DISCOVERY = "edge/belt-3/request/rollback", "homeassistant/device/edge/belt-3/config"
+TO_THE_BOX = {"edge/belt-3/request/status", "edge/belt-3/upload/chunk", BUTTON}
+OWN = {*SPOKEN, ANSWER, *TO_THE_BOX, DISCOVERY}
+TO_ALL = {GROUP, "homeassistant/status"}
+MAY_PUBLISH = {
+    "belt-3": OWN,
+    "belt-4": set(),
+    "anna": {*TO_THE_BOX, GROUP},
+    "panel": set(),
+    "homeassistant": {BUTTON, DISCOVERY, "homeassistant/status"},
+}
+MAY_HEAR = {
+    "belt-3": {*OWN, *TO_ALL},
+    "belt-4": TO_ALL,
+    "anna": {ANSWER, *TO_ALL},
+    "panel": {*SPOKEN, *TO_ALL},
+    "homeassistant": {*SPOKEN, DISCOVERY, *TO_ALL} - {REJECTED},
+}
 
 
 class User:
@@ -58,7 +74,7 @@ def test_each_box_speaks_for_itself_and_only_the_operator_commands(tmp_path):
     with Mosquitto(tmp_path, passwords=passwords, extra=f"acl_file {tmp_path / 'acl'}") as broker:
         users = {name: User(broker, name) for name in USERS}
         for name, user in users.items():
-            taken = {topic for topic in sorted({*OWN, GROUP}) if user.publish(topic) < 0x80}
+            taken = {topic for topic in sorted({*OWN, *TO_ALL}) if user.publish(topic) < 0x80}
             assert taken == MAY_PUBLISH[name], name
         for name, user in users.items():
             assert until(lambda user=user, name=name: user.heard >= MAY_HEAR[name]), name
