@@ -186,7 +186,7 @@ def test_rights_of_a_time_when_no_command_was_obeyed_are_none(
 
 
 def _without_none(found: dict[str, str | None] | None) -> dict[str, str] | None:
-    """Whoever has no right is as one that is not named."""
+    """A caller without a right is as one that is not named."""
     return (
         None if found is None else {name: role for name, role in found.items() if role not in (None, "none")}
     )

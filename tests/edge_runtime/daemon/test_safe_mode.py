@@ -14,6 +14,15 @@ REFUSED = ConfigError(
 )
 
 
+def ask_for(bench, edit, *, is_commanded):
+    """Hand the loop the configuration of an edit, by command or as written by hand."""
+    if is_commanded:
+        bench.commanded.put(edit)
+    else:
+        bench.edits.put(edit.config)
+    bench.daemon.tick(0.0)
+
+
 def empty(config):
     return config.model_copy(update={"models": {}, "cameras": {}})
 
@@ -108,13 +117,9 @@ def test_where_safe_mode_needed_another_state_directory_the_next_start_counts(
     if not is_managed:
         bench.errors["restart"] = CommandError("nobody starts it again")
     bench.start()
-    written, mended = [], bench.config(state=tmp_path / "other")
-    edit = CommandedEdit(mended, "anna", lambda: written.append(1))
-    if is_commanded:
-        bench.commanded.put(edit)
-    else:
-        bench.edits.put(mended)
-    bench.daemon.tick(0.0)
+    written = []
+    edit = CommandedEdit(bench.config(state=tmp_path / "other"), "anna", lambda: written.append(1))
+    ask_for(bench, edit, is_commanded=is_commanded)
     bench.daemon.tick(0.25)
     assert bench.opened == []
     assert (bench.restarts, bool(written)) == ([1] if is_managed else [], is_commanded)
@@ -131,13 +136,9 @@ def test_where_safe_mode_needed_another_state_directory_the_next_start_counts(
 def test_it_does_not_end_for_a_start_that_would_fail_at_once(bench, tmp_path, is_commanded):
     bench.errors["new start"] = StateError("no such folder")
     bench.start()
-    written, mended = [], bench.config(state=tmp_path / "other")
-    edit = CommandedEdit(mended, "anna", lambda: written.append(1))
-    if is_commanded:
-        bench.commanded.put(edit)
-    else:
-        bench.edits.put(mended)
-    bench.daemon.tick(0.0)
+    written = []
+    edit = CommandedEdit(bench.config(state=tmp_path / "other"), "anna", lambda: written.append(1))
+    ask_for(bench, edit, is_commanded=is_commanded)
     assert (written, bench.restarts, bench.running.config.is_safe_mode) == ([], [], True)
     assert isinstance(edit.done.exception(0), CommandError) if is_commanded else bench.running.config_problem
 

@@ -58,7 +58,7 @@ class Camera:
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
+def site(tmp_path):
     """A device with an open camera ``belt`` whose pictures may leave."""
     camera = Camera()
     pipeline, _, _ = make_pipeline(queue_limit=8)
@@ -83,7 +83,7 @@ def take(site, **given):
 
 
 def take_soon(site, level, **given):
-    """Ask, and have the camera give a frame once somebody waits for it."""
+    """Ask, and have the camera give a frame once it is waited for."""
     worker = site.cameras._workers["belt"]
 
     def give():

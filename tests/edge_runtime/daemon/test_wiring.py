@@ -142,11 +142,8 @@ def test_in_safe_mode_a_broker_that_cannot_be_used_is_left_out_until_an_edit_bri
 
 
 def test_a_start_is_proven_to_have_its_state_directory_and_its_port(tmp_path):
-    running, port = (
-        Running(parse_config(TEXT.format(folder=tmp_path, port=free_port()), "box.yaml", {})),
-        free_port(),
-    )
-    here = running.config
+    here, port = parse_config(TEXT.format(folder=tmp_path, port=free_port()), "box.yaml", {}), free_port()
+    running = Running(here)
     elsewhere = here.model_copy(update={"state_dir": tmp_path / "other", "http": HttpConfig(port=port)})
     prove_start(running, here)
     prove_start(running, elsewhere)
