@@ -5,14 +5,13 @@ that installs it.
 """
 
 import json
-import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from tests.support.mosquitto import free_port
-from tests.support.programs import find_program, wait_until_it_answers
+from tests.support.programs import find_program, kill, wait_until_it_answers
 from tests.support.waiting import WAIT_S
 
 
@@ -78,9 +77,7 @@ class DockerRegistry:
     def kill(self) -> None:
         """SIGKILL: every connection breaks off."""
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait(WAIT_S)
+        kill(process)
 
     def __enter__(self) -> Self:
         return self.start()

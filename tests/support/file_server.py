@@ -1,13 +1,12 @@
 """A real HTTP server (uvicorn, starlette) for the files of a folder, with Range; killed -9 and started again."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
 from tests.support.mosquitto import free_port
-from tests.support.programs import wait_until_it_answers
+from tests.support.programs import kill, wait_until_it_answers
 from tests.support.waiting import WAIT_S
 
 _PROGRAM = """
@@ -53,9 +52,7 @@ class FileServer:
     def kill(self) -> None:
         """SIGKILL: every connection breaks off."""
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait(WAIT_S)
+        kill(process)
 
     def __enter__(self) -> Self:
         return self.start()

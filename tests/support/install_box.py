@@ -26,7 +26,7 @@ from edge_runtime.messaging.uploads import Uploads
 from edge_runtime.system.priority import run_in_background
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.paths import ROOT
-from tests.support.waiting import WAIT_S
+from tests.support.programs import kill
 
 TEXT = """
 device: belt-3
@@ -73,9 +73,7 @@ class InstallBox:
 
     def kill(self) -> None:
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait(WAIT_S)
+        kill(process)
 
 
 if __name__ == "__main__":

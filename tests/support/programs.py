@@ -6,6 +6,8 @@ import socket
 import subprocess
 import time
 
+from tests.support.waiting import WAIT_S
+
 DEBIAN_PACKAGES = {
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",
@@ -38,6 +40,13 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, timeout_s
         except subprocess.TimeoutExpired:
             continue
     return True
+
+
+def kill(process: subprocess.Popen[bytes] | None) -> None:
+    """SIGKILL, and wait for the end; nothing where there is no process or it has ended."""
+    if process is not None:
+        process.kill()
+        process.wait(WAIT_S)
 
 
 def _answers(port: int) -> bool:

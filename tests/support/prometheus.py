@@ -13,7 +13,7 @@ import httpx
 
 from tests.support.mosquitto import free_port
 from tests.support.paths import ROOT
-from tests.support.programs import find_program, wait_until_it_answers
+from tests.support.programs import find_program, kill, wait_until_it_answers
 from tests.support.waiting import WAIT_S, until
 
 RULES = ROOT / "deploy" / "prometheus" / "edge-runtime.rules.yml"
@@ -76,6 +76,4 @@ class Prometheus:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(WAIT_S)
+        kill(self._process)
