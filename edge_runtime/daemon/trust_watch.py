@@ -29,7 +29,10 @@ class TrustWatch:
         run_in_background: Callable[[Callable[[], Any]], Future[Any]],
     ) -> None:
         self._running = running
-        self._look = BackgroundLook[dict[str, str]]("trust-of-bundles", crashes, run_in_background)
+        self._look = BackgroundLook[tuple[dict[str, str], dict[str, str]]](
+            "trust-of-bundles", crashes, run_in_background
+        )
+        """What was distrusted when it began, and what of that still is."""
 
     def find_after(self, plan: Changes, new: Config) -> dict[str, str]:
         """The models that an edit leaves as they are and that it trusts no longer, and why. From any thread.
@@ -56,10 +59,12 @@ class TrustWatch:
         running = self._running
         found = self._look.take()
         if found is not None:
-            running.distrusted = {name: why for name, why in running.distrusted.items() if name in found}
+            asked, left = found
+            if asked is running.distrusted:  # else an edit came meanwhile, and knows better
+                running.distrusted = {name: why for name, why in asked.items() if name in left}
         elif running.distrusted and self._look.is_due(now_s):
-            config, names = running.config, tuple(running.distrusted)
-            self._look.begin(lambda: self._find(config, names), now_s)
+            config, asked = running.config, running.distrusted
+            self._look.begin(lambda: (asked, self._find(config, asked)), now_s)
 
     def _find(self, config: Config, names: Collection[str]) -> dict[str, str]:
         found = dict[str, str]()

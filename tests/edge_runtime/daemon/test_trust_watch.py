@@ -96,6 +96,23 @@ def test_a_note_ends_when_the_bundle_is_signed_where_it_lies_or_opened_again(
     assert bench.running.distrusted == {}
 
 
+def test_a_look_that_an_edit_has_overtaken_takes_no_note_away(bench, publisher, built, tmp_path):
+    signed = tmp_path / "parts" / "1"
+    shutil.copytree(built, signed)
+    publisher.sign(signed)
+    bench.running.models["parts"].bundle.path = signed
+    bench.edit(trusting(bench, publisher, require_signed="true"))
+    assert set(bench.running.distrusted) == {"tools"}
+    bench.opens_at_once = False
+    bench.daemon.tick(LOOK_EVERY_S)
+    end_look, bench.opens_at_once = bench.open_now, True
+    bench.edit(trusting(bench, publisher, require_signed="true", min_version="{small: 2}"))
+    assert set(bench.running.distrusted) == {"parts", "tools"}
+    end_look()
+    bench.daemon.tick(LOOK_EVERY_S + 1)
+    assert set(bench.running.distrusted) == {"parts", "tools"}
+
+
 def test_check_names_a_bundle_that_is_not_trusted_as_an_error(tmp_path, built, publisher):
     path = tmp_path / "box.yaml"
     path.write_text(
