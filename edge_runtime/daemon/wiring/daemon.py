@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.http.server import prove_address
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
+from edge_runtime.messaging.commands.protocol import Entry
 from edge_runtime.messaging.commands.unanswered import FOLDER, Unanswered
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.commands.used_file import UsedFile
@@ -91,11 +93,10 @@ def build_daemon(
 
         running = Running(config)
         cameras = _make_cameras(running, delivery, crashes, resources)
-        command_log = CommandLog(config.state_dir / LOG_FILE)
-        resources.callback(command_log.close)
+        records = _open_command_records(config.state_dir, resources)
         uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
         reporter = StatusReporter(
-            running, cameras, delivery, crashes, command_log.describe, lambda: uploads.counts
+            running, cameras, delivery, crashes, records.log.describe, lambda: uploads.counts
         )
         watch = ConfigWatcher(
             config_path,
@@ -124,12 +125,6 @@ def build_daemon(
         snapshots = Snapshots(running, cameras, config.pictures)
         installs = Installs(running, uploads, run_in_background)
         handlers = make_command_handlers(running, reporter, restart, editor, snapshots, installs)
-        used = UsedFile(config.state_dir / "commands.used")
-        resources.callback(used.close)
-        unanswered = Unanswered(config.state_dir / FOLDER)
-        unanswered.settle(
-            lambda: read_log(config.state_dir / LOG_FILE).entries, used, command_log.note, time.time()
-        )
         under_way = UnderWay(crashes)
         reloader = ConfigReloader(
             running=running,
@@ -151,9 +146,9 @@ def build_daemon(
                 open_connection,
                 outboxes=outboxes,
                 handlers=handlers,
-                used=used,
-                note=lambda entry: command_log.note(PROCESS.value(entry)),
-                unanswered=unanswered,
+                used=records.used,
+                note=records.note,
+                unanswered=records.unanswered,
                 under_way=under_way,
                 find_commands=lambda: running.connection.commands,
                 crashes=crashes,
@@ -188,6 +183,34 @@ def build_daemon(
             stop_request=stop,
             resources=resources.pop_all(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _CommandRecords:
+    """What the state directory keeps of commands."""
+
+    log: CommandLog
+    used: UsedFile
+    unanswered: Unanswered
+
+    def note(self, entry: Entry) -> None:
+        """Add a line to the log, without secrets."""
+        self.log.note(PROCESS.value(entry))
+
+
+def _open_command_records(state_dir: Path, resources: ExitStack) -> _CommandRecords:
+    """With what the callers hear whose changes an earlier process left."""
+    records = _CommandRecords(
+        CommandLog(state_dir / LOG_FILE),
+        UsedFile(state_dir / "commands.used"),
+        Unanswered(state_dir / FOLDER),
+    )
+    resources.callback(records.log.close)
+    resources.callback(records.used.close)
+    records.unanswered.settle(
+        lambda: read_log(state_dir / LOG_FILE).entries, records.used, records.note, time.time()
+    )
+    return records
 
 
 def _open_connection(reloader: ConfigReloader, running: Running) -> BrokerConnection:
