@@ -250,9 +250,8 @@ class ConfigReloader:
             stop_all(opened)
             self._fail(edit, str(err), str(err))
             return
-        if (
-            opened[1] is not None
-        ):  # nothing can fail from here on, and the answer goes over the connection that is left
+        # Nothing can fail from here on, and the answer goes over the connection that is left.
+        if opened[1] is not None:
             commanded.done.set_result(edit.plan)
         self._apply(edit, opened)
         if opened[1] is None:
