@@ -145,9 +145,15 @@ class Unanswered:
         return NOT_KNOWN
 
     def hand_over(self, publish: Callable[[UnansweredRequest, bytes], bool]) -> None:
-        """Give every answer that was settled to ``publish``; those of which it says False stay for the next time."""
+        """Give every answer that was settled to ``publish``; those of which it says False stay for the next time.
+
+        Each goes to one of the threads that do this at the same time.
+        """
         for _ in range(len(self._settled)):
-            file, request, answer = self._settled.popleft()
+            try:
+                file, request, answer = self._settled.popleft()
+            except IndexError:  # handed over by another thread meanwhile, which heard an acknowledgement
+                return
             if publish(request, answer):
                 _remove(file)
             else:

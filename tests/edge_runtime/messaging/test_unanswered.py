@@ -123,6 +123,23 @@ def test_several_are_answered_in_the_order_in_which_they_were_begun(box):
     assert [request.transaction for request, _ in box.start()] == list(range(12))
 
 
+def test_an_acknowledgement_that_comes_meanwhile_has_each_handed_over_once(tmp_path):
+    """The network thread then hands over what is left, and the thread that connected finds no more."""
+    left, told = Unanswered(tmp_path), []
+    for number in range(3):
+        left.begin(replace(REQUEST, transaction=number, used_as=number))
+    left.settle(lambda: (), UsedInMemory(), lambda _: None, NOW_WALL_S)
+
+    def hand_over(request, _answer):
+        told.append(request.transaction)
+        left.hand_over(hand_over)
+        return True
+
+    left.hand_over(hand_over)
+    assert told == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"verb": 1}', b"\xff" * 300_000])
 def test_a_damaged_file_costs_no_start_and_no_other(box, content):
     box.unanswered.begin(REQUEST)
