@@ -31,7 +31,8 @@ EDITS: tuple[Edit, ...] = get_args(Edit)
 Occurrence = (
     tuple[Literal["recalibration"], Recalibration]
     | tuple[Literal["rollout"], Rollout]
-    | (tuple[Literal["config"], Edit] | tuple[Literal["drift", "rollback"], Literal["seen"]])
+    | tuple[Literal["config"], Edit]
+    | tuple[Literal["drift", "rollback"], Literal["seen"]]
 )
 
 

@@ -7,8 +7,8 @@ commands.log.1  the lines before those
 ```
 A line that is changed, left out or put in between others breaks the chain from there on. Lines that are cut off at
 either end do not, and who may write the file can make a whole new chain: so the hash of the newest line is in
-``status``, where somebody else may note it and look for it later. A command that a kill cut short gets its line at the
-next start (see ``unanswered``).
+``status``, where another program may note it and look for it later. A command that a kill cut short gets its line at
+the next start (see ``unanswered``).
 """
 
 import contextlib
@@ -140,7 +140,7 @@ def read_log(path: Path) -> ReadLog:
         OSError: a file cannot be read.
     """
     found = _read_once(path)
-    # A change of files between the two looks as a change by somebody else.
+    # A change of files between the two looks as a change by another program.
     return found if found.problem is None else _read_once(path)
 
 
@@ -150,7 +150,7 @@ def _read_once(path: Path) -> ReadLog:
         for position, line in enumerate(_lines(file), 1):
             entry = _follows(line, hashes[-1] if hashes else None, entries[-1]["number"] if entries else 0)
             if entry is None:
-                changed = "it, or one before it, was changed, left out or put in by somebody else"
+                changed = "it, or one before it, was changed, left out or put in by another program"
                 problem = problem or f"{file} line {position} does not follow from the line before: {changed}"
                 break
             hashes += [_hash(line)] if hashes else [str(entry["before"]), _hash(line)]

@@ -110,8 +110,8 @@ class UsedTransactions(Protocol):
         self,
         transaction: Transaction,
         request: bytes,
-        expires_s: float | None,
-        now_s: float,
+        expires_wall_s: float | None,
+        now_wall_s: float,
         *,
         for_owners: bool,
     ) -> None:
@@ -269,8 +269,8 @@ class CommandHandler:
         else:
             # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
             try:
-                expires_s, is_owners = request.expires_wall_s, find_least_role(verb) is Role.OWNER
-                self._used.begin(used_as, digest, expires_s, now_wall_s, for_owners=is_owners)
+                for_owners = find_least_role(verb) is Role.OWNER
+                self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s, for_owners=for_owners)
             except StateError as err:
                 return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
         on_begin(request)

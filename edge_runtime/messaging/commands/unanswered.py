@@ -10,7 +10,6 @@ was decided is added to the file, which stays until the broker is there, over fu
 """
 
 import base64
-import binascii
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -177,7 +176,7 @@ def _read(path: Path) -> UnansweredRequest | None:
         content["used_as"] = tuple(used_as) if isinstance(used_as, list) else used_as
         content["correlation"] = None if correlation is None else base64.b64decode(correlation)
         return UnansweredRequest(**content)
-    except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
