@@ -6,7 +6,7 @@ Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol, Union
 
@@ -63,6 +63,17 @@ class Asker(Protocol):
 
         ``outputs`` are the raw arrays of a result, without the batch axis; they are overwritten afterwards.
         """
+
+
+class Asked(Enum):
+    """What became of a frame with an asker."""
+
+    TAKEN = 1
+    """The asker gets the answer, which may be that the picture cannot be used."""
+    FULL = 2
+    """As many wait as may."""
+    ENDED = 3
+    """Another pipeline answers for the model now, or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.datatypes import REQUESTS, Frame, Rejected, Result
+from edge_runtime.datatypes import REQUESTS, Asked, Frame, Rejected, Result
 from edge_runtime.http.refusals import Refusal, ended, failed, full, no_model
-from edge_runtime.inference.pipeline import Asked, Pipeline
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.messaging.encoding import encode_rejection, encode_result
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.redaction import PROCESS

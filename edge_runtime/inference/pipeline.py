@@ -8,20 +8,19 @@ counted; engine failures are counted and reported.
 While a candidate is tried (``trial``), it answers the frames that it takes. One that it cannot answer, and all that
 wait for it when the trial ends, are answered by the active model: a trial loses no frame.
 
-A frame that somebody asks about (``ask``) goes the same way; only he is answered. No observer, figure or trial sees it,
+A frame with an asker (``ask``) goes the same way; the asker alone is answered. No observer, figure or trial sees it,
 since it may be a picture of anything.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
+from edge_runtime.datatypes import Asked, Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
 from edge_runtime.inference.metrics import Latency, PipelineMetrics
@@ -29,17 +28,6 @@ from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocess
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
 from edge_runtime.inference.trial import Trial
-
-
-class Asked(Enum):
-    """What became of a frame that somebody asks about."""
-
-    TAKEN = 1
-    """The asker gets the answer, which may be that the picture cannot be used."""
-    FULL = 2
-    """As many wait as may."""
-    ENDED = 3
-    """Another pipeline answers for the model now, or none."""
 
 
 class Observer(Protocol):
@@ -113,15 +101,13 @@ class Pipeline:
 
         A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
         """
-        metrics = self.metrics.stream(frame.stream)
-        metrics.note_frame(frame.captured_at_s)
+        self.metrics.stream(frame.stream).note_frame(frame.captured_at_s)
         trial = self._trial
         prepared, taken_by = self._prepare(frame, trial)
         if isinstance(prepared, Rejected):
-            metrics.note_rejection(prepared.reason)
             self._reject(prepared, frame)
             return prepared
-        kept = None if trial is None else _keep(frame, trial)
+        kept = None if trial is None else trial.keep(frame)
         with self._lock:
             while not self.scheduler.offer(
                 prepared, is_live=is_live, now_s=self.clock(), group=taken_by, frame=kept
@@ -134,11 +120,9 @@ class Pipeline:
 
     def ask(self, frame: Frame) -> Asked:
         """Prepare a frame with an ``asker`` and queue it, unless the queue is full; never waits for room."""
-        metrics = self.metrics.stream(frame.stream)
-        metrics.note_frame(frame.captured_at_s)
+        self.metrics.stream(frame.stream).note_frame(frame.captured_at_s)
         prepared = self.preprocessor.prepare(frame)
         if isinstance(prepared, Rejected):
-            metrics.note_rejection(prepared.reason)
             self._reject(prepared, frame)
             return Asked.TAKEN
         with self._lock:
@@ -297,7 +281,6 @@ class Pipeline:
             one = {name: array[index] for name, array in outputs.items()}
             answer = self.postprocessor.read(queued.sample, one)
             if isinstance(answer, Rejected):
-                self.metrics.stream(queued.sample.stream).note_rejection(answer.reason)
                 self._reject(answer, queued.sample)
                 unfinished.remove(queued)
             else:
@@ -347,7 +330,6 @@ class Pipeline:
             is_ready = isinstance(queued.group, Trial) and queued.group.is_prepared_alike
             prepared = queued.sample if is_ready else self.preprocessor.prepare(queued.frame)
             if isinstance(prepared, Rejected):
-                self.metrics.stream(queued.sample.stream).note_rejection(prepared.reason)
                 self._reject(prepared, queued.sample)
                 unfinished.remove(queued)
                 continue
@@ -379,6 +361,11 @@ class Pipeline:
         return infer_ms
 
     def _reject(self, rejected: Rejected, of: Frame | Sample) -> None:
+        """Count and tell that the picture or the answer cannot be used."""
+        self.metrics.stream(of.stream).note_rejection(rejected.reason)
+        self._tell_rejected(rejected, of)
+
+    def _tell_rejected(self, rejected: Rejected, of: Frame | Sample) -> None:
         if of.asker is not None:
             of.asker.take(rejected, {})
             return
@@ -389,7 +376,7 @@ class Pipeline:
         self.metrics.stream(sample.stream).forget_unanswered()
         detail = "the inference failed; the log of the device says why"
         at, why = sample.captured_at_wall_s, RejectReason.ENGINE_ERROR
-        self._reject(Rejected(sample.stream, sample.seq, why, detail, at, sample.origin), sample)
+        self._tell_rejected(Rejected(sample.stream, sample.seq, why, detail, at, sample.origin), sample)
 
     def _make_result(
         self,
@@ -444,13 +431,6 @@ class Pipeline:
         self.metrics.durations.add(generation, result.arm or "active", result.timings)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = self.clock()
-
-
-def _keep(frame: Frame, trial: Trial) -> Frame:
-    """A frame that is prepared again later: a camera overwrites its picture when the next one is taken."""
-    if trial.is_prepared_alike or not isinstance(frame.picture, np.ndarray):
-        return frame
-    return replace(frame, picture=frame.picture.copy())
 
 
 def _settle(of: Frame | Sample, *, is_judged: bool) -> None:

@@ -14,7 +14,7 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`BatchScheduler.rest`).
    Batches of one stream are answered in the order they were taken (:meth:`BatchScheduler.may_answer`), so its results
    stay in order however many workers there are.
-7. Samples that somebody asks for are one more stream, with a limit of its own, so that many requests take no more than
+7. Samples with an asker are one more stream, with a limit of its own, so that many requests take no more than
    the share of one camera. It keeps no worker free, and what nobody waits for any more is dropped when its turn comes.
 """
 
@@ -37,7 +37,7 @@ class BatchPolicy:
     queue_limit: int
     """Samples a stream may have waiting."""
     request_limit: int = 8
-    """Samples that somebody asks for and that may wait, of all callers together."""
+    """Samples with an asker that may wait, of all callers together."""
     priorities: Mapping[str, int] = field(default_factory=dict)
     """By stream; higher comes first, a stream that is not named has 0."""
 

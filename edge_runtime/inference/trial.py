@@ -4,8 +4,10 @@ Here is how frames reach it; ``deployment`` decides how long it is tried and wha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+import numpy as np
 
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -55,3 +57,9 @@ class Trial:
     """A patch: over as soon as another candidate is tried, or where one is tried already."""
     is_over: bool = False
     """Set once: from then on it publishes nothing, and the active model answers what it had taken."""
+
+    def keep(self, frame: Frame) -> Frame:
+        """A frame that is prepared again later: a camera overwrites its picture when the next one is taken."""
+        if self.is_prepared_alike or not isinstance(frame.picture, np.ndarray):
+            return frame
+        return replace(frame, picture=frame.picture.copy())

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.daemon.workers import InferenceWorker
-from edge_runtime.datatypes import REQUESTS, Generation, Origin, Rejected, RejectReason
-from edge_runtime.inference.pipeline import Asked
+from edge_runtime.datatypes import REQUESTS, Asked, Generation, Origin, Rejected, RejectReason
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
