@@ -73,6 +73,15 @@ class Caller:
         return until(lambda: any(one["phase"] == "receiving" for one in self.heard.reports))
 
 
+def deliver(bench, archive):
+    """The command and all chunks; gives its caller, who has the end of it."""
+    caller = Caller(bench, **archive.command)
+    assert caller.is_asking()
+    for name, piece in zip(archive.names, archive.pieces, strict=True):
+        bench.client.publish(name, piece)
+    return caller.wait()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -264,11 +273,7 @@ def test_a_progress_message_stays_short(bench, archive):
 def test_what_is_refused_leaves_nothing_and_changes_nothing(bench, archive, tmp_path):
     newer = Archive(tmp_path / "newer", version=2)
     for one in (newer, archive):
-        caller = Caller(bench, **one.command)
-        assert caller.is_asking()
-        for name, piece in zip(one.names, one.pieces, strict=True):
-            bench.client.publish(name, piece)
-        caller.wait()
+        caller = deliver(bench, one)
     assert isinstance(caller.error, BundleError)  # a downgrade
     assert set(look(bench.root)) == {f"photos{path}" for path in ("", "/2")} | {
         f"photos/2/{path}" for path in look(newer.bundle)
@@ -323,11 +328,7 @@ def test_in_safe_mode_nothing_is_removed_since_nobody_knows_what_the_models_use(
     newer = Archive(tmp_path / "newer", version=2)
     bench.running.config = bench.running.config.model_copy(update={"models": {}, "cameras": {}})
     for one in (archive, newer):
-        caller = Caller(bench, **one.command)
-        assert caller.is_asking()
-        for name, piece in zip(one.names, one.pieces, strict=True):
-            bench.client.publish(name, piece)
-        assert caller.wait().answer["removed"] == []
+        assert deliver(bench, one).answer["removed"] == []
     assert sorted(path.name for path in (bench.root / "photos").iterdir()) == ["1", "2"]
 
 
