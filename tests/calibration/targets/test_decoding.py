@@ -17,6 +17,8 @@ from tests.support.onnx_nets import Net, quantized
 from tests.support.openvino_nets import ir_of
 from tests.support.torch_nets import quiet, scripted, traced
 
+pytestmark = pytest.mark.integration
+
 RNG = np.random.default_rng(0)
 BOX = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
@@ -136,7 +138,6 @@ FORMS: dict[str, Callable[[nn.Module, object], Target]] = {
 }  # fmt: skip
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("net", [Head, ByProduct, ToCorners], ids=lambda net: net.__name__)
 def test_what_only_decodes_leaves_the_layers_in_front_heads(
@@ -147,7 +148,6 @@ def test_what_only_decodes_leaves_the_layers_in_front_heads(
     assert sorted(layer.reason for layer in target.skipped) == sorted([HEAD, HEAD, DECODING])
 
 
-@pytest.mark.integration
 def test_the_same_in_int8(tmp_path: object) -> None:
     x = RNG.normal(0, 1, (16, 3, 16, 16)).astype(np.float32)
     target = open_target(quantized(exported(Head(), tmp_path), tmp_path, x))  # type: ignore[arg-type]
@@ -155,7 +155,6 @@ def test_the_same_in_int8(tmp_path: object) -> None:
     assert DECODING in {layer.reason for layer in target.skipped}
 
 
-@pytest.mark.integration
 def test_the_same_in_int8_with_a_zero_point_of_an_empty_name(tmp_path: object) -> None:
     x = RNG.normal(0, 1, (16, 3, 16, 16)).astype(np.float32)
     model = onnx.load_from_string(quantized(exported(Head(), tmp_path), tmp_path, x))  # type: ignore[arg-type]
