@@ -3,12 +3,9 @@
 No state and no decisions here. Importing this module imports starlette (0.1 s), so only the server's thread does it.
 """
 
-import base64
-import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache, partial
-from importlib.resources import files
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +20,7 @@ from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.http.answers import FRESH, answer_json
 from edge_runtime.http.count_requests import CountRequests
+from edge_runtime.http.dashboard import make_dashboard_views
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.pictures import PictureService, make_picture_routes
@@ -93,7 +91,7 @@ def build_app(
         pictures: Gives pictures of cameras; None: there is no address for that.
     """
     views: dict[str, View] = {
-        "/": _make_dashboard(),
+        **make_dashboard_views(),
         "/healthz": partial(_show_verdict, health, attrgetter("live")),
         "/readyz": partial(_show_verdict, health, attrgetter("ready")),
         "/status": lambda _: answer_json(status()),
@@ -132,14 +130,6 @@ def _show_http_error(_: Request, error: Exception) -> Response:
     """No such address, or not with this method."""
     assert isinstance(error, HTTPException)
     return answer_json({"error": error.detail}, error.status_code, error.headers)
-
-
-def _make_dashboard() -> View:
-    folder = files("edge_runtime.http")
-    script = folder.joinpath("live.js").read_bytes()
-    page = folder.joinpath("dashboard.html").read_bytes().replace(b"/* live.js */", script)
-    headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
-    return lambda _: Response(page, 200, headers, "text/html; charset=utf-8")
 
 
 def _make_metrics(read: Callable[[], Iterable[Sample]]) -> View:
@@ -215,18 +205,3 @@ def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request)
     page = PROCESS.value(page)
     headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer", **FRESH}
     return Response(page, 200, headers, "text/html; charset=utf-8")
-
-
-def content_policy(page: bytes) -> str:
-    """A policy that allows exactly the scripts and the style that are in the page."""
-
-    def hashes(tag: bytes) -> str:
-        bodies = re.findall(rb"<" + tag + rb">(.*?)</" + tag + rb">", page, re.DOTALL)
-        return " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(body).digest()).decode()}'" for body in bodies
-        )
-
-    return (
-        f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; "
-        "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )

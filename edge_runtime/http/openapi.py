@@ -132,7 +132,16 @@ def describe(status: type, health: type) -> Schema:
 
 
 def _paths() -> Iterator[tuple[str, Schema]]:
-    yield "/", _get("The status page.", {200: _other("text/html")})
+    unchanged = {304: {"description": "As the one that the caller has.", "content": {}}}
+    yield "/", _get("The dashboard.", {200: _other("text/html"), **unchanged})
+    part = {
+        "description": "As asked for.",
+        "content": {"text/javascript": {}, "text/css": {}, "text/plain": {}},
+    }
+    yield (
+        "/page/{part}",
+        _get("A part of the dashboard.", {200: part, **unchanged, **_refusals(404)}, *_names("part")),
+    )
     yield "/healthz", _get("Whether inference makes progress.", _either("HealthVerdict"))
     yield "/readyz", _get("Whether the device may be relied on.", _either("HealthVerdict"))
     yield "/status", _get("Everything.", {200: _json("Status")})

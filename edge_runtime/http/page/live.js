@@ -1,9 +1,13 @@
-"use strict";
 // The live view: each camera's next picture as often as LIVE_MS allows, and the results of it drawn on it.
 // Only what is in sight, in a tab that is looked at, and not paused asks for anything.
+import {ask, load, onToken} from "./api.js";
+import {answer, figure, make} from "./dom.js";
+import {askForToken} from "./token.js";
+
 const LIVE_MS = 200, SIDE_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000;
 const AGAIN_MS = {401: 60000, 403: 10000, 404: 10000}, SOON_MS = 1000;
 const views = new Map();   // camera -> {name, card, picture, svg, label, note, isSeen, isPaused, isWatching, waiting[], url, rest, pause}
+const element = make("div", {class: "grid", id: "live"});
 let isFollowing = false;
 
 const isWanted = view => view.isSeen && !view.isPaused && !document.hidden && views.get(view.name) === view;
@@ -22,12 +26,7 @@ const sight = new IntersectionObserver(entries => {
   }
 });
 document.addEventListener("visibilitychange", () => { for (const view of views.values()) wake(view); });
-by("token").hidden = !sessionStorage.getItem("token");   // once one was needed, another can be given
-by("token").addEventListener("submit", event => {
-  event.preventDefault();
-  sessionStorage.setItem("token", by("token").elements.token.value);
-  for (const view of views.values()) wake(view);
-});
+onToken(() => { for (const view of views.values()) wake(view); });
 
 function openView(name) {
   const view = {name, isSeen: false, isPaused: false, isWatching: false, waiting: [], url: null};
@@ -41,10 +40,10 @@ function openView(name) {
   view.svg = make("svg", {"aria-hidden": "true", preserveAspectRatio: "none"});
   view.label = make("p", {class: "small"});
   view.note = make("p", {class: "quiet small"}, "waiting for a picture");
-  view.card = make("article", {class: "card view"}, make("div", {class: "top"}, make("b", {}, name), pause),
+  view.card = make("article", {class: "card camera"}, make("div", {class: "top"}, make("b", {}, name), pause),
     make("div", {class: "frame"}, view.picture, view.svg), view.label, view.note);
   views.set(name, view);
-  by("live").append(view.card);
+  element.append(view.card);
   sight.observe(view.card);
 }
 
@@ -69,14 +68,12 @@ async function watch(view) {
 }
 
 async function takePicture(view) {   // gives how long to wait before the next try, ms
-  const token = sessionStorage.getItem("token"), headers = token ? {Authorization: `Bearer ${token}`} : {};
   try {
-    const answer = await fetch(`cameras/${encodeURIComponent(view.name)}/picture.jpg?max_side=${SIDE_PX}`,
-      {cache: "no-store", headers, signal: AbortSignal.timeout(15000)});
-    if (!answer.ok) return refuse(view, answer.status, (await answer.json()).error);
-    const header = name => answer.headers.get(name), at = Date.parse(header("Captured-At"));
+    const given = await ask(`cameras/${encodeURIComponent(view.name)}/picture.jpg?max_side=${SIDE_PX}`, {signal: AbortSignal.timeout(15000)});
+    if (!given.ok) return refuse(view, given.status, (await given.json()).error);
+    const header = name => given.headers.get(name), at = Date.parse(header("Captured-At"));
     view.waiting.push({seq: Number(header("Frame-Seq")), at, width: Number(header("Frame-Width")),
-      height: Number(header("Frame-Height")), blob: await answer.blob(), came: performance.now()});
+      height: Number(header("Frame-Height")), blob: await given.blob(), came: performance.now()});
     return 0;
   } catch (error) {   // the daemon is away, or says what is no picture
     tell(view, "No answer. The picture is old.");
@@ -86,7 +83,7 @@ async function takePicture(view) {   // gives how long to wait before the next t
 
 function refuse(view, code, reason) {
   if (AGAIN_MS[code]) clear(view);   // it may have been forbidden meanwhile
-  if (code === 401) by("token").hidden = false;
+  if (code === 401) askForToken();
   tell(view, reason);
   return AGAIN_MS[code] || SOON_MS;
 }
@@ -158,3 +155,5 @@ function box(found, unit) {
     make("text", {x: left + 2 * unit, y: below ? top + size * 1.1 : top - size * 0.35, "font-size": size, fill: colour},
       `${found.label} ${figure(found.score, 2)}`)];
 }
+
+export const live = {id: "live", title: "Live", element, show: ({status}) => showViews(Object.keys(status.cameras || {}))};

@@ -1,0 +1,73 @@
+// Puts the page together: views, each of some panels, of which one view is shown at a time.
+//
+// A panel is {id, title, element, show(state)?, open()?, close()?}. `show` is called every second while its view is
+// shown, with what `read` gives. `open` and `close` are called when its view is shown and left: what a panel loads
+// beside the state, it loads only between the two.
+import {load} from "./api.js";
+import {by, make} from "./dom.js";
+import {delivery} from "./delivery.js";
+import {events} from "./events.js";
+import {live} from "./live.js";
+import {models} from "./models.js";
+import {streams} from "./streams.js";
+import {showSummary} from "./summary.js";
+import {tokenForm} from "./token.js";
+
+const VIEWS = [
+  {id: "overview", title: "Overview", panels: [live, tokenForm, streams, models, delivery, events]},
+];
+const PERIOD_MS = 1000;
+let shown = null;
+
+function place(view) {
+  view.element = make("div", {class: "view", id: view.id, hidden: ""});
+  view.link = make("a", {href: `#${view.id}`}, view.title);
+  for (const panel of view.panels) view.element.append(frame(panel));
+  by("main").append(view.element);
+  by("views").append(view.link);
+}
+
+function frame(panel) {
+  const heading = panel.title ? make("h2", {id: `${panel.id}-title`}, panel.title) : null;
+  return make("section", {class: "panel", ...(heading ? {"aria-labelledby": heading.id} : {})}, heading, panel.element);
+}
+
+function choose() {
+  const wanted = VIEWS.find(view => `#${view.id}` === location.hash) || VIEWS[0];
+  if (wanted === shown) return;
+  if (shown) leave(shown);
+  shown = wanted;
+  wanted.element.hidden = false;
+  wanted.link.setAttribute("aria-current", "page");
+  for (const panel of wanted.panels) if (panel.open) panel.open();
+}
+
+function leave(view) {
+  for (const panel of view.panels) if (panel.close) panel.close();
+  view.element.hidden = true;
+  view.link.removeAttribute("aria-current");
+}
+
+async function read() {
+  const [status, health, results, events] = await Promise.all(["status", "readyz", "results?most=50", "events?most=50"].map(load));
+  return {status, health, results: results.results, events: events.events, now: performance.now()};
+}
+
+async function round() {
+  try {
+    const state = await read();
+    showSummary(state);
+    for (const panel of shown.panels) if (panel.show) panel.show(state);
+    by("lost").hidden = true;
+  } catch (error) {
+    by("lost").textContent = "The daemon does not answer. The figures below are old.";
+    by("lost").hidden = false;
+  }
+  setTimeout(round, document.hidden ? 10 * PERIOD_MS : PERIOD_MS);
+}
+
+VIEWS.forEach(place);
+by("views").hidden = VIEWS.length < 2;
+window.addEventListener("hashchange", choose);
+choose();
+round();
