@@ -106,7 +106,10 @@ def test_a_secret_in_a_page_is_hidden(redactor: Redactor, form: str) -> None:
 
 
 def test_the_texts_of_our_pages_stay(redactor: Redactor) -> None:
-    for package, name in (("calibration.report", "page.html.jinja"), ("edge_runtime.http", "page/index.html")):
+    for package, name in (
+        ("calibration.report", "page.html.jinja"),
+        ("edge_runtime.http", "page/index.html"),
+    ):
         text = files(package).joinpath(name).read_text(encoding="utf-8")
         assert redactor.text(text) == text
 
