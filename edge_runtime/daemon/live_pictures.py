@@ -5,8 +5,8 @@ from concurrent.futures import Future
 
 from edge_runtime.daemon.snapshots import WAIT_S, Lack, NoPicture, Snapshots
 from edge_runtime.datatypes import Frame
-from edge_runtime.http.refusals import Refusal, ended
 from edge_runtime.inference.preprocess.snapshot import Snapshot
+from edge_runtime.serving.refusals import Refusal, ended
 
 _CODES = {Lack.UNKNOWN: 404, Lack.FORBIDDEN: 403, Lack.CLOSED: 503, Lack.SILENT: 503, Lack.UNREADABLE: 503}
 

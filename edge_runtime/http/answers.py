@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge_runtime.http.refusals import Refusal, failed
 from edge_runtime.http.request_body import discard_body
 from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.serving.refusals import Refusal, failed
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 

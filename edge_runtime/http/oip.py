@@ -1,9 +1,9 @@
 """The Open Inference Protocol (KServe v2) over HTTP: health, metadata, inference in JSON and in binary.
 
-Stock clients such as ``tritonclient`` work. What the protocol leaves open: see ``oip_request``.
+Stock clients such as ``tritonclient`` work. What the protocol leaves open: see ``serving.oip_request``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,24 +12,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_runtime import __version__
-from edge_runtime.datatypes import Rejected, Result
 from edge_runtime.http.answers import FRESH, answer_json, guard
-from edge_runtime.http.oip_request import InferQuestion, WantedOutput
-from edge_runtime.http.oip_tensors import DATATYPES, classify, pack_array, pack_texts
-from edge_runtime.http.predict import CRASHES, PredictService, check_picture, code_of
-from edge_runtime.http.predictions import Answered, Read, ServedModel
-from edge_runtime.http.refusals import Refusal
+from edge_runtime.http.oip_body import load_body
+from edge_runtime.http.predict import CRASHES, answer_request
 from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.serving.oip_answer import InferAnswer, OutputTensor, make_answer
+from edge_runtime.serving.oip_model import describe_model, describe_server, find_model
+from edge_runtime.serving.oip_request import InferQuestion
+from edge_runtime.serving.predict_service import PredictService
+from edge_runtime.serving.predictions import Read, ServedModel
+from edge_runtime.serving.refusals import Refusal
 
-EXTENSIONS = ("binary_tensor_data", "classification")
 HEADER_LENGTH = "Inference-Header-Content-Length"
-_PLATFORMS = {"onnx": "onnxruntime_onnx", "openvino": "openvino", "torchscript": "pytorch_torchscript"}
 
 
 def make_oip_routes(service: PredictService, is_ready: Callable[[], bool]) -> list[Route]:
     """All addresses of the protocol below ``/v2``; ``is_ready`` says whether the device may be relied on."""
-    about = {"name": "edge-runtime", "version": __version__, "extensions": EXTENSIONS}
+    about = describe_server("binary_tensor_data")
 
     async def show_server(_: Request) -> Response:
         return answer_json(about)
@@ -57,39 +56,16 @@ def make_oip_routes(service: PredictService, is_ready: Callable[[], bool]) -> li
 
 
 def _find(service: PredictService, request: Request) -> tuple[str, ServedModel]:
-    """The model in an address, in the version that is named there, if one is.
+    """The model in an address.
 
     Raises:
         Refusal: it is not here.
     """
-    name, model = service.predictions.find(request.path_params["model"])
-    version, wanted = str(model.bundle.manifest.version), request.path_params.get("version")
-    if wanted not in (None, version):
-        raise Refusal(404, f"no version {wanted[:64]!r} of model {name} answers; version {version} does")
-    return name, model
+    return find_model(service.predictions, request.path_params["model"], request.path_params.get("version"))
 
 
 async def _show_model(service: PredictService, request: Request) -> Response:
-    name, model = _find(service, request)
-    engine, manifest = model.pipeline.slot.engine, model.bundle.manifest
-    shape = [-1, *model.pipeline.preprocessor.spec.tensor_shape]
-    outputs = [
-        {
-            "name": one.name,
-            "datatype": DATATYPES.get(one.dtype, one.dtype.upper()),
-            "shape": [-1, *(-1 if size is None else size for size in one.shape[1:])],
-        }
-        for one in engine.outputs
-    ]
-    return answer_json(
-        {
-            "name": name,
-            "versions": [str(manifest.version)],
-            "platform": _PLATFORMS.get(manifest.format, manifest.format),
-            "inputs": [{"name": engine.input.name, "datatype": "FP32", "shape": shape}],
-            "outputs": outputs,
-        }
-    )
+    return answer_json(describe_model(*_find(service, request)))
 
 
 async def _show_model_ready(service: PredictService, request: Request) -> Response:
@@ -101,14 +77,15 @@ async def _infer(service: PredictService, request: Request) -> Response:
     asked = list[InferQuestion]()
 
     async def read(request: Request, body: bytes) -> Read:
-        check = partial(check_picture, max_bytes=service.max_picture_bytes)
-        asked.append(InferQuestion(body, _find_header_length(request), check))
+        load = partial(load_body, body, _find_header_length(request))
+        asked.append(InferQuestion(load, service.check_picture))
         return asked[0].read
 
     _, model = _find(service, request)
-    name, answers = await service.answer(request, request.path_params["model"], read, keeps_outputs=True)
-    results = _require_results(answers)
-    return _encode(name, asked[0], results, [one.outputs for one in answers], model)
+    name, answers = await answer_request(
+        service, request, request.path_params["model"], read, keeps_outputs=True
+    )
+    return _encode(name, asked[0], make_answer(asked[0].outputs, answers, model))
 
 
 def _find_header_length(request: Request) -> int | None:
@@ -120,34 +97,22 @@ def _find_header_length(request: Request) -> int | None:
     return int(text)
 
 
-def _require_results(answers: Sequence[Answered]) -> list[Result]:
-    found = list[Result]()
-    for index, one in enumerate(answers):
-        if isinstance(one.answer, Rejected):
-            where = f"picture {index}: " if len(answers) > 1 else ""
-            raise Refusal(code_of(one), f"{where}{one.answer.reason}: {one.answer.detail}")
-        found.append(one.answer)
-    return found
-
-
-def _encode(
-    name: str, asked: InferQuestion, results: Sequence[Result], arrays: Sequence[Any], model: ServedModel
-) -> Response:
-    """All answers as one: JSON, and behind it what was wanted in binary."""
+def _encode(name: str, asked: InferQuestion, answer: InferAnswer) -> Response:
+    """JSON, and behind it what was wanted in binary."""
     tensors, binary = list[dict[str, Any]](), list[bytes]()
-    for wanted in asked.outputs:
-        if not all(wanted.name in one for one in arrays):
-            raise Refusal(503, "the model was replaced meanwhile; try again")
-        tensor, data = _encode_output(wanted, [one[wanted.name] for one in arrays], model.bundle.labels)
-        tensors.append(tensor)
-        binary += [data] if data is not None else []
-    generation = results[0].generation
+    for wanted, output in zip(asked.outputs, answer.outputs, strict=True):
+        tensor = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if wanted.is_binary:
+            binary.append(output.pack())
+            tensors.append({**tensor, "parameters": {"binary_data_size": len(binary[-1])}})
+        else:
+            tensors.append({**tensor, "data": _make_json_values(output)})
     head = encode_object(
         {
             "model_name": name,
-            "model_version": generation.partition("+")[0].rpartition("/")[2],
+            "model_version": answer.version,
             **({} if asked.id is None else {"id": asked.id}),
-            "parameters": {"generation": generation},
+            "parameters": {"generation": answer.generation},
             "outputs": tensors,
         }
     )
@@ -157,27 +122,8 @@ def _encode(
     return Response(b"".join((head, *binary)), 200, headers, "application/octet-stream")
 
 
-def _encode_output(
-    wanted: WantedOutput, each: Sequence[Any], labels: Sequence[str]
-) -> tuple[dict[str, Any], bytes | None]:
-    """One output of all pictures, and its binary data where it is wanted so."""
-    if len({one.shape for one in each}) > 1:
-        raise Refusal(400, f"output {wanted.name} has another shape for each picture; send one at a time")
-    values = np.stack(each)
-    datatype = DATATYPES.get(values.dtype.name)
-    if datatype is None:
-        raise Refusal(
-            500, f"output {wanted.name} is of type {values.dtype}, which the protocol does not have"
-        )
-    texts = [text for one in each for text in classify(one, wanted.classes, labels)] if wanted.classes else []
-    shape = [len(each), len(texts) // len(each)] if wanted.classes else list(values.shape)
-    tensor: dict[str, Any] = {
-        "name": wanted.name,
-        "datatype": "BYTES" if wanted.classes else datatype,
-        "shape": shape,
-    }
-    if wanted.is_binary:
-        data = pack_texts(texts) if wanted.classes else pack_array(values)
-        return {**tensor, "parameters": {"binary_data_size": len(data)}}, data
-    numbers = values.astype(np.float32) if values.dtype == np.float16 else values
-    return {**tensor, "data": texts if wanted.classes else np.ascontiguousarray(numbers).ravel()}, None
+def _make_json_values(output: OutputTensor) -> Any:
+    values = output.values
+    if isinstance(values, list):
+        return values
+    return np.ascontiguousarray(values.astype(np.float32) if values.dtype == np.float16 else values).ravel()

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from edge_runtime import __version__
-from edge_runtime.http.oip_request import Request as InferRequest
 from edge_runtime.messaging.asyncapi import REJECTION, RESULT
+from edge_runtime.serving.oip_request import Request as InferRequest
 
 Schema = dict[str, Any]
 

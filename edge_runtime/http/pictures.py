@@ -19,12 +19,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_runtime.datatypes import Frame
-from edge_runtime.http.access import Access
 from edge_runtime.http.answers import FRESH, guard
-from edge_runtime.http.refusals import Refusal
-from edge_runtime.http.request_body import Room
 from edge_runtime.inference.preprocess.snapshot import Snapshot
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.access import Access
+from edge_runtime.serving.refusals import Refusal
+from edge_runtime.serving.room import Room
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -101,7 +101,7 @@ async def _show(
 ) -> Response:
     service.access.check(request.headers, request.url.scheme, Role.OPERATOR)
     stream, max_side = request.path_params["stream"], _read_side(request)
-    async with room.enter(0):
+    with room.enter(0):
         frame, made = await _take(service.source, stream, max_side, maker, waiting)
     about = {
         "Captured-At": format_rfc3339(frame.captured_at_wall_s),

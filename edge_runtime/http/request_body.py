@@ -1,4 +1,4 @@
-"""Reading the body of a request: as long as may be, as many at a time as may be, in bounded time.
+"""Reading the body of a request: as long as may be, in bounded time.
 
 And the pictures in it: the raw bytes, a form (``curl -F``), or Base64 in JSON.
 """
@@ -7,8 +7,8 @@ import asyncio
 import binascii
 import logging
 from base64 import b64decode
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -16,15 +16,11 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from edge_runtime.http.refusals import Refusal, full, slow, too_large
+from edge_runtime.serving.refusals import Refusal, slow, too_large
 
 BODY_S = 30.0
 """Longest time for a body."""
 DISCARD_S = 5.0
-LARGEST_BODIES = 2
-"""Memory for bodies under way, in largest ones."""
-FORM_BYTES = 64 * 1024
-"""For what is around a picture in a form or in JSON."""
 FORM_STEP_BYTES = 256 * 1024
 """Of a form, read at a time: 10 ms."""
 MOST_VALUES = 1_000
@@ -32,28 +28,6 @@ MOST_VALUES = 1_000
 
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of what its caller is told
-
-
-class Room:
-    """For requests whose bodies are in memory; used by the server's thread alone."""
-
-    def __init__(self, most_requests: int, most_bytes: int) -> None:
-        self._requests, self._bytes = most_requests, most_bytes
-
-    @asynccontextmanager
-    async def enter(self, size_bytes: int) -> AsyncIterator[None]:
-        """Take room for one request.
-
-        Raises:
-            Refusal: there is none now.
-        """
-        if self._requests < 1 or self._bytes < size_bytes:
-            raise full()
-        self._requests, self._bytes = self._requests - 1, self._bytes - size_bytes
-        try:
-            yield
-        finally:
-            self._requests, self._bytes = self._requests + 1, self._bytes + size_bytes
 
 
 def find_size(request: Request, most_bytes: int, key: str) -> int:

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.status import DaemonStatus
-from edge_runtime.http.access import Access
 from edge_runtime.http.api import build_app
 from edge_runtime.http.openapi import describe
 from edge_runtime.http.pictures import PictureService
-from edge_runtime.http.predict import PredictService
-from edge_runtime.http.predictions import Predictions, ServedModel
 from edge_runtime.http.server import HttpServer
+from edge_runtime.serving.access import Access
+from edge_runtime.serving.predict_service import PredictService
+from edge_runtime.serving.predictions import Predictions, ServedModel
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from edge_runtime.datatypes import Frame
-from edge_runtime.http.refusals import Refusal
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.snapshot import Snapshot, make_snapshot
+from edge_runtime.serving.refusals import Refusal
 from tests.support.pipeline_bench import make_frame
 from tests.support.waiting import WAIT_S
 

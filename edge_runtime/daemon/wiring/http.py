@@ -16,19 +16,19 @@ from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import DaemonStatus, StatusReporter
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
-from edge_runtime.http.predictions import Predictions, ServedModel
 from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import describe
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.serving.predictions import Predictions, ServedModel
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 if TYPE_CHECKING:
-    from edge_runtime.http.access import Access
-    from edge_runtime.http.predict import PredictService
+    from edge_runtime.serving.access import Access
+    from edge_runtime.serving.predict_service import PredictService
 
 log = structlog.get_logger()
 
@@ -101,7 +101,7 @@ def read_tokens(config: Config) -> dict[str, str]:
 
 
 def _make_access(config: Config, tokens: dict[str, str]) -> "Access":
-    from edge_runtime.http.access import Access, TokenHolder, hash_token
+    from edge_runtime.serving.access import Access, TokenHolder, hash_token
 
     callers = config.http.tokens
     holders = tuple(
@@ -113,7 +113,7 @@ def _make_access(config: Config, tokens: dict[str, str]) -> "Access":
 def _make_predict(
     config: Config, access: "Access", predictions: Predictions, crashes: Crashes
 ) -> "PredictService":
-    from edge_runtime.http.predict import PredictService
+    from edge_runtime.serving.predict_service import PredictService
 
     predict = config.http.predict
     return PredictService.make(

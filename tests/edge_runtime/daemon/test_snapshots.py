@@ -16,8 +16,8 @@ from edge_runtime.daemon.live_pictures import LivePictures
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError, SourceLost
-from edge_runtime.http.refusals import Refusal
 from edge_runtime.messaging.commands.request import check_arguments
+from edge_runtime.serving.refusals import Refusal
 from edge_runtime.sources.base import SourceCounts
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.pipeline_bench import make_frame, make_pipeline

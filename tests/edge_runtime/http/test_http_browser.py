@@ -17,10 +17,10 @@ from calibration.report.thumbnails import PictureScale, strips
 from calibration.stats.moments import moments_of_frames
 from edge_runtime.daemon.health import Health
 from edge_runtime.deployment.reports import Reports
-from edge_runtime.http.access import Access
 from edge_runtime.http.api import build_app
 from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.server import HttpServer
+from edge_runtime.serving.access import Access
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.programs import find_program

@@ -4,6 +4,7 @@ import struct
 import tracemalloc
 from base64 import b64encode
 from contextlib import suppress
+from functools import partial
 
 import httpx
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.http.oip_request import InferQuestion
-from edge_runtime.http.oip_tensors import classify, pack_array, pack_texts, read_bytes, read_floats
-from edge_runtime.http.predictions import ServedModel
-from edge_runtime.http.refusals import Refusal
+from edge_runtime.http.oip_body import JsonData, load_body
+from edge_runtime.serving.oip_request import InferQuestion
+from edge_runtime.serving.oip_tensors import BinaryData, classify, pack_array, pack_texts
+from edge_runtime.serving.predictions import ServedModel
+from edge_runtime.serving.refusals import Refusal
 from tests.support.bundle_models import png
 from tests.support.http_bench import DOCUMENT, MOST_BYTES, Bench
 from tests.support.http_contract import Contract
@@ -129,7 +131,7 @@ def test_classes_in_place_of_numbers(client):
     request["outputs"][0]["parameters"]["binary_data"] = True
     answer = client.post(INFER, json=request)
     binary = answer.content[int(answer.headers[HEADER]) :]
-    assert read_bytes(4, None, memoryview(binary), is_base64=False) == [one.encode() for one in found["data"]]
+    assert BinaryData(memoryview(binary)).read_elements(4) == [one.encode() for one in found["data"]]
 
 
 FLAT = TENSOR.ravel().tolist()
@@ -240,7 +242,7 @@ def test_no_json_is_an_error_of_ours(request_, data, parameters):
     model = ServedModel(make_pipeline()[0], None)
     for one in (request_, {**request_, **as_json(data, parameters=parameters)}):
         with suppress(Refusal):
-            InferQuestion(orjson.dumps(one), None, lambda _: None).read(model)
+            InferQuestion(partial(load_body, orjson.dumps(one), None), lambda _: None).read(model)
 
 
 def test_arrays_are_packed_little_endian_and_without_gaps():
@@ -256,10 +258,10 @@ def test_the_best_classes_come_first_and_labels_only_where_they_fit():
 
 
 def test_numbers_are_read_by_shape():
-    assert read_floats((1, 2), [3, 4.5], None).tolist() == [[3.0, 4.5]]
-    assert read_floats((1, 2), None, memoryview(struct.pack("<2f", 3, 4.5))).tolist() == [[3.0, 4.5]]
+    assert JsonData([3, 4.5]).read_floats((1, 2)).tolist() == [[3.0, 4.5]]
+    assert BinaryData(memoryview(struct.pack("<2f", 3, 4.5))).read_floats((1, 2)).tolist() == [[3.0, 4.5]]
     with pytest.raises(Refusal):
-        read_floats((1, 2), [[3], [4.5]], None)
+        JsonData([[3], [4.5]]).read_floats((1, 2))
 
 
 @pytest.mark.parametrize("nest", [lambda texts: texts, lambda texts: [texts], lambda texts: [[1.0], texts]])
@@ -269,7 +271,7 @@ def test_texts_in_place_of_numbers_take_no_memory(nest):
     tracemalloc.start()
     try:
         with pytest.raises(Refusal):
-            read_floats((1, 501), data, None)
+            JsonData(data).read_floats((1, 501))
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -277,13 +279,13 @@ def test_texts_in_place_of_numbers_take_no_memory(nest):
 
 
 @pytest.mark.parametrize(
-    ("data", "binary"), [(None, memoryview(bytes(4 * 100_000))), (["aGk="] * 100_000, None)]
+    "data", [BinaryData(memoryview(bytes(4 * 100_000))), JsonData(["aGk="] * 100_000, is_base64=True)]
 )
-def test_pictures_beyond_the_shape_are_not_read(data, binary):
+def test_pictures_beyond_the_shape_are_not_read(data):
     tracemalloc.start()
     try:
         with pytest.raises(Refusal):
-            read_bytes(2, data, binary, is_base64=True)
+            data.read_elements(2)
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -6,9 +6,9 @@ import httpx
 import pytest
 import simplejpeg
 
-from edge_runtime.http.access import Access, TokenHolder, hash_token
 from edge_runtime.http.pictures import MOST_REQUESTS
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.access import Access, TokenHolder, hash_token
 from edge_runtime.system.rfc3339 import format_rfc3339
 from tests.support.http_bench import Bench
 from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera

@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from edge_runtime.http import request_body
-from edge_runtime.http.access import Access, TokenHolder, hash_token
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.access import Access, TokenHolder, hash_token
+from edge_runtime.serving.predict_service import AROUND_BYTES
 from tests.support.bundle_models import png
 from tests.support.http_bench import DOCUMENT, MOST_BYTES, Bench
 from tests.support.http_contract import Contract
@@ -135,7 +136,7 @@ def test_a_body_that_is_too_long_is_413_whether_it_says_so_or_not(shared, send):
         client.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")  # no byte of it had to be sent
     assert send("/predict", **as_json(bytes(MOST_BYTES + 1))).status_code == 413  # of the picture itself
-    most = str(MOST_BYTES * 4 // 3 + request_body.FORM_BYTES + 1)
+    most = str(MOST_BYTES * 4 // 3 + AROUND_BYTES + 1)
     chunks = b"%x\r\n" % int(most) + bytes(int(most)) + b"\r\n"
     with socket.create_connection(("127.0.0.1", shared.server.port), timeout=WAIT_S) as client:
         client.sendall(

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from edge_runtime.http.refusals import Refusal
-from edge_runtime.http.request_body import FORM_STEP_BYTES, Room, find_form_picture, load_json
+from edge_runtime.http.request_body import FORM_STEP_BYTES, find_form_picture, load_json
+from edge_runtime.serving.refusals import Refusal
 
 
 def test_a_large_form_is_read_in_steps_between_which_others_are_served():
@@ -48,27 +48,6 @@ def test_a_form_of_headers_is_refused(header):
         asyncio.run(
             find_form_picture("multipart/form-data; boundary=b", head + header + b"\r\npicture\r\n--b--\r\n")
         )
-
-
-def test_room_is_given_back_also_after_a_failure():
-    room = Room(2, 100)
-
-    async def fill():
-        async with room.enter(60), room.enter(40):
-            with pytest.raises(Refusal):
-                async with room.enter(0):
-                    pass
-        async with room.enter(60):
-            with pytest.raises(Refusal):
-                async with room.enter(41):
-                    pass
-            with pytest.raises(ZeroDivisionError):
-                async with room.enter(40):
-                    raise ZeroDivisionError
-        async with room.enter(100):
-            return True
-
-    assert asyncio.run(fill())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 from types import SimpleNamespace
 
 from edge_runtime.datatypes import Asked
-from edge_runtime.http.predictions import Predictions, ServedModel
+from edge_runtime.serving.predictions import Predictions, ServedModel
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import until

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import REQUESTS, Asked, Frame, Rejected, Result
-from edge_runtime.http.refusals import Refusal, ended, failed, full, no_model
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.messaging.encoding import encode_rejection, encode_result
+from edge_runtime.serving.refusals import Refusal, ended, failed, full, no_model
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread

@@ -3,9 +3,9 @@
 import pytest
 from starlette.datastructures import Headers
 
-from edge_runtime.http.access import Access, TokenHolder, hash_token
-from edge_runtime.http.refusals import Refusal
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.access import Access, TokenHolder, hash_token
+from edge_runtime.serving.refusals import Refusal
 
 TOKEN, READER = "sMh0m7jC3yZ1VqK8xQ2t", "k1k2k3k4k5k6k7k8k9k0"
 HOLDERS = (

@@ -1,4 +1,4 @@
-"""Who may have work done over HTTP.
+"""Who may have work done over HTTP or gRPC.
 
 Without tokens only this machine may, by a program or by a page of this server: a page from elsewhere in a browser on
 this machine must not, although its request comes from here. A browser says where the page is from, in ``Origin`` and
@@ -10,10 +10,8 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from starlette.datastructures import Headers
-
-from edge_runtime.http.refusals import Refusal
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.refusals import Refusal
 
 _ASK = {"WWW-Authenticate": 'Bearer realm="edge-runtime"'}
 
@@ -39,20 +37,37 @@ class Access:
     holders: tuple[TokenHolder, ...] = ()
     needs_token: bool = False
 
-    def check(self, headers: Headers, scheme: str, needed: Role) -> None:
-        """Let a request pass.
+    def check(self, headers: Mapping[str, str], scheme: str, needed: Role) -> None:
+        """Let a request over HTTP pass.
+
+        Args:
+            headers: By names in small letters, or in any where the mapping does not tell them apart.
+            scheme: Of this server.
+            needed: Least role.
 
         Raises:
             Refusal: it may not.
         """
         _check_site(headers, scheme)
+        self.check_token(headers.get("authorization", ""), needed)
+
+    def check_token(self, authorization: str, needed: Role) -> None:
+        """Let a caller pass who is no browser.
+
+        Args:
+            authorization: ``Bearer TOKEN``, or empty.
+            needed: Least role.
+
+        Raises:
+            Refusal: he may not.
+        """
         if not self.needs_token:
             return
         if not self.holders:
             raise Refusal(
                 403, "from other machines only with a token; the configuration has none (http.tokens)"
             )
-        kind, _, token = headers.get("authorization", "").partition(" ")
+        kind, _, token = authorization.partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise Refusal(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
         digest = hash_token(token.strip())

@@ -12,35 +12,29 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from edge_runtime.http.oip_tensors import read_bytes, read_floats
-from edge_runtime.http.predictions import Input, ServedModel
-from edge_runtime.http.refusals import Refusal
-from edge_runtime.http.request_body import MOST_VALUES, load_json
+from edge_runtime.serving.oip_tensors import TensorData
+from edge_runtime.serving.predictions import Input, ServedModel
+from edge_runtime.serving.refusals import Refusal
 
-MOST_JSON_NUMBERS = 4_000_000
-"""Each takes 32 bytes of memory while it is read; more of them come in binary."""
 MOST_OUTPUTS = 1_000
 
 Text = Annotated[str, Field(max_length=1_000)]
 Parameters = dict[str, Any]
 
 
-class _Input(BaseModel, strict=True):
+class RequestInput(BaseModel, strict=True):
+    """One input; ``data`` only where the request has them in its JSON."""
+
     name: Text
     shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=16)]
     datatype: Text
     parameters: Parameters = {}
     data: Any = None
 
-    def find_binary_size(self) -> int | None:
-        """None: the data are in the JSON."""
-        size = self.parameters.get("binary_data_size")
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-            raise Refusal(400, f"input {self.name}: binary_data_size is not a number of bytes")
-        return size
 
+class RequestOutput(BaseModel, strict=True):
+    """One output that is asked for."""
 
-class _Output(BaseModel, strict=True):
     name: Text
     parameters: Parameters = {}
 
@@ -50,8 +44,8 @@ class Request(BaseModel, strict=True):
 
     id: Text | None = None
     parameters: Parameters = {}
-    inputs: Annotated[list[_Input], Field(min_length=1, max_length=16)]
-    outputs: Annotated[list[_Output], Field(max_length=MOST_OUTPUTS)] = []
+    inputs: Annotated[list[RequestInput], Field(min_length=1, max_length=16)]
+    outputs: Annotated[list[RequestOutput], Field(max_length=MOST_OUTPUTS)] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +54,21 @@ class WantedOutput:
 
     name: str
     is_binary: bool
+    """By the extension of HTTP."""
     classes: int = 0
     """So many best classes in place of the numbers; 0: the numbers."""
 
 
 @dataclass(eq=False)
 class InferQuestion:
-    """A request, read in the thread that prepares pictures: its JSON may be long.
+    """A request, read in the thread that prepares pictures: it may be long.
 
     Args:
-        body: Of the request.
-        header_bytes: Length of the JSON in it, where binary data follow.
+        load: Reads it, for a model: the request, and the data of each of its inputs. May raise ``Refusal``.
         check_picture: Refuses pictures that are too large.
     """
 
-    body: bytes
-    header_bytes: int | None
+    load: Callable[[ServedModel], tuple[Request, Sequence[TensorData]]]
     check_picture: Callable[[bytes], None]
     id: str | None = field(default=None, init=False)
     outputs: tuple[WantedOutput, ...] = field(default=(), init=False)
@@ -86,30 +79,20 @@ class InferQuestion:
         Raises:
             Refusal: it is no such request, or one for another model.
         """
-        spec, limit = model.pipeline.preprocessor.spec, model.pipeline.scheduler.policy.request_limit
-        size = len(self.body) if self.header_bytes is None else self.header_bytes
-        if size > len(self.body):
-            raise Refusal(
-                400, f"Inference-Header-Content-Length is {size}; the body has {len(self.body)} bytes"
-            )
-        numbers = min(limit * prod(spec.tensor_shape), MOST_JSON_NUMBERS)
-        request = _validate(load_json(self.body[:size], 2 * numbers + MOST_VALUES))
+        request, data = self.load(model)
         engine = model.pipeline.slot.engine
         self.id = request.id
         self.outputs = _find_outputs(request, [one.name for one in engine.outputs])
-        (given,), binary = request.inputs[:1], _find_binary(request.inputs, memoryview(self.body)[size:])
+        given = request.inputs[0]
         if len(request.inputs) != 1 or given.name != engine.input.name:
             names = ", ".join(one.name for one in request.inputs)
             raise Refusal(400, f"inputs: {names}; expected one: {engine.input.name}")
-        return self._read_input(given, binary[0], spec.tensor_shape, limit)
+        return self._read_input(given, data[0], model)
 
-    def _read_input(
-        self, given: _Input, binary: memoryview | None, sample_shape: tuple[int, ...], limit: int
-    ) -> Sequence[Input]:
+    def _read_input(self, given: RequestInput, data: TensorData, model: ServedModel) -> Sequence[Input]:
+        limit, sample_shape = find_limit(model), model.pipeline.preprocessor.spec.tensor_shape
         if given.datatype == "BYTES":
-            count = _check_count(prod(given.shape), limit)
-            is_base64 = given.parameters.get("content_type") == "base64"
-            pictures = read_bytes(count, given.data, binary, is_base64=is_base64)
+            pictures = data.read_elements(_check_count(prod(given.shape), limit))
             for picture in pictures:
                 self.check_picture(picture)
             return pictures
@@ -120,10 +103,20 @@ class InferQuestion:
         if len(given.shape) != 4 or tuple(given.shape[1:]) != sample_shape:
             raise Refusal(400, f"input {given.name}: shape {given.shape}; expected {[-1, *sample_shape]}")
         _check_count(given.shape[0], limit)
-        return list(np.ascontiguousarray(read_floats(given.shape, given.data, binary)))
+        return list(np.ascontiguousarray(data.read_floats(given.shape)))
 
 
-def _validate(found: Any) -> Request:
+def find_limit(model: ServedModel) -> int:
+    """How many pictures one request may hold."""
+    return model.pipeline.scheduler.policy.request_limit
+
+
+def validate(found: Any) -> Request:
+    """A request from plain values.
+
+    Raises:
+        Refusal: it is none.
+    """
     try:
         return Request.model_validate(found)
     except ValidationError as err:
@@ -136,20 +129,6 @@ def _check_count(count: int, limit: int) -> int:
     if not 1 <= count <= limit:
         raise Refusal(400, f"{count} pictures in one request; expected 1 to {limit} (http.predict.queue)")
     return count
-
-
-def _find_binary(inputs: Sequence[_Input], after: memoryview) -> list[memoryview | None]:
-    """The binary data of each input, which follow each other."""
-    found = list[memoryview | None]()
-    for one in inputs:
-        size = one.find_binary_size()
-        if size is not None and size > len(after):
-            raise Refusal(400, f"input {one.name}: binary_data_size is {size}; {len(after)} bytes are left")
-        found.append(None if size is None else after[:size])
-        after = after[size or 0 :]
-    if len(after):
-        raise Refusal(400, f"{len(after)} bytes follow that belong to no input")
-    return found
 
 
 def _find_outputs(request: Request, known: Sequence[str]) -> tuple[WantedOutput, ...]:

@@ -1,0 +1,51 @@
+"""The server and its models as the Open Inference Protocol describes them: plain values for each transport."""
+
+from typing import Any
+
+from edge_runtime import __version__
+from edge_runtime.serving.oip_tensors import DATATYPES
+from edge_runtime.serving.predictions import Predictions, ServedModel
+from edge_runtime.serving.refusals import Refusal
+
+EXTENSIONS = ("classification",)
+"""Of each transport."""
+_PLATFORMS = {"onnx": "onnxruntime_onnx", "openvino": "openvino", "torchscript": "pytorch_torchscript"}
+
+
+def describe_server(*extensions: str) -> dict[str, Any]:
+    """Name, version and extensions; those given belong to the transport."""
+    return {"name": "edge-runtime", "version": __version__, "extensions": [*extensions, *EXTENSIONS]}
+
+
+def find_model(predictions: Predictions, name: str | None, version: str | None) -> tuple[str, ServedModel]:
+    """A model by its name, in the version that is asked for, if one is.
+
+    Raises:
+        Refusal: it is not here.
+    """
+    name, model = predictions.find(name)
+    found = str(model.bundle.manifest.version)
+    if version not in (None, found):
+        raise Refusal(404, f"no version {version[:64]!r} of model {name} answers; version {found} does")
+    return name, model
+
+
+def describe_model(name: str, model: ServedModel) -> dict[str, Any]:
+    """Its metadata: version, format, the one input and the outputs; -1 is the number of pictures."""
+    engine, manifest = model.pipeline.slot.engine, model.bundle.manifest
+    shape = [-1, *model.pipeline.preprocessor.spec.tensor_shape]
+    outputs = [
+        {
+            "name": one.name,
+            "datatype": DATATYPES.get(one.dtype, one.dtype.upper()),
+            "shape": [-1, *(-1 if size is None else size for size in one.shape[1:])],
+        }
+        for one in engine.outputs
+    ]
+    return {
+        "name": name,
+        "versions": [str(manifest.version)],
+        "platform": _PLATFORMS.get(manifest.format, manifest.format),
+        "inputs": [{"name": engine.input.name, "datatype": "FP32", "shape": shape}],
+        "outputs": outputs,
+    }
