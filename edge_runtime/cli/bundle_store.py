@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ class Store(NamedTuple):
     keep: "Keep"
     in_use: "InUse"
     """Empty without a configuration: nothing is known of models then."""
+    first_starts: Mapping[str, tuple[str, ...]]
+    """Real path of a version's folder -> models that have not run yet and would start with it."""
     allow_downgrade: bool
     trust: "Trust | None"
 
@@ -43,20 +45,21 @@ def open_store(config: Path | None, root: Path | None) -> Store:
     """
     from edge_runtime.bundles.signing.trust import load_trust
     from edge_runtime.config import load_config
-    from edge_runtime.deployment.store.in_use import InUse, find_in_use
+    from edge_runtime.deployment.store.in_use import InUse, find_first_starts, find_in_use
     from edge_runtime.deployment.store.keep import Keep
 
     if (config is None) == (root is None):
         raise click.UsageError("give --config FILE, or --root DIR for a store without a configuration")
     if config is None:
         assert root is not None
-        return Store(root, Keep(), InUse(), allow_downgrade=False, trust=None)
+        return Store(root, Keep(), InUse(), {}, allow_downgrade=False, trust=None)
     loaded = load_config(config, os.environ)
-    rules = loaded.bundles
+    rules, in_use = loaded.bundles, find_in_use(loaded)
     return Store(
         loaded.bundles_folder,
         Keep.from_config(rules),
-        find_in_use(loaded),
+        in_use,
+        find_first_starts(loaded, in_use),
         allow_downgrade=rules.allow_downgrade,
         trust=load_trust(loaded.trust),
     )
@@ -124,9 +127,12 @@ def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
 
     store = open_store(config, root)
     found = list_installed(store.root, store.in_use, store.trust)
-    lines = [_describe(one) for one in found] or [f"no bundle is installed in {store.root}"]
+    starts = {one.path: store.first_starts.get(os.path.realpath(one.path), ()) for one in found}
+    lines = [_describe(one, starts[one.path]) for one in found] or [f"no bundle is installed in {store.root}"]
     print_answer(
-        {"root": str(store.root), "bundles": [_as_json(one) for one in found]}, as_json, "\n".join(lines)
+        {"root": str(store.root), "bundles": [_as_json(one, starts[one.path]) for one in found]},
+        as_json,
+        "\n".join(lines),
     )
     return 0
 
@@ -170,8 +176,9 @@ def gc_command(config: Path | None, root: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _describe(one: "InstalledVersion") -> str:
-    roles = ", ".join(one.roles) or "not in use"
+def _describe(one: "InstalledVersion", starts: tuple[str, ...]) -> str:
+    first_start = f"first version of {', '.join(starts)}, not run yet" if starts else "not in use"
+    roles = ", ".join(one.roles) or first_start
     state = "whole" if one.is_whole else "DAMAGED"
     if one.problem is not None:
         state += f", NOT TRUSTED: {one.problem}" if one.is_whole else f": {one.problem}"
@@ -179,12 +186,13 @@ def _describe(one: "InstalledVersion") -> str:
     return f"{one.held.id}: {one.format or 'unknown format'}, {size}, installed {when}, {roles}, {state}"
 
 
-def _as_json(one: "InstalledVersion") -> dict[str, Any]:
+def _as_json(one: "InstalledVersion", starts: tuple[str, ...]) -> dict[str, Any]:
     return {
         **asdict(one.held),
         "path": str(one.path),
         "format": one.format,
         "roles": one.roles,
+        "first_start_of": starts,
         "is_whole": one.is_whole,
         "problem": one.problem,
     }

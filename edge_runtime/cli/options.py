@@ -7,12 +7,14 @@ from typing import Any
 import click
 import orjson
 
+from edge_runtime.cli.bundle_argument import BundlePath
+
 SECONDS = click.FloatRange(min=0, min_open=True)
 PATH = click.Path(path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-BUNDLE = click.argument("bundle", type=EXISTING_FOLDER)
-OPTIONAL_BUNDLE = click.argument("bundle", required=False, type=EXISTING_FOLDER)
+BUNDLE = click.argument("bundle", type=BundlePath())
+OPTIONAL_BUNDLE = click.argument("bundle", required=False, type=BundlePath())
 CONFIG = click.argument("config", type=PATH)
 MODEL = click.option("--model", help="Which model; needed when there are several.")
 TIMEOUT = click.option(

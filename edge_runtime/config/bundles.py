@@ -1,12 +1,16 @@
 """The section of the configuration about installed bundles: what is kept, and how much disk it may use."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import InstallSource
+
+DEMO_PREFIX = "demo:"
+_DEMO_STORE = Path(__file__).resolve().parent.parent / "sources" / "demo" / "bundle"
 
 
 class LatestVersions(Section):
@@ -69,3 +73,15 @@ class BundlesConfig(Section):
     whole levels of the path. Empty: nowhere."""
     install_chunks: bool = False
     """Whether the command install may bring a bundle in pieces over MQTT."""
+
+
+def find_bundle_root(reference: str, store: Path) -> Path:
+    """Folder that holds the version folders of a bundle, or is one version itself; it need not be there.
+
+    Args:
+        reference: ``demo:NAME`` for one that ships, a path (with a '/'), or the name of an installed one.
+        store: Where those are: ``<name>/<version>``.
+    """
+    if reference.startswith(DEMO_PREFIX):
+        return _DEMO_STORE / reference.removeprefix(DEMO_PREFIX)
+    return Path(reference) if "/" in reference else store / reference

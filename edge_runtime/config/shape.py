@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from edge_runtime.config.bundles import BundlesConfig
+from edge_runtime.config.bundles import BundlesConfig, find_bundle_root
 from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.reference import ReferenceConfig
@@ -311,11 +311,7 @@ class Config(Section):
 
     def bundle_root(self, model: str) -> Path:
         """Folder that holds the version folders of a model's bundle (or is one version itself)."""
-        reference = self.models[model].bundle
-        if reference.startswith("demo:"):
-            package = Path(__file__).resolve().parent.parent
-            return package / "sources" / "demo" / "bundle" / reference.removeprefix("demo:")
-        return Path(reference) if "/" in reference else self.bundles_folder / reference
+        return find_bundle_root(self.models[model].bundle, self.bundles_folder)
 
     def sink_path(self) -> Path | None:
         """Where the local results file goes; None when there is a broker and no ``sink`` section."""

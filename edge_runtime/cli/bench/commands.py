@@ -55,7 +55,7 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
 @click.command("bench")
 @OPTIONAL_BUNDLE
 @click.option(
-    "--config", "config_path", type=PATH,
+    "--config", "config_path", type=PATH, is_eager=True,
     help="Run it as a model of this file: its engine, threads, number of cameras, and bundle unless BUNDLE is given.",
 )  # fmt: skip
 @MODEL

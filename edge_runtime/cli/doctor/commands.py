@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from edge_runtime.cli.bundle_argument import find_service_config
 from edge_runtime.cli.doctor.finding import Finding, Level, exit_code_of
 from edge_runtime.cli.options import JSON, PATH, print_answer
 from edge_runtime.system.redaction import PROCESS
 
-SERVICE_CONFIG = Path("/etc/edge-runtime/config.yaml")
 _COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "red"}
 
 
@@ -29,8 +29,7 @@ def doctor(config: Path | None, user: str | None, *, as_json: bool) -> int:
     from edge_runtime.cli.doctor.examine import examine
     from edge_runtime.system.log import configure_log
 
-    if config is None and os.path.exists(SERVICE_CONFIG):  # noqa: PTH110 - a folder that may not be entered is no error
-        config = SERVICE_CONFIG
+    config = find_service_config() if config is None else config
     configure_log("error", "console")  # a camera that does not answer is a finding
     try:
         findings = examine(config, os.environ, user)

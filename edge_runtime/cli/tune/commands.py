@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("tune")
 @OPTIONAL_BUNDLE
-@click.option("--config", "config_path", type=PATH, help="Compare with what this file says.")
+@click.option("--config", "config_path", type=PATH, is_eager=True, help="Compare with what this file says.")
 @MODEL
 @click.option(
     "--streams", type=click.IntRange(1, 64), help="Streams it serves; without: its cameras in the file, or 1."

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from calibration.stats.regular_file import read_whole
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.config import Config
 from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES, ModelState, model_folder
+from edge_runtime.deployment.start_record import read_starts
 from edge_runtime.deployment.version_pointers import VersionPointers
-from edge_runtime.errors import StateError
+from edge_runtime.deployment.versions import list_candidates
+from edge_runtime.errors import BundleError, StateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,22 @@ def find_in_use(config: Config) -> InUse:
             if not any(known.endswith(f" of {name}") for known in words):
                 words.append(f"{role} of {name}")
     return InUse({path: tuple(words) for path, words in roles.items()})
+
+
+def find_first_starts(config: Config, in_use: InUse) -> dict[str, tuple[str, ...]]:
+    """The versions with which models that have not run yet would start: real path -> names of those models.
+
+    They are not in use: each of them may be removed.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, model in config.models.items():
+        if any(word.endswith(f" of {name}") for words in in_use.roles.values() for word in words):
+            continue
+        order = read_starts(config, name, may_write=False).order
+        with suppress(BundleError):  # none is installed
+            path = os.path.realpath(list_candidates(config.bundle_root(name), model.version, order)[0])
+            found[path] = (*found.get(path, ()), name)
+    return found
 
 
 def _list_roles(state: ModelState, bundle: str, configured: str | int) -> list[tuple[str, int]]:

@@ -67,6 +67,20 @@ def test_the_life_of_versions_with_a_configuration(run, tmp_path, config):
     assert "active of m" in run("list", "--config", config)[1]
 
 
+def test_the_version_that_a_model_will_start_with_is_not_called_unused(run, tmp_path, config):
+    for version in (1, 2):
+        assert run("install", source(tmp_path, version), "--config", config)[0] == 0
+    listed = orjson.loads(run("list", "--config", config, "--json")[1])["bundles"]
+    assert [(one["version"], one["roles"], one["first_start_of"]) for one in listed] == [
+        (1, [], []),
+        (2, [], ["m"]),
+    ]
+    assert "not in use" not in run("list", "--config", config)[1].splitlines()[1]
+    VersionPointers(active=1).save(ModelState.open(tmp_path / "state", "m").versions_path)
+    listed = orjson.loads(run("list", "--config", config, "--json")[1])["bundles"]
+    assert [one["first_start_of"] for one in listed] == [[], []]
+
+
 def test_a_store_without_a_configuration(run, tmp_path):
     root = tmp_path / "bundles"
     assert run("list", "--root", root)[:2] == (0, f"no bundle is installed in {root}\n")

@@ -65,15 +65,47 @@ def test_infer_says_which_picture_was_rejected_and_goes_on(run, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     code, out, _ = run("infer", BUNDLE, tmp_path / "bad.jpg", PICTURES / "orange.jpg")
     assert code == 65
-    assert "bad.jpg: rejected, " in out
-    assert "orange.jpg: orange 0." in out
+    assert "bad.jpg  rejected, " in out
+    assert "orange.jpg  orange 0." in out
+
+
+def test_infer_takes_folders_and_a_bundle_that_ships(run, tmp_path):
+    for name in ("10.jpg", "sub/2.jpg", "2.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PICTURES / "orange.jpg", tmp_path / name)
+    code, out, _ = run("infer", "demo:efficientnet-lite0", tmp_path, PICTURES / "dog.jpg", "--json")
+    found = [orjson.loads(line)["picture"] for line in out.splitlines()]
+    assert code == 0
+    assert found == [str(tmp_path / name) for name in ("2.jpg", "10.jpg", "sub/2.jpg")] + [
+        str(PICTURES / "dog.jpg")
+    ]
+
+
+def test_infer_of_a_folder_without_pictures_is_wrong_usage(run, tmp_path):
+    code, out, err = run("infer", "demo:efficientnet-lite0", tmp_path)
+    assert (code, out) == (64, "")
+    assert str(tmp_path) in err
+
+
+def test_an_installed_bundle_is_found_by_its_name(run, tmp_path):
+    box = config(tmp_path, mqtt={"host": "broker", "user": "u", "password": "{EDGE_NOT_SET}"})
+    shutil.copytree(BUNDLE, tmp_path / "state" / "bundles" / BUNDLE.parent.name / "1")
+    for name in ("efficientnet-lite0", "efficientnet-lite0/1"):
+        code, out, _ = run("infer", name, PICTURES / "orange.jpg", "--config", box)
+        assert code == 0
+        assert "orange 0." in out
+    code, out, err = run("infer", "efficientnet-lite0/2", PICTURES / "orange.jpg", "--config", box)
+    assert (code, out) == (64, "")
+    assert "efficientnet-lite0/1" in err
+    for name in ("demo:absent", "demo:../../demo", "../efficientnet-lite0"):
+        assert run("bundle", "verify", name)[0] == 64
 
 
 def test_detections_are_told_in_words():
     person = {"label": "person", "score": 0.934, "box": [10.2, 20.0, 50.4, 120.0]}
-    words = "a.png: person 0.93 at 10,20, 40 x 100 pixels"
+    words = "person 0.93 at 10,20, 40 x 100 pixels"
     assert format_answer({"picture": "a.png", "detections": [person]}) == words
-    assert format_answer({"picture": "a.png", "detections": []}) == "a.png: no detections"
+    assert format_answer({"picture": "a.png", "detections": []}) == "no detections"
 
 
 def test_verify_reports_the_self_test(run):
