@@ -9,16 +9,17 @@ import click
 SERVICE_CONFIG = Path("/etc/edge-runtime/config.yaml")
 
 
-class BundlePath(click.ParamType):
+class BundlePath(click.Path):
     """Gives the folder of one version.
 
     What is there as a file or folder comes first. A name is looked for in the store of ``--config``, where the command
     has that option; else in that of the service, or where a configuration that names no ``state_dir`` has it.
     """
 
-    name = "bundle"
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The folder of the newest version, or the one that is named; whether it is whole is not looked at.
 
         Raises:
