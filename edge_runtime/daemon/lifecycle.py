@@ -33,6 +33,8 @@ STATE_EVERY_S = 2.0  # the retained state must not lag behind the real one by mo
 MODEL_START_S = 180.0
 """systemd is asked for this long again and again while a model is opened: a big one on a slow board takes its time."""
 _ASK_EVERY_S = 30.0
+HTTP_AGAIN_S = 10.0
+"""Between two tries to listen."""
 EXIT_FATAL = 70  # EX_SOFTWARE
 
 
@@ -101,7 +103,7 @@ class Daemon:
         """After the stop: a thread hangs in an engine, and the interpreter cannot end in good order."""
         self._must_look, self._state_at_s = False, 0.0
         self._last_state: tuple[MqttClient, bytes] | None = None
-        self._last_line = ""
+        self._last_line, self._http_again_at_s = "", 0.0
         self._health_log = HealthLog()
         self._feeder = None if self.notify.watchdog_s is None else WatchdogFeeder(self.notify.watchdog_s)
 
@@ -134,7 +136,7 @@ class Daemon:
         for stream, camera in config.cameras.items():
             if camera.enabled:
                 self.cameras.open(stream, camera, models[camera.model].pipeline)
-        self._start_http()
+        self._start_http(time.monotonic())
         self.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self.running.connection.start()
@@ -142,19 +144,27 @@ class Daemon:
         if not config.is_safe_mode:
             self.reloader.keep_config(config, BY_START, Changes())
 
-    def _start_http(self) -> None:
-        """In safe mode the box is reached otherwise when the port is taken; it listens again after the next start."""
+    def _start_http(self, now_s: float) -> None:
+        """Listen; as a service a taken port does not stop inference: it is told, and tried again.
+
+        Raises:
+            HttpUnavailable: for a person at a terminal.
+        """
         if self.http is None:
             return
         try:
             self.http.start()
         except HttpUnavailable as err:
-            config = self.running.config
-            if not config.is_safe_mode:
+            if not (self.running.config.is_safe_mode or self.notify.is_managed):
                 raise
-            log.error("no status page", reason=str(err))
-            off = config.http.model_copy(update={"enabled": False})
-            self.running.config, self.http = config.model_copy(update={"http": off}), None
+            if self.running.http_problem is None:
+                log.error("no status page until the port is free", reason=str(err))
+            self.running.http_problem = err.problem
+            self._http_again_at_s = now_s + HTTP_AGAIN_S
+        else:
+            if self.running.http_problem is not None:
+                log.info("the status page is there")
+            self.running.http_problem = None
 
     def _extend_start(self) -> Callable[[], bool]:
         """Ask systemd for time; gives the function that a first opening, however long, asks whether to stop."""
@@ -187,6 +197,8 @@ class Daemon:
         if self._must_look:
             self._must_look = False
             self.watch.check_now(again=self.running.config_problem is not None)
+        if self.running.http_problem is not None and now_s >= self._http_again_at_s:
+            self._start_http(now_s)
         self.trial.observe(self.running.connection.is_commandable, now_s)
         self.reloader.follow_edits(now_s)
         self.reporter.watch_delivery(now_s)

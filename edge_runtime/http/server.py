@@ -26,7 +26,8 @@ class HttpUnavailable(EdgeRuntimeError):
     exit_code = 69  # EX_UNAVAILABLE
 
     def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(f"http: cannot listen on {host}:{port}: {reason}; change http.port or free it")
+        self.problem = f"cannot listen on {host}:{port}: {reason}; change http.port or free it"
+        super().__init__(f"http: {self.problem}")
 
 
 class HttpServer:

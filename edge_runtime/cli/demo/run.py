@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, measure_agreement
+from edge_runtime.cli.free_port import find_free_port
 from edge_runtime.cli.offline import make_answer_function
 from edge_runtime.cli.run_summary import summarise
-from edge_runtime.config import CameraConfig, Config, DemoConfig
+from edge_runtime.config import CameraConfig, Config, DemoConfig, HttpConfig
 from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
 from edge_runtime.daemon.wiring.sources import open_demo_camera
 from edge_runtime.datatypes import Frame, Rejected
@@ -27,15 +29,26 @@ from edge_runtime.system.camera_address import CameraKind
 COMPARED_FRAMES = 150  # per phase; about 2 s of work, and a standard error of 4 points
 
 
-def apply_demo_options(config: Config, state_dir: Path, **options: Any) -> Config:
-    """The configuration with another state folder and the conveyors' options replaced."""
+def apply_demo_options(config: Config, state_dir: Path, http: HttpConfig, **options: Any) -> Config:
+    """The configuration with another state folder and port, and the conveyors' options replaced."""
     cameras = {
         stream: camera.model_copy(update={"demo": (camera.demo or DemoConfig()).model_copy(update=options)})
         if camera.address.kind is CameraKind.DEMO
         else camera
         for stream, camera in config.cameras.items()
     }
-    return config.model_copy(update={"cameras": cameras, "state_dir": state_dir})
+    return config.model_copy(update={"cameras": cameras, "state_dir": state_dir, "http": http})
+
+
+def _choose_http(http: HttpConfig) -> HttpConfig:
+    """With a port that is free now: a demo is for looking at, wherever it is."""
+    if not http.enabled:
+        return http
+    port = find_free_port(http.host, http.port)
+    taken = f" ({http.port} is taken)" if port != http.port else ""
+    place = f"[{http.host}]" if ":" in http.host else http.host
+    click.echo(f"status page: http://{place}:{port}/{taken}", err=True)
+    return http.model_copy(update={"port": port})
 
 
 def run_demo(
@@ -46,7 +59,9 @@ def run_demo(
     if for_s is not None:
         options["drift_at_s"] = for_s / 2
     with tempfile.TemporaryDirectory(prefix="edge-runtime-demo-", ignore_cleanup_errors=True) as folder:
-        adjust = partial(apply_demo_options, state_dir=Path(folder), **options)
+        adjust = partial(
+            apply_demo_options, state_dir=Path(folder), http=_choose_http(config.http), **options
+        )
         return _run(config, config_path, for_s, adjust)
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
+from edge_runtime.cli.free_port import find_free_port
 from edge_runtime.cli.init.draft import Draft, hide_password, write_text
 from edge_runtime.cli.init.find_cameras import find_cameras
 from edge_runtime.cli.options import EXISTING_FILE, JSON, PATH, print_answer
 
 _DEMO_BUNDLE, _DEMO_CAMERA = "demo:efficientnet-lite0", "demo:conveyor"
 _NAMED = re.compile(r"([A-Za-z0-9_-]{1,64})=(.+)", re.DOTALL)
-_FIRST_PORT, _PORTS = 8080, 100
+_FIRST_PORT = 8080
 
 
 @click.command()
@@ -72,7 +73,15 @@ def init(
     variables = tuple(variable for _, variable in hidden.values() if variable is not None)
     addresses = {name: address for name, (address, _) in hidden.items()}
     draft = Draft(
-        device, state_dir, bundle, addresses, _find_port(), broker, user, ca and ca.resolve(), variables
+        device,
+        state_dir,
+        bundle,
+        addresses,
+        find_free_port("127.0.0.1", _FIRST_PORT),
+        broker,
+        user,
+        ca and ca.resolve(),
+        variables,
     )
     _write(file, draft)
     report = {
@@ -127,19 +136,6 @@ def _name_cameras(given: Iterable[str]) -> dict[str, str]:
             raise click.UsageError(f"--camera: two cameras are called {name}")
         named[name] = address
     return named
-
-
-def _find_port() -> int:
-    """8080, or the next one that is free now."""
-    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    return _FIRST_PORT
 
 
 def _write(file: Path, draft: Draft) -> None:

@@ -1,12 +1,16 @@
 """A daemon without a configuration that it could use: it lives, says why, and goes over to work when it is mended."""
 
+import time
+
 import pytest
 
 from edge_runtime.daemon.edit_under_way import CommandedEdit
-from edge_runtime.daemon.health import judge
+from edge_runtime.daemon.health import Weight, judge
+from edge_runtime.daemon.lifecycle import HTTP_AGAIN_S
 from edge_runtime.errors import CommandError, ConfigError, Problem, StateError
 from edge_runtime.http.server import HttpUnavailable
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
+from edge_runtime.system.systemd import SystemdNotify
 from tests.edge_runtime.daemon.test_daemon import BAD_BUNDLE, DaemonBench
 
 REFUSED = ConfigError(
@@ -155,18 +159,30 @@ def test_a_mended_file_that_cannot_be_written_changes_nothing(bench, tmp_path):
     assert bench.restarts == []
 
 
-def test_without_its_port_it_lives_all_the_same_and_a_mended_file_starts_it_anew(bench):
+def test_without_its_port_it_lives_all_the_same_and_goes_over_to_work(bench):
     bench.errors["http"] = HttpUnavailable("127.0.0.1", 8080, "in use")
     bench.start()
-    bench.daemon.tick(0.0)
-    assert bench.daemon.http is None
-    bench.edits.put(bench.config())
-    bench.daemon.tick(0.0)
-    assert bench.restarts == [1]
+    assert isinstance(bench.edit(bench.config()), ConfigApplied)
+    assert bench.restarts == []
 
 
-def test_a_start_with_models_still_needs_its_port(tmp_path):
+def test_at_a_terminal_a_start_with_models_needs_its_port(tmp_path):
     bench = DaemonBench(tmp_path)
     bench.errors["http"] = HttpUnavailable("127.0.0.1", 8080, "in use")
     with pytest.raises(HttpUnavailable):
         bench.daemon.run()
+
+
+def test_as_a_service_a_taken_port_stops_no_inference_and_is_tried_again(tmp_path):
+    bench = DaemonBench(tmp_path)
+    bench.daemon.notify = SystemdNotify({"NOTIFY_SOCKET": "@edge-runtime-test-absent"})
+    bench.errors["http"] = HttpUnavailable("127.0.0.1", 8080, "in use")
+    bench.start()
+    now_s = time.monotonic()
+    bench.daemon.tick(now_s)
+    assert [one.weight for one in bench.reporter.findings() if one.part == "http"] == [Weight.NOTE]
+    del bench.errors["http"]
+    bench.daemon.tick(now_s + HTTP_AGAIN_S / 2)
+    assert bench.running.http_problem is not None
+    bench.daemon.tick(now_s + 2 * HTTP_AGAIN_S)
+    assert bench.running.http_problem is None
