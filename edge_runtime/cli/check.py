@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, OutputFile, print_answer
-from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem, gravest
+from edge_runtime.errors import ConfigError, EdgeRuntimeError, ExtraMissing, KeyUnusable, Problem, gravest
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
@@ -102,11 +102,13 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         return found
     from edge_runtime.deployment.open_bundle import open_bundle
 
+    bad_keys = _look_at_keys(config)
     for name in config.models:
         try:
             opened = open_bundle(config, name, may_write=False)
         except EdgeRuntimeError as err:
-            found.problems.append(err)
+            if not (bad_keys and isinstance(err, KeyUnusable | ExtraMissing)):  # that names a key once more
+                found.problems.append(err)
             continue
         opened.engine.close()
         found.notes += [f"models.{name}.{note}" for note in opened.notes]
@@ -120,7 +122,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         _look_at_rollout(config, name, found)
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
-    _look_at_keys(config, found)
+    found.problems += bad_keys
     found.notes += _notes_of_home_assistant(config)
     return found
 
@@ -173,15 +175,17 @@ def _look_at_cameras(config: "Config", found: Checked) -> None:
             devices.setdefault(real, name)
 
 
-def _look_at_keys(config: "Config", found: Checked) -> None:
+def _look_at_keys(config: "Config") -> list[Problem]:
     from edge_runtime.daemon.wiring.messaging import make_callers
     from edge_runtime.deployment.bundle_trust import require_trust_keys
 
+    problems = list[Problem]()
     for look in (require_trust_keys, make_callers):
         try:
             look(config)
         except ConfigError as err:
-            found.problems.extend(err.problems)
+            problems += err.problems
+    return problems
 
 
 def _notes_of_home_assistant(config: "Config") -> list[str]:

@@ -70,6 +70,11 @@ def environment_without_secrets() -> dict[str, str]:
     return _with_package(without_secrets(os.environ))
 
 
+def whole_environment() -> dict[str, str]:
+    """This process's environment with all secrets, for a child that reads the configuration itself."""
+    return _with_package(dict(os.environ))
+
+
 def _with_package(env: dict[str, str]) -> dict[str, str]:
     path = os.pathsep.join([str(_PACKAGE_HOME), *filter(None, [env.get("PYTHONPATH")])])
     return env | {"PYTHONPATH": path, "PYTHONUTF8": "1"}

@@ -13,8 +13,7 @@ from typing import Any
 import orjson
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
-from edge_runtime.system.child_process import environment_without_secrets, start_child
-from edge_runtime.system.environment import SECRET_PREFIX
+from edge_runtime.system.child_process import start_child, whole_environment
 from edge_runtime.system.priority import THREAD_NICENESS
 
 CHECKED = {65: "bundle.broken", 69: "engine.missing", 70: "engine.refused", 74: "state.unreadable"}
@@ -29,11 +28,10 @@ _ADVICE = {
 
 def examine_configuration(path: Path, timeout_s: float) -> Iterator[Finding]:
     """Check the file and open its models, at low priority: a daemon may be at work."""
-    secrets = {name: value for name, value in os.environ.items() if name.startswith(SECRET_PREFIX)}
     child = start_child(
         "edge_runtime",
         ["check", str(path), "--json"],
-        env=environment_without_secrets() | secrets,
+        env=whole_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

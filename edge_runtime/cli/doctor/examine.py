@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from edge_runtime.bundles.manifest import Manifest
@@ -18,7 +18,7 @@ from edge_runtime.cli.doctor.finding import Finding, note, problem
 from edge_runtime.cli.doctor.patches import examine_baselines, examine_patch
 from edge_runtime.cli.doctor.port import examine_port
 from edge_runtime.cli.doctor.processor import examine_memory, examine_processor
-from edge_runtime.cli.doctor.service import examine_service, find_unit_user
+from edge_runtime.cli.doctor.service import Unit, ask_systemd, examine_service, find_unit_user
 from edge_runtime.cli.doctor.service_user import ServiceUser
 from edge_runtime.cli.doctor.state_folder import examine_state
 from edge_runtime.config import Config, load_address, load_config, secrets_of
@@ -49,7 +49,9 @@ def examine(path: Path | None, env: Mapping[str, str], user_name: str | None) ->
     Raises:
         KeyError: there is no such user.
     """
-    return run_topics(_list_topics(path, env, user_name), MOST_S)
+    end_s = time.monotonic() + MOST_S
+    topics = _list_topics(path, env, user_name)  # this asks systemd and reads files
+    return run_topics(topics, end_s - time.monotonic())
 
 
 def run_topics(topics: Mapping[str, Topic], most_s: float) -> list[Finding]:
@@ -80,7 +82,7 @@ def _collect(
         yield from found
     elif thread.is_alive():
         yield note(
-            "doctor.slow", f"{name}: no answer in {most_s:g} s", "run it again when the box is less busy"
+            "doctor.slow", f"{name}: no answer in {most_s:.0f} s", "run it again when the box is less busy"
         )
     else:
         yield problem("doctor.failed", f"{name}: an error of this program, see above", "report it", 70)
@@ -92,8 +94,9 @@ def _list_topics(path: Path | None, env: Mapping[str, str], user_name: str | Non
         with suppress(ConfigError):  # the topic of the configuration lists them all
             config = load_config(path, env)
             PROCESS.learn(secrets_of(config, env))
+    ask = cache(ask_systemd)  # once, whatever it takes
     holder = find_holder(config.state_dir) if config is not None else None
-    user = ServiceUser.find(user_name or (find_unit_user() if holder is None else None), holder)
+    user = ServiceUser.find(user_name or (find_unit_user(ask()) if holder is None else None), holder)
     topics["processor"], topics["memory"] = partial(examine_processor, user.pid), examine_memory
     manifests = _read_manifests(config) if config is not None else {}
     needed = _find_runtimes(config, manifests) if config is not None else {}
@@ -111,16 +114,18 @@ def _list_topics(path: Path | None, env: Mapping[str, str], user_name: str | Non
                 topics["broker"] = partial(examine_broker, address.device, address.mqtt)
     if config is not None:
         folders.append(config.state_dir)
-        topics |= _list_topics_of(config, manifests, user)
+        topics |= _list_topics_of(config, manifests, user, ask)
     topics["clock"] = partial(examine_clock, folders)
     return topics
 
 
-def _list_topics_of(config: Config, manifests: Mapping[str, Manifest], user: ServiceUser) -> dict[str, Topic]:
+def _list_topics_of(
+    config: Config, manifests: Mapping[str, Manifest], user: ServiceUser, ask: Callable[[], Unit]
+) -> dict[str, Topic]:
     topics: dict[str, Topic] = {
         "state": partial(examine_state, config, user),
         "port": partial(examine_port, config, user.pid),
-        "service": partial(examine_service, config),
+        "service": partial(examine_service, config, ask),
     }
     enabled = [name for name, camera in config.cameras.items() if camera.enabled]
     for number, name in enumerate(enabled):

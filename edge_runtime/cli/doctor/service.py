@@ -2,8 +2,9 @@
 
 import pwd
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
 from edge_runtime.config import Config
@@ -21,18 +22,21 @@ _TEMPORARY = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - named, not u
 _PLAIN = ("CPU", "AUTO")
 
 
-def examine_service(config: Config) -> Iterator[Finding]:
+def examine_service(config: Config, ask: Callable[[], "Unit"]) -> Iterator[Finding]:
     """Look at the unit, where there is one."""
-    unit = _ask_systemd()
-    if unit is None:
+    unit = ask()
+    if unit.is_slow:
+        found = f"systemctl gave no answer in {_ANSWER_S:g} s; the unit was not looked at"
+        yield note("service.slow", found, "systemctl status; when that hangs too, start the box anew")
+    elif unit.properties is None:
         yield fine("service", "no systemd answers here")
     else:
-        yield from judge_unit(unit, config)
+        yield from judge_unit(unit.properties, config)
 
 
-def find_unit_user() -> str | None:
+def find_unit_user(found: "Unit") -> str | None:
     """The user that the unit names, where that is one of the system: one that systemd makes up has no files yet."""
-    unit = _ask_systemd() or {}
+    unit = found.properties or {}
     name = unit.get("User")
     if not name or unit.get("DynamicUser") == "yes" or unit.get("LoadState") != "loaded":
         return None
@@ -42,16 +46,27 @@ def find_unit_user() -> str | None:
         return None
 
 
-def _ask_systemd() -> dict[str, str] | None:
-    """Properties of the unit; None where no systemd runs."""
+class Unit(NamedTuple):
+    """What systemd says of the unit."""
+
+    properties: Mapping[str, str] | None
+    """None where no systemd runs, or it is slow."""
+    is_slow: bool = False
+    """It gave no answer."""
+
+
+def ask_systemd() -> Unit:
+    """Takes four seconds at most, also where systemd hangs."""
     try:
         answer = subprocess.run(
             ["systemctl", "show", UNIT, *(f"--property={key}" for key in _KEYS)],
             capture_output=True, text=True, timeout=_ANSWER_S, check=True,
         )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Unit(None, is_slow=True)
     except (OSError, subprocess.SubprocessError):
-        return None
-    return read_properties(answer.stdout)
+        return Unit(None)
+    return Unit(read_properties(answer.stdout))
 
 
 def read_properties(text: str) -> dict[str, str]:

@@ -178,6 +178,21 @@ def test_check_names_the_problems_of_all_models_and_leaves_with_the_gravest(run,
     assert run("check", config(tmp_path, models=models, cameras=cameras))[0] == 69
 
 
+def test_check_names_a_key_that_cannot_be_used_once(run, tmp_path):
+    shutil.copytree(BUNDLE, tmp_path / "parts" / "1")
+    (tmp_path / "publisher.pem").write_text("no key")
+    models = {name: {"bundle": str(tmp_path / "parts")} for name in ("a", "b")}
+    box = config(
+        tmp_path,
+        models=models,
+        cameras={"belt": {"path": "demo:conveyor", "model": "a"}},
+        trust={"keys": [str(tmp_path / "publisher.pem")]},
+    )
+    code, out, _ = run("check", box, "--json")
+    assert code == 78
+    assert [one["where"] for one in orjson.loads(out)["problems"]] == ["trust.keys.0"]
+
+
 @pytest.mark.parametrize("bad", [{"models": {"m": {"bundle": "parts"}}}, {"device": "a b"}])
 def test_check_gives_machines_an_object_whatever_is_wrong(run, tmp_path, bad):
     code, out, _ = run("check", config(tmp_path, **bad), "--json")

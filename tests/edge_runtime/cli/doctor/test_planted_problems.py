@@ -7,14 +7,17 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 
 import orjson
 import pytest
 import trustme
 
+from edge_runtime.cli.doctor import service
 from edge_runtime.cli.doctor.broker import examine_broker
 from edge_runtime.cli.doctor.finding import Level
-from edge_runtime.config import load_address
+from edge_runtime.cli.doctor.service import ask_systemd, examine_service, find_unit_user
+from edge_runtime.config import load_address, load_config
 from tests.support.mosquitto import Mosquitto, TlsFiles, free_port
 from tests.support.paths import DEMO, ROOT
 from tests.support.planted_libraries import NEW, plant_built_for_a_newer_system, plant_missing
@@ -172,3 +175,16 @@ def test_a_file_with_mistakes(tmp_path):
     code, levels, _ = run_doctor(write_config(tmp_path, cameras={"belt": {"path": "demo:conveyor"}}))
     assert code == 78
     assert levels["configuration.wrong"] == {"problem"}
+
+
+def test_where_systemd_hangs_it_is_asked_once_and_that_is_told(tmp_path, monkeypatch):
+    program = tmp_path / "systemctl"
+    program.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(service, "_ANSWER_S", 0.5)
+    ask = cache(ask_systemd)
+    assert find_unit_user(ask()) is None
+    found = examine_service(load_config(write_config(tmp_path), {}), ask)
+    assert [(one.id, one.level) for one in found] == [("service.slow", Level.NOTE)]
+    assert (tmp_path / "asked").read_text() == "asked\n"

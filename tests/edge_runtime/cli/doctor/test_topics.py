@@ -19,7 +19,7 @@ from edge_runtime.cli.doctor.examine import run_topics
 from edge_runtime.cli.doctor.finding import Level, exit_code_of, fine, note, problem
 from edge_runtime.cli.doctor.port import examine_port
 from edge_runtime.cli.doctor.processor import examine_processor
-from edge_runtime.cli.doctor.service import judge_unit, read_properties
+from edge_runtime.cli.doctor.service import Unit, find_unit_user, judge_unit, read_properties
 from edge_runtime.cli.doctor.service_user import ServiceUser
 from edge_runtime.cli.doctor.state_folder import examine_state, judge_room
 from edge_runtime.config import parse_config
@@ -175,9 +175,8 @@ def test_the_group_of_a_camera(monkeypatch, group, expected):
         ({"DynamicUser": "no", "User": "nobody-of-that-name"}, None),
     ],
 )
-def test_the_user_of_the_unit(monkeypatch, changed, expected):
-    monkeypatch.setattr(service, "_ask_systemd", lambda: read_properties(UNIT) | changed)
-    assert service.find_unit_user() == expected
+def test_the_user_of_the_unit(changed, expected):
+    assert find_unit_user(Unit(read_properties(UNIT) | changed)) == expected
 
 
 def test_a_drop_in_that_opens_a_folder():
