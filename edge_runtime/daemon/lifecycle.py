@@ -18,6 +18,7 @@ from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.trends import Trends
 from edge_runtime.errors import OpeningStopped
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.messaging.commands.under_way import UnderWay
@@ -82,6 +83,7 @@ class Daemon:
     """No stream is open yet."""
     reloader: ConfigReloader
     reporter: StatusReporter
+    trends: Trends
     delivery: Delivery
     home_assistant: HomeAssistant
     under_way: UnderWay
@@ -209,6 +211,7 @@ class Daemon:
             self._state_at_s = now_s
             self._publish_state(now_s)
         self.home_assistant.tick(now_s)
+        self.trends.tick(now_s)
 
     def _publish_state(self, now_s: float) -> None:
         """Tell subscribers, systemd and the broker how the daemon is: its first state, then only changes."""

@@ -71,6 +71,7 @@ def build_app(
     *,
     is_loopback: bool = True,
     counts: RequestCounts | None = None,
+    trends: Callable[[float, int], object] | None = None,
     predict: PredictService | None = None,
     pictures: PictureService | None = None,
 ) -> Starlette:
@@ -88,6 +89,7 @@ def build_app(
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
         counts: Counts the requests.
+        trends: Figures over time: of the last so many seconds, behind a step; None: there is no address for that.
         predict: Answers pictures that are sent; None: there are no addresses for that.
         pictures: Gives pictures of cameras; None: there is no address for that.
     """
@@ -104,6 +106,8 @@ def build_app(
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
+    if trends is not None:
+        views["/trends"] = partial(_show_trends, trends)
     # First, since it is asked for most often: each route before it costs a comparison.
     routes = [] if pictures is None else make_picture_routes(pictures)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
@@ -160,6 +164,17 @@ def _show_items(name: str, items: Items, request: Request) -> Response:
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
         return answer_json({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
     return answer_json({name: items(int(text))})
+
+
+def _show_trends(trends: Callable[[float, int], object], request: Request) -> Response:
+    asked = {
+        "span_s": request.query_params.get("span_s", "3600"),
+        "after": request.query_params.get("after", "0"),
+    }
+    for name, text in asked.items():
+        if not re.fullmatch(r"[0-9]{1,10}", text):
+            return answer_json({"error": f"{name} is {text[:20]!r}; expected a whole number"}, 400)
+    return answer_json(trends(float(asked["span_s"]), int(asked["after"])))
 
 
 def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:

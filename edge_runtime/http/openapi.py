@@ -95,6 +95,36 @@ _MAX_SIDE: Schema = {
     "schema": {"type": "integer", "minimum": 16, "maximum": 1920, "default": 640},
 }
 
+_TRENDS: tuple[Schema, ...] = tuple(
+    {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0, "default": default}}
+    for name, default in (("span_s", 3600), ("after", 0))
+)
+_NUMBER: Schema = {"type": "number"}
+_TRENDS_ANSWER: Schema = {
+    "type": "object",
+    "properties": {
+        "first": {"type": "integer", "description": "Number of the first step."},
+        "step_s": _NUMBER,
+        "offset_s": {**_NUMBER, "description": "Step n begins at offset_s + n * step_s seconds since 1970."},
+        "now_s": _NUMBER,
+        "figures": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": _TEXT,
+                    "model": {"type": ["string", "null"]},
+                    "part": {"type": ["string", "null"], "description": "The stream, or the reason."},
+                    "values": {"type": "array", "items": {"type": ["number", "null"]}},
+                },
+                "required": ["name", "model", "part", "values"],
+            },
+        },
+        "marks": {"type": "array", "items": _ANY},
+    },
+    "required": ["first", "step_s", "offset_s", "now_s", "figures", "marks"],
+}
+
 
 def describe(status: type, health: type) -> Schema:
     """The document.
@@ -110,6 +140,7 @@ def describe(status: type, health: type) -> Schema:
         "Inferred": _INFERRED,
         "OipServer": _OIP_SERVER,
         "OipModel": _OIP_MODEL,
+        "Trends": _TRENDS_ANSWER,
     }
     for name, kind in (("Status", status), ("HealthVerdict", health), ("InferRequest", InferRequest)):
         schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template=_REF + "{model}")
@@ -152,6 +183,7 @@ def _paths() -> Iterator[tuple[str, Schema]]:
             "required": [name],
         }
         yield f"/{name}", _get(f"The newest {name}.", {200: _inline(listed), **_refusals(400)}, _MOST)
+    yield "/trends", _get("Figures over time.", {200: _json("Trends"), **_refusals(400)}, *_TRENDS)
     page = {"content": {"text/html": {}, "application/json": {"schema": _ANY}}, "description": "The report."}
     yield (
         "/reports/{model}/{report}",

@@ -27,12 +27,20 @@ class Latency:
 
     def __init__(self) -> None:
         self._values_ms: deque[float] = deque(maxlen=4096)
+        self._count = 0
         self._lock = threading.Lock()
 
     def add(self, value_ms: float) -> None:
         """Remember one value."""
         with self._lock:
             self._values_ms.append(value_ms)
+            self._count += 1
+
+    def since(self, count: int) -> tuple[list[float], int]:
+        """The values after the first ``count`` ones, as far as they are remembered, and how many there were so far."""
+        with self._lock:
+            missing = min(self._count - count, len(self._values_ms))
+            return list(self._values_ms)[-missing:] if missing > 0 else [], self._count
 
     def percentiles(self) -> Percentiles | None:
         """None before the first value."""

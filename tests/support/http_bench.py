@@ -20,6 +20,7 @@ from tests.support.still_camera import StillCamera
 
 MOST_BYTES = 256 * 1024
 DOCUMENT = describe(DaemonStatus, Health)
+NO_TRENDS = {"first": 1, "step_s": 5.0, "offset_s": 0.0, "now_s": 0.0, "figures": [], "marks": []}
 
 
 class Bench:
@@ -62,6 +63,7 @@ class Bench:
         self.app = build_app(
             dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict,
             lambda: DOCUMENT, list, self.crashes,
+            trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
             predict=PredictService.make(self.predictions, access, MOST_BYTES, queue, self.crashes),
             pictures=PictureService(self.camera, access, self.crashes),
         )  # fmt: skip

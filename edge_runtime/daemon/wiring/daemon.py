@@ -27,6 +27,7 @@ from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.daemon.wiring.http import make_http
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, open_connection
@@ -167,15 +168,17 @@ def build_daemon(
         delivery.use_channels(connection.topics, connection.channels, connection.answer)
         if refused is not None:
             edits.put(refused)
+        trends = Trends(running, cameras, delivery)
         return Daemon(
             running=running,
             cameras=cameras,
             reloader=reloader,
             reporter=reporter,
+            trends=trends,
             delivery=delivery,
             home_assistant=HomeAssistant(running, crashes),
             under_way=under_way,
-            http=make_http(running, reporter, cameras, delivery, snapshots, crashes, resources),
+            http=make_http(running, reporter, trends, cameras, delivery, snapshots, crashes, resources),
             watch=watch,
             trial=trial,
             notify=notify,

@@ -14,6 +14,7 @@ from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import DaemonStatus, StatusReporter
+from edge_runtime.daemon.trends import Trends
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.request_counts import RequestCounts
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 def make_http(
     running: Running,
     reporter: StatusReporter,
+    trends: Trends,
     cameras: Cameras,
     delivery: Delivery,
     snapshots: Snapshots,
@@ -78,6 +80,7 @@ def make_http(
             crashes,
             is_loopback=config.http.is_loopback,
             counts=counts,
+            trends=trends.read,
             predict=_make_predict(config, access, predictions, crashes),
             pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), access, crashes),
         )

@@ -19,6 +19,7 @@ from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.deployment import versions
 from edge_runtime.deployment.versions import Skipped
@@ -173,6 +174,7 @@ class DaemonBench:
             reloader=reloader,
             reporter=self.reporter,
             delivery=self.delivery,
+            trends=Trends(self.running, self.streams, self.delivery),
             home_assistant=HomeAssistant(self.running, self.crashes),
             under_way=UnderWay(self.crashes),
             http=SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None),
