@@ -46,6 +46,8 @@ class Columns(NamedTuple):
 
     first: int
     """Number of the first step: it begins at ``first * step_s`` of the clock."""
+    steps: int
+    """How many follow each other."""
     step_s: float
     values: dict[Figure, NDArray[np.float32]]
     """Each (n,), all of the same length, oldest first; NaN where there was no value."""
@@ -100,7 +102,10 @@ class _Ring:
         first = max(self._first, self._newest - self.level.steps + 1, after + 1)
         places = np.arange(first, self._newest + 1) % self.level.steps
         return Columns(
-            first, self.level.step_s, {figure: one[places] for figure, one in self._columns.items()}
+            first,
+            len(places),
+            self.level.step_s,
+            {figure: one[places] for figure, one in self._columns.items()},
         )
 
     def _go_to(self, step: int) -> None:

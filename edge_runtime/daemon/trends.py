@@ -102,6 +102,7 @@ class Trends:
             found, marks = self._ring.read(span_s, now_s, after), list(self._marks)
         return {
             "first": found.first,
+            "steps": found.steps,
             "step_s": found.step_s,
             "offset_s": round(now_wall_s - now_s, 3),
             "now_s": round(now_wall_s, 3),

@@ -104,6 +104,7 @@ _TRENDS_ANSWER: Schema = {
     "type": "object",
     "properties": {
         "first": {"type": "integer", "description": "Number of the first step."},
+        "steps": {"type": "integer"},
         "step_s": _NUMBER,
         "offset_s": {**_NUMBER, "description": "Step n begins at offset_s + n * step_s seconds since 1970."},
         "now_s": _NUMBER,
@@ -122,7 +123,7 @@ _TRENDS_ANSWER: Schema = {
         },
         "marks": {"type": "array", "items": _ANY},
     },
-    "required": ["first", "step_s", "offset_s", "now_s", "figures", "marks"],
+    "required": ["first", "steps", "step_s", "offset_s", "now_s", "figures", "marks"],
 }
 
 

@@ -20,7 +20,7 @@ from tests.support.still_camera import StillCamera
 
 MOST_BYTES = 256 * 1024
 DOCUMENT = describe(DaemonStatus, Health)
-NO_TRENDS = {"first": 1, "step_s": 5.0, "offset_s": 0.0, "now_s": 0.0, "figures": [], "marks": []}
+NO_TRENDS = {"first": 1, "steps": 0, "step_s": 5.0, "offset_s": 0.0, "now_s": 0.0, "figures": [], "marks": []}
 
 
 class Bench:

@@ -26,6 +26,12 @@ export function duration(seconds) {
   return minutes ? `${minutes} min ${Math.floor(seconds) % 60} s` : `${Math.floor(seconds)} s`;
 }
 
+// The local time of day, of a number of milliseconds or of a text with an offset; with its date when it is not today.
+export function clock(at, options = {second: "2-digit"}) {
+  const when = new Date(at), time = when.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", ...options});
+  return Date.now() - when < 86400000 && when.getDate() === new Date().getDate() ? time : `${when.toLocaleDateString()} ${time}`;
+}
+
 // What a model answered to one frame: the words, and a figure or more words beside them.
 export function answer(result) {
   if (!result) return null;

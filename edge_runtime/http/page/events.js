@@ -1,5 +1,5 @@
 // The newest events, as people read them.
-import {make} from "./dom.js";
+import {clock, make} from "./dom.js";
 
 const list = make("ol", {class: "events", id: "events"});
 const MOST = 12;
@@ -8,7 +8,7 @@ function eventLine(event) {
   const data = event.data || {};
   const [headline, ...details] = event.text && event.text.length ? event.text : [event.event];
   const link = data.report ? make("span", {}, " ", make("a", {href: `reports/${data.report}`}, "report")) : null;
-  return make("li", {}, make("time", {}, (event.at || "").slice(11, 19)),
+  return make("li", {}, make("time", {datetime: event.at || ""}, event.at ? clock(event.at) : ""),
     make("div", {}, make("span", {}, headline), data.model ? make("span", {class: "quiet"}, ` · model ${data.model}`) : null, link,
       ...details.map(detail => make("div", {class: "quiet small"}, detail))));
 }

@@ -1,7 +1,7 @@
 // The live view: each camera's next picture as often as LIVE_MS allows, and the results of it drawn on it.
 // Only what is in sight, in a tab that is looked at, and not paused asks for anything.
 import {ask, load, onToken} from "./api.js";
-import {answer, figure, make} from "./dom.js";
+import {answer, clock, figure, make} from "./dom.js";
 import {askForToken} from "./token.js";
 
 const LIVE_MS = 200, SIDE_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000;
@@ -145,7 +145,7 @@ function draw(view, picture, result) {
   view.label.textContent = words ? `${words[0]} ${words[1]}` : "no result";
   const ms = result ? picture.at - Date.parse(result.captured_at) : 0;
   const apart = !result || result.seq === picture.seq ? "" : ` · the result is of a frame ${Math.abs(ms)} ms ${ms < 0 ? "later" : "earlier"}`;
-  view.note.textContent = `${new Date(picture.at).toLocaleTimeString()} · frame ${picture.seq}${apart}`;
+  view.note.textContent = `${clock(picture.at)} · frame ${picture.seq}${apart}`;
 }
 
 function box(found, unit) {

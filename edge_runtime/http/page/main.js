@@ -4,6 +4,7 @@
 // shown, with what `read` gives. `open` and `close` are called when its view is shown and left: what a panel loads
 // beside the state, it loads only between the two.
 import {load} from "./api.js";
+import {trends} from "./charts.js";
 import {by, make} from "./dom.js";
 import {delivery} from "./delivery.js";
 import {events} from "./events.js";
@@ -15,6 +16,7 @@ import {tokenForm} from "./token.js";
 
 const VIEWS = [
   {id: "overview", title: "Overview", panels: [live, tokenForm, streams, models, delivery, events]},
+  {id: "charts", title: "Charts", panels: [trends]},
 ];
 const PERIOD_MS = 1000;
 let shown = null;

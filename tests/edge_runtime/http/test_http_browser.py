@@ -85,6 +85,34 @@ def list_results(camera: StillCamera) -> list[dict[str, Any]]:
     return found[::-1] or [{**RESULT, "seq": 0, "captured_at": at}]
 
 
+def give_trends(span_s: float, after: int) -> dict[str, Any]:
+    """A minute of steps: a drift that rises above the threshold, and what was lost in one step."""
+    first, now_s = max(after + 1, 100), 1000.0 + 100 * 5
+    steps = 112 - first
+    lines = {
+        ("results_per_s", "belt"): [5.0] * steps,
+        ("latency_p50_ms", None): [8.0] * steps,
+        ("latency_p99_ms", None): [12.0] * steps,
+        ("drift_score", None): [0.1 * step for step in range(first, 112)],
+        ("drift_threshold", None): [1.0] * steps,
+        ("lost", "queue full"): [None] * (steps - 1) + [3.0],
+    }
+    figures = [
+        {"name": name, "model": "parts", "part": part, "values": values}
+        for (name, part), values in lines.items()
+    ]
+    mark = {"kind": "alarm", "at": format_rfc3339(now_s), "model": "parts", "text": "drift seen"}
+    return {
+        "first": first,
+        "steps": steps,
+        "step_s": 5.0,
+        "offset_s": 1000.0,
+        "now_s": now_s + 60,
+        "figures": figures,
+        "marks": [mark],
+    }
+
+
 @pytest.fixture
 def camera() -> StillCamera:
     return StillCamera()
@@ -106,6 +134,7 @@ def server(tmp_path: Path, camera: StillCamera) -> Iterator[HttpServer]:
             dict,
             list,
             Crashes(),
+            trends=give_trends,
             pictures=PictureService(camera, Access(), Crashes()),
         ),
         Crashes(),
@@ -124,7 +153,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: HttpServer) -> Iterator[Page]:
-    context = browser.new_context(base_url=f"http://127.0.0.1:{server.port}", reduced_motion="reduce")
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{server.port}", locale="en-GB", timezone_id="UTC"
+    )
     page = context.new_page()
     page.set_default_timeout(WAIT_S * 1000)
     yield page
@@ -181,6 +212,23 @@ def test_live_pictures_move_with_their_results(page: Page, camera: StillCamera) 
     assert is_offered == [True, True, False]  # nothing to pause without a picture
     belt.locator("button").click()
     expect(belt.locator("button")).to_have_attribute("aria-pressed", "true")
+
+
+def test_charts_show_figures_over_time_and_are_read_by_keys(page: Page) -> None:
+    told = listen(page)
+    page.goto("/#charts")
+    expect(page.locator("canvas")).to_have_count(4)
+    drift = page.locator(".chart", has=page.locator("h3", has_text="Drift score"))
+    expect(drift).to_contain_text("drift seen")
+    plot = drift.get_by_role("slider")
+    expect(plot).to_have_attribute("aria-valuetext", "now: score 11.10, alarm above 1.00")
+    plot.focus()
+    plot.press("Home")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("00:25:00: score 10.00"))
+    drift.get_by_role("button", name="score").click()
+    expect(drift.get_by_role("button", name="score")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".chart", has_text="Lost, by reason")).to_contain_text("queue full3")
+    assert told == []
 
 
 def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(page: Page, tmp_path: Path) -> None:
