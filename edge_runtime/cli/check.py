@@ -124,6 +124,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     _look_at_cameras(config, found)
     found.problems += bad_keys
     found.notes += _notes_of_home_assistant(config)
+    found.notes += _notes_of_http(config)
     return found
 
 
@@ -186,6 +187,11 @@ def _look_at_keys(config: "Config") -> list[Problem]:
         except ConfigError as err:
             problems += err.problems
     return problems
+
+
+def _notes_of_http(config: "Config") -> list[str]:
+    why = config.http.why_closed
+    return [] if why is None else [f"http: {why}"]
 
 
 def _notes_of_home_assistant(config: "Config") -> list[str]:

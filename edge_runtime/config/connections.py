@@ -215,12 +215,12 @@ class HttpConfig(Section):
     port: Port = 8080
     """Port to listen on."""
     allow_remote: bool = False
-    """Let others than this machine read. There is no password for that: put a proxy in front. Pictures are answered to
-    callers of tokens only."""
+    """Let other machines ask. All but the probes of health needs one of the tokens."""
     predict: PredictConfig = Field(default_factory=PredictConfig)
     """Pictures that are sent to be answered."""
     tokens: dict[Name, HttpTokenConfig] = Field(default_factory=dict, max_length=MAX_TOKENS)
-    """Callers by name. With one of them here, nothing is done without a token; without any, only for this machine."""
+    """Callers by name. With one of them here, nothing is read or done without a token; without any, only this machine
+    may."""
 
     @property
     def is_loopback(self) -> bool:
@@ -230,11 +230,20 @@ class HttpConfig(Section):
         except ValueError:
             return self.host.lower() == "localhost"
 
+    @property
+    def why_closed(self) -> str | None:
+        """Why other machines, which are allowed, get nothing but the probes of health; None when that is not so."""
+        if not self.enabled or self.is_loopback or self.tokens:
+            return None
+        return (
+            "other machines get nothing but the probes of health, since no caller has a token (http.tokens)"
+        )
+
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
         self.require(
             not self.enabled or self.is_loopback or self.allow_remote,
             "host",
-            "127.0.0.1, ::1 or localhost; or set http.allow_remote: true, since there is no password",
+            "127.0.0.1, ::1 or localhost; or http.allow_remote: true, and http.tokens",
         )
         return self

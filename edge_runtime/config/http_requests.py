@@ -36,7 +36,7 @@ class HttpTokenConfig(Section):
     file: FilePath = Field(examples=["/etc/edge-runtime/scanner.token"])
     """File with the token, one line: openssl rand -base64 24."""
     role: RoleName = "operator"
-    """As for commands; pictures are answered to operators and owners, since that takes the box's time."""
+    """As for commands: a viewer reads; an operator also has pictures answered and sees cameras; an owner may all."""
 
 
 def read_token(path: Path) -> str:

@@ -173,3 +173,4 @@ HTTP_REQUESTS = _metric(
     "route",
     "code",
 )
+WRONG_TOKENS = _metric("http_wrong_tokens", "counter", "Requests with a token that no caller has.")

@@ -25,6 +25,7 @@ from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.event_counts import EDITS, RECALIBRATIONS, ROLLOUTS, EventCounts
 from edge_runtime.messaging.events import DriftFigures
 from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.system.supervised_thread import Crashes
 
 _NO_OUTCOMES = ("under_way", "forgotten")
@@ -42,8 +43,9 @@ class MetricsReader:
         reporter: StatusReporter,
         crashes: Crashes,
         requests: RequestCounts,
+        wrong_tokens: WrongTokens,
     ) -> None:
-        self._requests = requests
+        self._requests, self._wrong_tokens = requests, wrong_tokens
         self._running, self._cameras, self._delivery = running, cameras, delivery
         self._reporter, self._crashes = reporter, crashes
 
@@ -63,6 +65,7 @@ class MetricsReader:
         yield from self._read_broker()
         for (route, code), count in self._requests.read().items():
             yield table.HTTP_REQUESTS.of(count, route, str(code))
+        yield table.WRONG_TOKENS.of(self._wrong_tokens.count)
 
     def _read_box(self, events: EventCounts) -> Iterator[Sample]:
         config, findings = self._running.config, self._reporter.findings()

@@ -28,13 +28,13 @@ def guard(crashes: Crashes, name: str, answer: Answer) -> Answer:
             try:
                 return await answer(request)
             except Refusal as refusal:
-                return await _refuse(request, refusal)
-        return await _refuse(request, failed())
+                return await refuse(request, refusal)
+        return await refuse(request, failed())
 
     return endpoint
 
 
-async def _refuse(request: Request, refusal: Refusal) -> Response:
+async def refuse(request: Request, refusal: Refusal) -> Response:
     """The answer ``{"error": ...}``; what still comes of the body is read and forgotten."""
     if refusal.code not in (408, 413):
         await discard_body(request)

@@ -21,11 +21,15 @@ from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.http.answers import FRESH, answer_json
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.dashboard import make_dashboard_views
+from edge_runtime.http.http_access import HttpAccess, caller_of
+from edge_runtime.http.identify import Identify
+from edge_runtime.http.login import make_session_route
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.pictures import PictureService, make_picture_routes
 from edge_runtime.http.predict import make_predict_routes
 from edge_runtime.http.request_counts import RequestCounts
+from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -67,6 +71,7 @@ def build_app(
     describe: Callable[[], object],
     describe_http: Callable[[], object],
     metrics: Callable[[], Iterable[Sample]],
+    access: Access,
     crashes: Crashes,
     *,
     is_loopback: bool = True,
@@ -86,6 +91,7 @@ def build_app(
         describe: The AsyncAPI document of the device.
         describe_http: The OpenAPI document of this application.
         metrics: Every metric of now.
+        access: Who may ask for something.
         crashes: Counts views that fail.
         is_loopback: Only requests that address this machine itself are answered.
         counts: Counts the requests.
@@ -111,10 +117,13 @@ def build_app(
     # First, since it is asked for most often: each route before it costs a comparison.
     routes = [] if pictures is None else make_picture_routes(pictures)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
+    http_access = HttpAccess(access)
+    routes.append(make_session_route(http_access, crashes))
     if predict is not None:
         routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
     middleware = [] if counts is None else [Middleware(CountRequests, counts, routes)]
     middleware += [Middleware(LoopbackOnly)] if is_loopback else []
+    middleware.append(Middleware(Identify, http_access))
     return Starlette(
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _show_http_error}
     )
@@ -152,11 +161,12 @@ def _make_metrics(read: Callable[[], Iterable[Sample]]) -> View:
 
 
 def _show_verdict(
-    health: Callable[[], HealthVerdict], is_good: Callable[[HealthVerdict], bool], _: Request
+    health: Callable[[], HealthVerdict], is_good: Callable[[HealthVerdict], bool], request: Request
 ) -> Response:
-    """200 or 503, with the reasons either way, for probes and people."""
+    """200 or 503, either way with the reasons for who may read them: addresses and names are in them."""
     verdict = health()
-    return answer_json(verdict, 200 if is_good(verdict) else 503)
+    told = {"live": verdict.live, "ready": verdict.ready} if caller_of(request) is None else verdict
+    return answer_json(told, 200 if is_good(verdict) else 503)
 
 
 def _show_items(name: str, items: Items, request: Request) -> Response:

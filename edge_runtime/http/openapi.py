@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from edge_runtime import __version__
+from edge_runtime.http.identify import OPEN
 from edge_runtime.messaging.asyncapi import REJECTION, RESULT
 from edge_runtime.serving.oip_request import Request as InferRequest
 
@@ -57,6 +58,24 @@ _OIP_MODEL: Schema = {
     "required": ["name", "versions", "platform", "inputs", "outputs"],
 }
 _ANY: Schema = {"type": "object"}
+_PROBE: Schema = {
+    "type": "object",
+    "properties": {"live": {"type": "boolean"}, "ready": {"type": "boolean"}},
+    "required": ["live", "ready"],
+    "additionalProperties": False,
+}
+_CALLER: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": ["string", "null"], "description": "null: this machine, where no tokens are set."},
+        "role": {"enum": ["viewer", "operator", "owner"]},
+    },
+    "required": ["name", "role"],
+}
+_SCHEMES: Schema = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "edge-runtime-PORT"},
+}
 _PICTURE: Schema = {
     "type": "object",
     "properties": {"image": {**_TEXT, "contentEncoding": "base64", "description": "The bytes of the file."}},
@@ -77,7 +96,7 @@ _WHY = {
     413: "Too large.",
     415: "Encoded bodies are not taken.",
     422: "The picture or tensor cannot be used.",
-    429: "As many as may be are under way.",
+    429: "As many as may be are under way, or too many wrong tokens came.",
     500: "The inference failed; the log says why.",
     503: "The device stops, or no model runs.",
     504: "No answer in time.",
@@ -154,11 +173,11 @@ def describe(status: type, health: type) -> Schema:
             "version": __version__,
             "description": "Health, status, results, and pictures that are answered.",
         },
-        "security": [{}, {"token": []}],
-        "paths": dict(_paths()),
+        "security": [{}, {"token": []}, {"session": []}],
+        "paths": {path: _close(path, methods) for path, methods in _paths()},
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _SCHEMES,
         },
     }
 
@@ -174,8 +193,9 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         "/page/{part}",
         _get("A part of the dashboard.", {200: part, **unchanged, **_refusals(404)}, *_names("part")),
     )
-    yield "/healthz", _get("Whether inference makes progress.", _either("HealthVerdict"))
-    yield "/readyz", _get("Whether the device may be relied on.", _either("HealthVerdict"))
+    yield "/healthz", _get("Whether inference makes progress.", _verdict())
+    yield "/readyz", _get("Whether the device may be relied on.", _verdict())
+    yield "/session", _session()
     yield "/status", _get("Everything.", {200: _json("Status")})
     for name in ("results", "events", "reports"):
         listed = {
@@ -272,8 +292,32 @@ def _refusals(*codes: int) -> dict[int, Schema]:
     return {code: {**_json("Error"), "description": _WHY[code]} for code in codes}
 
 
-def _either(name: str) -> dict[int, Schema]:
-    return {200: _json(name), 503: {**_json(name), "description": "It is not; with reasons."}}
+def _verdict() -> dict[int, Schema]:
+    """With the reasons for who may read them, else without."""
+    either = _inline({"anyOf": [{"$ref": f"{_REF}HealthVerdict"}, _PROBE]})
+    return {200: either, 503: {**either, "description": "It is not."}}
+
+
+def _session() -> Schema:
+    done = {204: {"description": "Done."}}
+    opened = {204: {"description": "Opened.", "headers": {"Set-Cookie": {"schema": _TEXT}}}}
+    return {
+        **_get("Who asks.", {200: _inline(_CALLER), **_refusals(500)}),
+        "post": _operation("A cookie for the token that is shown.", {**opened, **_refusals(400, 500)}, ()),
+        "delete": _operation("The cookie counts no longer.", {**done, **_refusals(500)}, ()),
+    }
+
+
+def _close(path: str, methods: Schema) -> Schema:
+    """All but the probes may be refused for want of a token."""
+    if path in OPEN:
+        return {method: {**one, "security": []} for method, one in methods.items()}
+    refused = {str(code): one for code, one in _refusals(401, 403, 429).items()}
+    refused["401"]["content"]["text/html"] = {}
+    return {
+        method: {**one, "responses": dict(sorted({**one["responses"], **refused}.items()))}
+        for method, one in methods.items()
+    }
 
 
 def _json(name: str, *others: str) -> Schema:

@@ -1,7 +1,7 @@
 """``GET /cameras/{stream}/picture.jpg``: the next frame of a camera as a small JPEG.
 
 Waiting holds no thread, and pictures are made one after the other in a thread of their own, so that probes of health
-are answered meanwhile. Who may ask is as for ``/predict``: a page from elsewhere may not, other machines need a token.
+are answered meanwhile. Who may ask is as for ``/predict``.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from starlette.routing import Route
 
 from edge_runtime.datatypes import Frame
 from edge_runtime.http.answers import FRESH, guard
+from edge_runtime.http.http_access import require
 from edge_runtime.inference.preprocess.snapshot import Snapshot
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.serving.access import Access
 from edge_runtime.serving.refusals import Refusal
 from edge_runtime.serving.room import Room
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -57,7 +57,6 @@ class PictureService:
     """What requests for pictures need; one for the server."""
 
     source: PictureSource
-    access: Access
     crashes: Crashes
 
 
@@ -99,7 +98,7 @@ def make_picture_routes(service: PictureService) -> list[Route]:
 async def _show(
     service: PictureService, room: Room, maker: ThreadPoolExecutor, waiting: Waiting, request: Request
 ) -> Response:
-    service.access.check(request.headers, request.url.scheme, Role.OPERATOR)
+    require(request, Role.OPERATOR)
     stream, max_side = request.path_params["stream"], _read_side(request)
     with room.enter(0):
         frame, made = await _take(service.source, stream, max_side, maker, waiting)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_runtime.http.answers import FRESH, guard
+from edge_runtime.http.http_access import require
 from edge_runtime.http.request_body import find_form_picture, find_json_picture, find_size, read_body
 from edge_runtime.serving.predict_service import NEEDED_ROLE, PICTURE_KEY, PredictService, code_of
 from edge_runtime.serving.predictions import Answered, Input, Read, ServedModel
@@ -40,7 +41,7 @@ async def answer_request(
         Refusal: it is not answered.
     """
     service.require_enabled()
-    service.access.check(request.headers, request.url.scheme, NEEDED_ROLE)
+    require(request, NEEDED_ROLE)
     name, _ = service.predictions.find(model)
     size_bytes = find_size(request, service.max_body_bytes, PICTURE_KEY)
     with service.room.enter(size_bytes):

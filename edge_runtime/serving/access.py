@@ -1,85 +1,137 @@
-"""Who may have work done over HTTP or gRPC.
+"""Who may have something over HTTP or gRPC, by tokens (RFC 6750).
 
-Without tokens only this machine may, by a program or by a page of this server: a page from elsewhere in a browser on
-this machine must not, although its request comes from here. A browser says where the page is from, in ``Origin`` and
-``Sec-Fetch-Site``; a program says nothing. With tokens (RFC 6750) each request needs one, wherever it comes from.
+Without tokens only this machine may. With tokens each request needs one, wherever it comes from. Tokens in addresses
+are not looked at: addresses are in logs and histories.
 """
 
-import hashlib
-import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import structlog
 
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
+from edge_runtime.serving.token_holder import TokenHolder, find_holder
+from edge_runtime.serving.wrong_tokens import WrongTokens
 
 _ASK = {"WWW-Authenticate": 'Bearer realm="edge-runtime"'}
-
-
-def hash_token(token: str) -> bytes:
-    """What is compared, in constant time whatever the length; the token itself need not be kept."""
-    return hashlib.sha256(token.encode()).digest()
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class TokenHolder:
-    """A caller."""
+class Caller:
+    """Who asks."""
 
-    name: str
+    name: str | None
+    """As in the configuration; None: a program or a page of this machine, where no tokens are configured."""
     role: Role
-    digest: bytes = field(repr=False)
+    holder: TokenHolder | None = None
 
 
-@dataclass(frozen=True, slots=True)
+LOCAL = Caller(None, Role.OPERATOR)
+
+
+def ask_for_token() -> Refusal:
+    """Of a request that shows none."""
+    return Refusal(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
+
+
+def require_role(caller: Caller | None, needed: Role) -> Caller:
+    """The caller, with at least this role.
+
+    Raises:
+        Refusal: a greater role is needed.
+    """
+    if caller is not None and caller.role >= needed:
+        return caller
+    who = "no token" if caller is None or caller.name is None else f"{caller.name} is {caller.role}"
+    raise Refusal(403, f"this needs the role {needed}; {who} (http.tokens)")
+
+
 class Access:
-    """The rules; see the module."""
+    """The rules; see the module. Safe from any thread: servers share it.
 
-    holders: tuple[TokenHolder, ...] = ()
-    needs_token: bool = False
+    Args:
+        holders: Callers with tokens now.
+        needs_token: Whether a request needs one of them.
+        has_callers: Whether the configuration has any.
+        wrong_tokens: Limits guesses.
+        clock: Monotonic seconds.
+    """
 
-    def check(self, headers: Mapping[str, str], scheme: str, needed: Role) -> None:
-        """Let a request over HTTP pass.
+    def __init__(
+        self,
+        holders: Callable[[], Sequence[TokenHolder]] = tuple,
+        *,
+        needs_token: bool = False,
+        has_callers: bool = True,
+        wrong_tokens: WrongTokens | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._holders, self.needs_token, self._has_callers = holders, needs_token, has_callers
+        self._wrong_tokens, self.clock = wrong_tokens or WrongTokens(), clock
+        self._lock = threading.Lock()
 
-        Args:
-            headers: By names in small letters, or in any where the mapping does not tell them apart.
-            scheme: Of this server.
-            needed: Least role.
-
-        Raises:
-            Refusal: it may not.
-        """
-        _check_site(headers, scheme)
-        self.check_token(headers.get("authorization", ""), needed)
-
-    def check_token(self, authorization: str, needed: Role) -> None:
+    def check_token(self, authorization: str, needed: Role, client: str = "") -> Caller:
         """Let a caller pass who is no browser.
 
         Args:
             authorization: ``Bearer TOKEN``, or empty.
             needed: Least role.
+            client: Address of the caller's machine, whose guesses are limited.
 
         Raises:
-            Refusal: he may not.
+            Refusal: it may not.
+        """
+        return require_role(self.identify([authorization] if authorization else [], client), needed)
+
+    def identify(self, authorizations: Sequence[str], client: str) -> Caller:
+        """Who asks.
+
+        Args:
+            authorizations: All headers of that name.
+            client: Address of the caller's machine.
+
+        Raises:
+            Refusal: it may not ask for anything.
         """
         if not self.needs_token:
-            return
-        if not self.holders:
-            raise Refusal(
-                403, "from other machines only with a token; the configuration has none (http.tokens)"
-            )
-        kind, _, token = authorization.partition(" ")
-        if kind.lower() != "bearer" or not token.strip():
-            raise Refusal(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
-        digest = hash_token(token.strip())
-        found = [one for one in self.holders if hmac.compare_digest(one.digest, digest)]
-        if not found:
+            return LOCAL
+        self.require_callers()
+        with self._lock:
+            return self._identify(authorizations, client)
+
+    def holders(self) -> Sequence[TokenHolder]:
+        """Callers with tokens now."""
+        with self._lock:
+            return self._holders()
+
+    def require_callers(self) -> None:
+        """Refuse all where there can be no token.
+
+        Raises:
+            Refusal: there is none in the configuration.
+        """
+        if not self._has_callers:
+            reason = "from other machines only with a token; the configuration has none (http.tokens)"
+            raise Refusal(403, reason)
+
+    def _identify(self, authorizations: Sequence[str], client: str) -> Caller:
+        now_s = self.clock()
+        wait_s = self._wrong_tokens.wait_s(client, now_s)
+        if wait_s > 0:
+            raise Refusal(429, "too many wrong tokens", {"Retry-After": str(ceil(wait_s))})
+        shown = authorizations[0] if len(authorizations) == 1 else ""
+        found = re.fullmatch(r"bearer +(\S+) *", shown, re.IGNORECASE)
+        if found is None:
+            raise ask_for_token()
+        holder = find_holder(self._holders(), found[1])
+        if holder is None:
+            self._wrong_tokens.note(client, now_s)
+            log.warning("wrong token", client=client)
             raise Refusal(401, "unknown token", _ASK)
-        if max(one.role for one in found) < needed:
-            raise Refusal(403, f"{found[0].name} has the role {found[0].role}; this needs {needed}")
-
-
-def _check_site(headers: Mapping[str, str], scheme: str) -> None:
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    is_own = origin is None or origin.lower() == f"{scheme}://{headers.get('host', '')}".lower()
-    if not is_own or site not in (None, "same-origin", "none"):
-        raise Refusal(403, "requests of pages from elsewhere are refused")
+        return Caller(holder.name, holder.role, holder)

@@ -62,9 +62,9 @@ class Bench:
     def _make_app(self, access, queue):
         self.app = build_app(
             dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict,
-            lambda: DOCUMENT, list, self.crashes,
+            lambda: DOCUMENT, list, access, self.crashes,
             trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
             predict=PredictService.make(self.predictions, access, MOST_BYTES, queue, self.crashes),
-            pictures=PictureService(self.camera, access, self.crashes),
+            pictures=PictureService(self.camera, self.crashes),
         )  # fmt: skip
         return self.app

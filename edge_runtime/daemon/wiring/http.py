@@ -1,12 +1,12 @@
 """From the configuration to the HTTP server: its views of the daemon, its callers, and the way to the models."""
 
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from edge_runtime.config import Config
-from edge_runtime.config.http_requests import read_token
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.live_pictures import LivePictures
@@ -20,15 +20,15 @@ from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import describe
-from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.serving.access import Access
 from edge_runtime.serving.predictions import Predictions, ServedModel
+from edge_runtime.serving.token_files import TokenFiles
+from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.sources.sequence import SequenceNumbers
-from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 if TYPE_CHECKING:
-    from edge_runtime.serving.access import Access
     from edge_runtime.serving.predict_service import PredictService
 
 log = structlog.get_logger()
@@ -51,7 +51,10 @@ def make_http(
     config = running.config
     if not config.http.enabled:
         return None
-    tokens = read_tokens(config)
+    if config.http.why_closed is not None:
+        log.warning(config.http.why_closed)
+    wrong_tokens = WrongTokens()
+    access = _make_access(config, wrong_tokens)
     predictions = Predictions(
         lambda: {name: ServedModel(one.pipeline, one.bundle) for name, one in dict(running.models).items()},
         lambda: running.is_stopping,
@@ -67,7 +70,6 @@ def make_http(
         from edge_runtime.http.openapi import describe as describe_http
         from edge_runtime.http.pictures import PictureService
 
-        access = _make_access(config, tokens)
         return build_app(
             reporter.status,
             reporter.health,
@@ -76,45 +78,33 @@ def make_http(
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             lambda: describe(running.config),
             lambda: describe_http(DaemonStatus, Health),
-            MetricsReader(running, cameras, delivery, reporter, crashes, counts).read,
+            MetricsReader(running, cameras, delivery, reporter, crashes, counts, wrong_tokens).read,
+            access,
             crashes,
             is_loopback=config.http.is_loopback,
             counts=counts,
             trends=trends.read,
             predict=_make_predict(config, access, predictions, crashes),
-            pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), access, crashes),
+            pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), crashes),
         )
 
     return HttpServer(config.http.host, config.http.port, application, crashes)
 
 
-def read_tokens(config: Config) -> dict[str, str]:
-    """The tokens of the callers by their names; no log shows them from then on.
-
-    A caller whose file cannot be read, as may be in safe mode, is left out: he has no rights, and the others theirs.
-    """
-    found = {}
-    for name, one in config.http.tokens.items():
-        try:
-            found[name] = read_token(one.file)
-        except (OSError, ValueError) as err:
-            log.error("a caller over HTTP has no token", caller=name, file=str(one.file), reason=str(err))
-    PROCESS.learn(found.values())
-    return found
-
-
-def _make_access(config: Config, tokens: dict[str, str]) -> "Access":
-    from edge_runtime.serving.access import Access, TokenHolder, hash_token
-
-    callers = config.http.tokens
-    holders = tuple(
-        TokenHolder(name, Role.of(callers[name].role), hash_token(token)) for name, token in tokens.items()
+def _make_access(config: Config, wrong_tokens: WrongTokens) -> Access:
+    has_callers = bool(config.http.tokens)
+    tokens = TokenFiles(config.http.tokens, time.monotonic)
+    tokens.holders()  # from now on no log shows them
+    return Access(
+        tokens.holders,
+        needs_token=has_callers or not config.http.is_loopback,
+        has_callers=has_callers,
+        wrong_tokens=wrong_tokens,
     )
-    return Access(holders, needs_token=bool(callers) or not config.http.is_loopback)
 
 
 def _make_predict(
-    config: Config, access: "Access", predictions: Predictions, crashes: Crashes
+    config: Config, access: Access, predictions: Predictions, crashes: Crashes
 ) -> "PredictService":
     from edge_runtime.serving.predict_service import PredictService
 

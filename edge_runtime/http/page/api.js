@@ -1,18 +1,8 @@
-// Requests to the daemon. The one place that knows the token, which is forgotten when the tab is closed.
-const waiting = new Set();   // called when a token was given
-
-export const token = () => sessionStorage.getItem("token");
-
-export function giveToken(text) {
-  sessionStorage.setItem("token", text);
-  for (const call of waiting) call();
-}
-
-export const onToken = call => waiting.add(call);
-
-export function ask(path, options = {}) {
-  const headers = {...options.headers, ...(token() ? {Authorization: `Bearer ${token()}`} : {})};
-  return fetch(path, {cache: "no-store", ...options, headers});
+// Requests to the daemon. The cookie of the browser, which no script can read, goes with each of them.
+export async function ask(path, options = {}) {
+  const answer = await fetch(path, {cache: "no-store", ...options});
+  if (answer.status === 401) location.reload();   // the session is over; what is answered to the page asks for the token
+  return answer;
 }
 
 export const load = async path => (await ask(path)).json();

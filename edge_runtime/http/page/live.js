@@ -1,11 +1,10 @@
 // The live view: each camera's next picture as often as LIVE_MS allows, and the results of it drawn on it.
 // Only what is in sight, in a tab that is looked at, and not paused asks for anything.
-import {ask, load, onToken} from "./api.js";
+import {ask, load} from "./api.js";
 import {answer, clock, figure, make} from "./dom.js";
-import {askForToken} from "./token.js";
 
 const LIVE_MS = 200, SIDE_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000;
-const AGAIN_MS = {401: 60000, 403: 10000, 404: 10000}, SOON_MS = 1000;
+const AGAIN_MS = {403: 10000, 404: 10000}, SOON_MS = 1000;
 const views = new Map();   // camera -> {name, card, picture, svg, label, note, isSeen, isPaused, isWatching, waiting[], url, rest, pause}
 const element = make("div", {class: "grid", id: "live"});
 let isFollowing = false;
@@ -26,7 +25,6 @@ const sight = new IntersectionObserver(entries => {
   }
 });
 document.addEventListener("visibilitychange", () => { for (const view of views.values()) wake(view); });
-onToken(() => { for (const view of views.values()) wake(view); });
 
 function openView(name) {
   const view = {name, isSeen: false, isPaused: false, isWatching: false, waiting: [], url: null};
@@ -83,7 +81,6 @@ async function takePicture(view) {   // gives how long to wait before the next t
 
 function refuse(view, code, reason) {
   if (AGAIN_MS[code]) clear(view);   // it may have been forbidden meanwhile
-  if (code === 401) askForToken();
   tell(view, reason);
   return AGAIN_MS[code] || SOON_MS;
 }

@@ -10,12 +10,12 @@ import {delivery} from "./delivery.js";
 import {events} from "./events.js";
 import {live} from "./live.js";
 import {models} from "./models.js";
+import {showCaller} from "./session.js";
 import {streams} from "./streams.js";
 import {showSummary} from "./summary.js";
-import {tokenForm} from "./token.js";
 
 const VIEWS = [
-  {id: "overview", title: "Overview", panels: [live, tokenForm, streams, models, delivery, events]},
+  {id: "overview", title: "Overview", panels: [live, streams, models, delivery, events]},
   {id: "charts", title: "Charts", panels: [trends]},
 ];
 const PERIOD_MS = 1000;
@@ -72,4 +72,5 @@ VIEWS.forEach(place);
 by("views").hidden = VIEWS.length < 2;
 window.addEventListener("hashchange", choose);
 choose();
+showCaller();
 round();

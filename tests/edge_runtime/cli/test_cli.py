@@ -207,14 +207,16 @@ def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path)
     models = {"m": {"bundle": "demo:efficientnet-lite0", "engine": {"cache": True}}}
     cameras = {"belt": {"path": str(tmp_path / "share"), "model": "m"}}
     mqtt = {"host": "broker.example", "home_assistant": {}}
-    path = config(tmp_path, models=models, cameras=cameras, mqtt=mqtt)
+    http = {"host": "0.0.0.0", "allow_remote": True}
+    path = config(tmp_path, models=models, cameras=cameras, mqtt=mqtt, http=http)
     code, out, _ = run("check", path)
     assert code == 0
     assert "mqtt.home_assistant: " in out
+    assert "note: http: " in out
     assert "models.m.engine.cache: " in out
     assert f"cameras.belt.path: {tmp_path}/share" in out
     assert "recalibration: m " in out
-    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 4
+    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 5
 
 
 def test_check_tells_the_times_of_a_rollout_before_it_starts(run, tmp_path):

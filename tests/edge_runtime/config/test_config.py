@@ -2,6 +2,7 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from edge_runtime.config import (
     parse_config,
     secrets_of,
 )  # fmt: skip
+from edge_runtime.config.connections import HttpConfig
 from edge_runtime.config.http_requests import read_token
 from edge_runtime.config.json_schema import config_schema, schema_text
 from edge_runtime.errors import ConfigError, Problem
@@ -169,9 +171,21 @@ def test_cron_lines_that_never_come_round_are_refused(line: str) -> None:
     assert "recalibration.schedule" in problems(f'{MINIMAL}recalibration: {{schedule: "{line}"}}\n')
 
 
+WALL = {"wall": {"file": "wall.token", "role": "viewer"}}
+
+
 def test_an_open_http_port_has_to_be_meant() -> None:
     assert "allow_remote" in problems(f"{MINIMAL}http: {{host: 0.0.0.0}}\n")["http.host"].expected
     assert not parse(f"{MINIMAL}http: {{host: 0.0.0.0, allow_remote: true}}\n").http.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("more", "is_closed"),
+    [({}, True), ({"enabled": False}, False), ({"host": "::1"}, False), ({"tokens": WALL}, False)],
+)
+def test_a_port_that_is_open_without_a_token_is_told(more: dict[str, Any], is_closed: bool) -> None:
+    http = HttpConfig(**{"host": "0.0.0.0", "allow_remote": True, **more})
+    assert (http.why_closed is not None) is is_closed
 
 
 def test_pictures_over_mqtt_need_a_broker() -> None:

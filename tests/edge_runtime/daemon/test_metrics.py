@@ -23,6 +23,7 @@ from edge_runtime.messaging.events import DriftAlarm, Event, Recalibrated
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import ControllerBench
 from tests.support.event_examples import FIGURES, PATCHED, a_report
@@ -66,7 +67,7 @@ class Bench:
         reporter = StatusReporter(self.running, self.cameras, self.delivery, self.crashes)
         self.requests = RequestCounts()
         self.reader = MetricsReader(
-            self.running, self.cameras, self.delivery, reporter, self.crashes, self.requests
+            self.running, self.cameras, self.delivery, reporter, self.crashes, self.requests, WrongTokens()
         )
 
     def play(self):

@@ -20,6 +20,7 @@ from edge_runtime.http.dashboard import POLICY
 from edge_runtime.http.metric_samples import Metric
 from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.http.server import HttpServer, HttpUnavailable
+from edge_runtime.serving.access import Access
 from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
@@ -62,7 +63,7 @@ class Daemon:
     def __init__(self) -> None:
         self.health = Health(live=True, ready=True)
         self.fails = False
-        self.crashes, self.requests = Crashes(), RequestCounts()
+        self.crashes, self.requests, self.access = Crashes(), RequestCounts(), Access()
 
     def status(self) -> dict[str, Any]:
         if self.fails:
@@ -92,6 +93,7 @@ def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
         dict,
         dict,
         lambda: [FRAMES.of(7, "belt")],
+        daemon.access,
         daemon.crashes,
         counts=daemon.requests,
     )

@@ -133,9 +133,10 @@ def server(tmp_path: Path, camera: StillCamera) -> Iterator[HttpServer]:
             dict,
             dict,
             list,
+            Access(),
             Crashes(),
             trends=give_trends,
-            pictures=PictureService(camera, Access(), Crashes()),
+            pictures=PictureService(camera, Crashes()),
         ),
         Crashes(),
     )

@@ -8,15 +8,13 @@ import simplejpeg
 
 from edge_runtime.http.pictures import MOST_REQUESTS
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.serving.access import Access, TokenHolder, hash_token
 from edge_runtime.system.rfc3339 import format_rfc3339
 from tests.support.http_bench import Bench
+from tests.support.http_tokens import bearer, make_access
 from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
-
-TOKEN = "a-token-of-a-test"
 
 
 def open_bench(folder, camera, access=None):
@@ -68,19 +66,11 @@ def test_a_page_from_elsewhere_gets_no_picture(bench):
 
 
 def test_with_tokens_a_picture_needs_one_of_an_operator(tmp_path):
-    holders = (
-        TokenHolder("viewer", Role.VIEWER, hash_token("another-token")),
-        TokenHolder("operator", Role.OPERATOR, hash_token(TOKEN)),
-    )
-    bench = open_bench(tmp_path, StillCamera(), Access(holders, needs_token=True))
+    bench = open_bench(tmp_path, StillCamera(), make_access())
     try:
         codes = [
             bench.client.get("/cameras/belt/picture.jpg", headers=headers).status_code
-            for headers in (
-                {},
-                {"Authorization": "Bearer another-token"},
-                {"Authorization": f"Bearer {TOKEN}"},
-            )
+            for headers in ({}, bearer(Role.VIEWER), bearer(Role.OPERATOR))
         ]
     finally:
         bench.client.close()

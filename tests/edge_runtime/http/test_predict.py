@@ -11,11 +11,11 @@ import pytest
 
 from edge_runtime.http import request_body
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.serving.access import Access, TokenHolder, hash_token
 from edge_runtime.serving.predict_service import AROUND_BYTES
 from tests.support.bundle_models import png
 from tests.support.http_bench import DOCUMENT, MOST_BYTES, Bench
 from tests.support.http_contract import Contract
+from tests.support.http_tokens import bearer, make_access
 from tests.support.pipeline_bench import make_pipeline
 from tests.support.waiting import WAIT_S, pause, until
 
@@ -268,13 +268,12 @@ def test_a_body_that_comes_too_slowly_is_408(shared, monkeypatch):
 
 
 def test_a_page_from_elsewhere_and_a_caller_without_a_token_have_nothing_answered(tmp_path):
-    token = "sMh0m7jC3yZ1VqK8xQ2t"
-    access = Access((TokenHolder("scanner", Role.OPERATOR, hash_token(token)),), needs_token=True)
-    bench = Bench(tmp_path, access=access)
+    bench = Bench(tmp_path, access=make_access())
     try:
         refused = _post(bench, PICTURE)
         assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
-        right = {"Authorization": f"Bearer {token}"}
+        assert _post(bench, PICTURE, **bearer(Role.VIEWER)).status_code == 403
+        right = bearer(Role.OPERATOR)
         assert _post(bench, PICTURE, **right, Origin="http://evil.example").status_code == 403
         assert _post(bench, PICTURE, **right).status_code == 200
         assert bench.pipeline.metrics.stream(":http").frames == 1

@@ -14,6 +14,7 @@ from edge_runtime.http import bounded_protocol
 from edge_runtime.http.api import build_app
 from edge_runtime.http.bounded_protocol import MAX_CONNECTIONS, choose_victim
 from edge_runtime.http.server import HttpServer
+from edge_runtime.serving.access import Access
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
 
@@ -32,6 +33,7 @@ def make_app() -> Any:
         dict,
         dict,
         list,
+        Access(),
         Crashes(),
     )
 

@@ -1,0 +1,66 @@
+"""The page that asks for a token, in a real browser."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from edge_runtime.http import sessions
+from edge_runtime.messaging.commands.roles import Role
+from tests.support.http_bench import Bench
+from tests.support.http_tokens import TOKENS, make_access
+from tests.support.programs import find_program
+from tests.support.waiting import WAIT_S
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def page(tmp_path) -> Iterator[Page]:
+    bench = Bench(tmp_path, access=make_access())
+    program = find_program("chromium", "chromium-browser", "google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(base_url=bench.url).new_page()
+        page.set_default_timeout(WAIT_S * 1000)
+        yield page
+        browser.close()
+    bench.close()
+
+
+def log_in(page: Page, token: str) -> None:
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Open").click()
+
+
+def test_a_person_logs_in_once_and_out_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list[str]()
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.goto("/")
+    log_in(page, "no-caller-has-this-token")
+    expect(page.get_by_role("alert")).to_have_text("No caller has this token.")
+    log_in(page, TOKENS[Role.VIEWER])
+    expect(page.locator("#caller")).to_contain_text("the-viewer (viewer)")
+    [cookie] = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert (
+        page.evaluate("document.cookie + JSON.stringify([localStorage, sessionStorage])").find("viewer-") < 0
+    )
+    other = (
+        page.context.new_page()
+    )  # a link on a page from elsewhere: its first request comes without the cookie
+    other.goto("data:text/html,<a href='" + page.url + "'>the box</a>")
+    other.get_by_role("link").click()
+    expect(other.locator("#caller")).to_contain_text("the-viewer (viewer)")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(other.get_by_label("Token")).to_be_visible()  # its next request is refused
+    assert told == []
+
+
+def test_a_session_that_ends_leads_to_the_page_that_asks(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "LASTS_S", 1.0)
+    page.goto("/")
+    log_in(page, TOKENS[Role.OWNER])
+    expect(page.locator("#caller")).to_contain_text("the-owner")
+    expect(page.get_by_label("Token")).to_be_visible()
