@@ -16,23 +16,20 @@ from calibration.targets.base import SkippedLayer
 
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
-    """Where the reference frames went.
-
-    Attributes:
-        given: Reference frames handed in.
-        left_out: By reason: shows nothing, repeated.
-        observed: Used to measure.
-        judged: Held out from measuring and used to judge.
-        healthy_samples: Healthy samples under the simulated drift that candidates were judged on as well.
-        distilled_from: Other healthy samples, from which patches were distilled.
-    """
+    """Where the reference frames went."""
 
     given: int
+    """Reference frames handed in."""
     left_out: Mapping[str, int]
+    """By reason: shows nothing, repeated."""
     observed: int = 0
+    """Used to measure."""
     judged: int = 0
+    """Held out from measuring and used to judge."""
     healthy_samples: int = 0
+    """Healthy samples under the simulated drift that candidates were judged on as well."""
     distilled_from: int = 0
+    """Other healthy samples, from which patches were distilled."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; files and events call the healthy samples ``witness``."""

@@ -18,7 +18,9 @@ def asyncapi(config: Path) -> int:
     A running daemon serves it at /asyncapi.json.
     """
     from edge_runtime.config import load_config
-    from edge_runtime.messaging.asyncapi import describe
+    from edge_runtime.daemon.health import Health
+    from edge_runtime.daemon.status import DaemonStatus
+    from edge_runtime.messaging.asyncapi import DaemonTypes, describe
 
-    print_indented(describe(load_config(config, os.environ)))
+    print_indented(describe(load_config(config, os.environ), DaemonTypes(DaemonStatus, Health)))
     return 0

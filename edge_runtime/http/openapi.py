@@ -6,11 +6,10 @@ A test compares it with the addresses that are served, and every answer of the t
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
-from edge_runtime.messaging.asyncapi import REJECTION, RESULT
+from edge_runtime.messaging.payloads import REJECTION, RESULT
+from edge_runtime.messaging.type_schemas import describe_types
 from edge_runtime.serving.oip_request import Request as InferRequest
 
 Schema = dict[str, Any]
@@ -162,10 +161,9 @@ def describe(status: type, health: type) -> Schema:
         "OipModel": _OIP_MODEL,
         "Trends": _TRENDS_ANSWER,
     }
+    schemas |= describe_types((status, health, InferRequest))
     for name, kind in (("Status", status), ("HealthVerdict", health), ("InferRequest", InferRequest)):
-        schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template=_REF + "{model}")
-        schemas |= schema.pop("$defs", {})
-        schemas[name] = schema
+        schemas.setdefault(name, {"$ref": _REF + kind.__name__})
     return {
         "openapi": "3.1.0",
         "info": {

@@ -4,7 +4,7 @@ Times are RFC 3339 in UTC; floats are rounded to their precision.
 """
 
 from base64 import b64encode
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from edge_runtime.datatypes import (
     Detection,
-    Generation,
     Label,
     Origin,
     Rejected,
@@ -21,15 +20,14 @@ from edge_runtime.datatypes import (
     Timings,
     result_id,
 )
-from edge_runtime.messaging import events
-from edge_runtime.messaging.events import Event, Fact, RecalibrationReport
+from edge_runtime.messaging.event_forms import as_data
+from edge_runtime.messaging.events import Event, TaskFailed
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 SCORE_DIGITS = 4
 BOX_DIGITS = 1
 MS_DIGITS = 2
 MAX_DETAIL_CHARS = 500
-_WIRE_NAMES = {"before": "from", "after": "to"}
 _TIMINGS = tuple(field.name for field in fields(Timings))
 
 
@@ -142,14 +140,14 @@ def _as_text(text: str) -> str:
 
 def encode_event(event: Event, device: str) -> bytes:
     """One event as a JSON object on one line: ``{"event": kind, "device": …, "at": …, "data": {…}}``."""
-    return encode_object(_message(event, device, event.fact.kind, _fact(event.fact)))
+    return encode_object(_message(event, device, event.fact.kind, as_data(event.fact)))
 
 
 def encode_deprecated_event(event: Event, device: str) -> bytes | None:
     """A failed task under its old name, for one release; None for other events, whose names did not change."""
-    if not isinstance(event.fact, events.TaskFailed):
+    if not isinstance(event.fact, TaskFailed):
         return None
-    data = _fact(event.fact)
+    data = as_data(event.fact)
     del data["outcome"]
     return encode_object({**_message(event, device, event.fact.task, data), "deprecated": True})
 
@@ -157,78 +155,6 @@ def encode_deprecated_event(event: Event, device: str) -> bytes | None:
 def _message(event: Event, device: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     about = {} if event.model is None else {"model": event.model}
     return {"event": kind, "device": device, "at": format_rfc3339(event.at_wall_s), "data": {**about, **data}}
-
-
-def _fact(fact: Fact) -> dict[str, Any]:
-    """The fields as ``docs/events.md`` lists them."""
-    match fact:
-        case events.ConfigApplied():
-            return {"accepted": True, **_values(fact)}
-        case events.ConfigRefused() | events.ConfigUndone():
-            return {"accepted": False, **_values(fact)}
-        case events.DeliveryTrouble():
-            return {"outcome": "trouble", **_values(fact)}
-        case events.DeliveryRecovered():
-            return {"outcome": "recovered", **_values(fact)}
-        case events.Commissioned():
-            return {"outcome": "recorded", **_values(fact)}
-        case events.TaskFailed():
-            data = {"outcome": "failed", **_values(fact)}
-            del data["task"]
-            return _without_false(data, "dry_run")
-        case events.PatchesPaused(reason):
-            return {"no_patch": reason}
-        case events.DriftAlarm(figures):
-            return _values(figures)
-        case events.Recalibrated(report, generation):
-            return {"outcome": "accepted", **as_json(report), "generation": str(generation)}
-        case events.PatchProposed(report, patch):
-            return {"outcome": "proposed", **as_json(report), "waits": patch}
-        case events.PatchObserved(report):
-            return {"outcome": "observed", **as_json(report)}
-        case events.DryRunEnded(report):
-            return {"outcome": "dry_run", **as_json(report)}
-        case events.ProposalEnded() | events.PatchTried():
-            return _without_none(_values(fact), "generation", "report")
-        case events.RecalibrationRefused(report):
-            return {"outcome": "refused", **as_json(report)}
-        case (
-            events.HealthChanged()
-            | events.BaselineChanged()
-            | events.PatchResumed()
-            | events.RolledBack()
-            | events.VersionSkipped()
-            | events.VersionMended()
-            | events.StateDamaged()
-        ):
-            return _values(fact)
-        case events.RolloutMoved():
-            return _without_none(_values(fact), "report")
-
-
-def _without_none(data: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Without those of these fields that say nothing."""
-    return {key: value for key, value in data.items() if value is not None or key not in keys}
-
-
-def _without_false(data: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Without those of these flags that are not set."""
-    return {key: value for key, value in data.items() if value or key not in keys}
-
-
-def _values(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass by the names that subscribers know."""
-    data = {}
-    for field in fields(value):
-        one = getattr(value, field.name)
-        data[_WIRE_NAMES.get(field.name, field.name)] = str(one) if isinstance(one, Generation) else one
-    return data
-
-
-def as_json(report: RecalibrationReport) -> dict[str, Any]:
-    """The report's fields; ``report`` only where there is a page, ``is_known`` and ``dry_run`` only where true."""
-    data = asdict(report) | {"frames": report.frames.to_json()}
-    return _without_false(_without_none(data, "report"), "is_known", "dry_run")
 
 
 def encode_object(values: object) -> bytes:

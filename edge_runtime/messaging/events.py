@@ -1,15 +1,23 @@
-"""Everything that an operator may want to know, one type for each: the contract of ``docs/events.md``.
+"""Everything that an operator may want to know, one type for each: the contract of ``docs/reference/events.md``.
 
-Values only; ``encoding`` writes them as JSON, ``event_text`` as text. ``kind`` is the name under which subscribers know
-an event; several types may share one, and their fields tell them apart.
+Values only; ``event_forms`` says how they become JSON, ``event_text`` text. ``kind`` is the name under which
+subscribers know an event; several types may share one, and their fields tell them apart.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from calibration.verdict import FrameCounts
 from edge_runtime.datatypes import Generation
+
+Count = Annotated[int, Field(ge=0)]
+Distance = Annotated[float, Field(ge=0)]
+"""Without unit."""
+Seconds = Annotated[float, Field(ge=0, json_schema_extra={"x-unit": "s"})]
+UnixTime = Annotated[float, Field(json_schema_extra={"x-unit": "s since 1970"})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,22 +26,23 @@ class DriftFigures:
 
     ready: bool
     """False until enough frames for a decision were seen."""
-    score: float
-    """Distance of the latest window, >= 0; ``threshold`` is where it becomes alarming."""
-    threshold: float
-    cusum: float
-    """Slow drift, >= 0; ``cusum_threshold`` is where it becomes alarming."""
-    cusum_threshold: float
+    score: Distance
+    """Of the latest window from the baseline; ``threshold`` is where it becomes alarming."""
+    threshold: Distance
+    """1, more (up to 4) while the answers show fewer contents than usual."""
+    cusum: Distance
+    """Slow drift; ``cusum_threshold`` is where it becomes alarming."""
+    cusum_threshold: Distance
     drifted: bool
     """True from an alarm until the score has returned to healthy."""
-    verdict: str
-    """``healthy``, ``sensor`` (the picture has changed) or ``content`` (only the answers have)."""
+    verdict: Literal["healthy", "sensor", "content"]
+    """``sensor``: the picture has changed. ``content``: only the answers have, or few contents explain the picture."""
     sign: str
-    """Where it shows most: ``layers``, ``detail`` or ``grid``."""
-    answers_score: float | None
-    """Distance of the model's answers, >= 0; None when the baseline holds none."""
-    frames: int
-    """Frames seen since the monitor began."""
+    """Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of light)."""
+    answers_score: Distance | None
+    """Of the model's answers; None when the baseline holds none."""
+    frames: Count
+    """Sampled frames that were seen since the monitor began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,13 @@ class BaselineScore:
     """How one baseline fits what the camera shows."""
 
     in_use: bool
+    """Now."""
     is_expired: bool
-    score: float | None
-    """Distance, >= 0; None before the first frame."""
-    threshold: float | None
+    """No patch is made from it any more."""
+    score: Distance | None
+    """Of the camera's pictures from it; None before the first frame."""
+    threshold: Distance | None
+    """The score at which it no longer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +64,20 @@ class PatchFacts:
     """A patch in a few figures."""
 
     id: str
+    """Digest of the patch."""
     candidate: str
-    taps: int
-    channels: int
-    frames: int
+    taps: Count
+    """Places in the model that it corrects."""
+    channels: Count
+    """Channels that it corrects."""
+    frames: Count
+    """That it was made from."""
     model_sha256: str
     """Of the model that it was made for."""
     baseline_id: str
-    created_wall_s: float
-    """Unix seconds."""
-    size_bytes: int
+    """Of the baseline that it was made from."""
+    created_wall_s: UnixTime
+    size_bytes: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +85,10 @@ class RecalibrationReport:
     """The findings of a recalibration; the fields of ``calibration.Verdict`` as JSON has them."""
 
     accepted: bool
+    """By the gate; False of a patch that was refused in the shadow."""
     candidate: str
-    """The candidate that was chosen; ``identity``, the unpatched model, when nothing is changed."""
+    """The candidate that was chosen; ``identity``, the unpatched model, when nothing is changed; of a patch that is
+    used again its id."""
     reasons: tuple[str, ...]
     """Sentences for a person."""
     notes: tuple[str, ...]
@@ -78,25 +96,31 @@ class RecalibrationReport:
     patch: PatchFacts | None
     """None unless accepted."""
     scores: dict[str, dict[str, float | None]]
-    """Every candidate's figures; None is not finite."""
+    """By candidate, its figures by name; None is not finite."""
     drift: dict[str, float | None]
-    """By tap, distance from the baseline before a correction (symmetric KL, >= 0)."""
+    """By tap, distance from the baseline before a correction (symmetric KL divergence in nats, >= 0)."""
     frames: FrameCounts
+    """Where the reference frames went."""
     skipped_layers: dict[str, str]
     """By layer, why it cannot be corrected."""
-    channels_left_alone: int
-    channels_clipped: int
-    seconds: float
+    channels_left_alone: Count
+    """That could not take the correction."""
+    channels_clipped: Count
+    """Whose scale hit its limit."""
+    seconds: Seconds
     """How long it took."""
     extra_memory_mb: float
+    """Growth of the peak memory of the process."""
     model_sha256: str
     """Of the patched model when accepted, else of the base."""
     baseline_id: str
+    """Of the baseline in use."""
     seed: int
+    """Of the random draws."""
     cause: str
     """``drift alarm``, ``schedule`` or ``command``."""
-    at: float
-    """Unix seconds when the work began."""
+    at: UnixTime
+    """When the work began."""
     report: str | None = None
     """``model/id`` of the page below ``/reports``; None when there is no page."""
     is_known: bool = False
@@ -219,10 +243,11 @@ class Commissioned:
 
     kind: ClassVar = "commissioned"
     name: str
-    frames: int
+    frames: Count
     """Healthy frames it was made from."""
-    taps: int
-    effective_frames: float
+    taps: Count
+    """Places in the model where moments were measured."""
+    effective_frames: Annotated[float, Field(ge=0)]
     """As many independent frames would tell as much; <= frames."""
 
 

@@ -18,7 +18,7 @@ from edge_runtime.datatypes import Result, Sample
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.errors import StateError
-from edge_runtime.messaging.encoding import as_json
+from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.events import RecalibrationReport, TaskFailed
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.concern import Concern
@@ -174,7 +174,7 @@ class RecalibrationController:
             failed=results.failed,
             alarms=self._patch_policy.alarms,
             rollbacks=self._patch_policy.rollbacks,
-            last_report=None if report is None else as_json(report),
+            last_report=None if report is None else as_data(report),
         )
 
     def concern(self) -> str | None:

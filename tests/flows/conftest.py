@@ -13,3 +13,4 @@ def box(tmp_path):
     if box.process is not None and box.process.poll() is None:
         box.process.kill()
         box.process.wait(WAIT_S)
+    box.check_results_file()

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import parse_config
 from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.listener import Listener
 from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.paths import DEMO, ROOT
 from tests.support.waiting import WAIT_S, pause, until
@@ -50,12 +49,7 @@ class OldBox:
             assert old in text
             text = text.replace(old, new)
         (folder / "box.yaml").write_text(text)
-        self.messages: list[tuple[str, Any]] = []
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self.client.on_message = lambda _, __, message: self.messages.append((message.topic, message.payload))
-        self.client.connect(broker.host, broker.port)
-        self.client.loop_start()
+        self.listener = Listener(broker)
 
     def start(self, code: Path = ROOT) -> None:
         with (self.folder / "log").open("wb") as log:
@@ -65,14 +59,14 @@ class OldBox:
             )  # fmt: skip
 
     def on(self, topic: str) -> list[dict[str, Any]]:
-        return [json.loads(payload) for name, payload in list(self.messages) if name == f"edge/box/{topic}"]
+        return [json.loads(payload) for payload in self.listener.of(topic)]
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.on("event") if event["event"] == kind]
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         before = len(self.on(f"response/{verb}"))
-        self.client.publish(f"edge/box/request/{verb}", json.dumps(arguments), qos=1)
+        self.listener.client.publish(f"edge/box/request/{verb}", json.dumps(arguments), qos=1)
         return dict(self.wait(lambda: self.on(f"response/{verb}")[before:])[0])
 
     def wait(self, condition: Any) -> Any:
@@ -92,8 +86,7 @@ class OldBox:
     def close(self) -> None:
         self.process.terminate()
         self.process.wait(WAIT_S)
-        self.client.disconnect()
-        self.client.loop_stop()
+        self.listener.stop()  # the first messages are those of the old daemon
 
 
 def make_recent(state: Path) -> None:
@@ -121,10 +114,11 @@ def keys_of(value: Any, path: str = "") -> Iterator[str]:
 def published_keys(box: OldBox) -> dict[str, list[str]]:
     """All keys by topic, for events by kind; of names that differ from case to case only those that always come."""
     found: dict[str, set[str]] = {}
-    for topic, payload in box.messages:
+    for heard in box.listener.heard:
+        topic = heard.topic
         if topic.endswith("availability") or "/request/" in topic:
             continue
-        message = json.loads(payload)
+        message = json.loads(heard.payload)
         name = f"{topic} {message['event']}" if "event" in message else topic
         keys = {key for key in keys_of(message) if " " not in key}
         found[name] = found.get(name, keys) & keys

@@ -7,11 +7,10 @@ import subprocess
 import sys
 from contextlib import closing
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.daemon_box import conveyor, folder_camera
+from tests.support.listener import Listener
 from tests.support.metrics_page import find_falls, read_counts
 from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.mosquitto import Mosquitto
@@ -218,25 +217,6 @@ def test_an_edit_that_names_a_bad_bundle_leaves_the_running_model_alone(box):
     assert until(lambda: (box.status() or {}).get("config_problem"))
     before = box.status()["models"]["parts"]["streams"]["belt"]["results"]
     assert until(lambda: box.status()["models"]["parts"]["streams"]["belt"]["results"] > before + 5)
-
-
-class Listener:
-    """A subscriber that keeps everything below one device."""
-
-    def __init__(self, broker):
-        self.messages, self.client = [], paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.on_connect = lambda client, *_: client.subscribe("edge/box/#", qos=1)
-        self.client.on_message = lambda _, __, message: self.messages.append((message.topic, message.payload))
-        self.client.reconnect_delay_set(1, 1)
-        self.client.connect(broker.host, broker.port)
-        self.client.loop_start()
-
-    def of(self, topic):
-        return [payload for name, payload in list(self.messages) if name == f"edge/box/{topic}"]
-
-    def close(self):
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 def test_results_state_and_commands_over_a_broker_that_is_killed_in_the_middle(box, tmp_path):

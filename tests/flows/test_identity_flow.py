@@ -4,12 +4,11 @@ import json
 import shutil
 from collections import Counter
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.support.listener import Listener
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import DEMO
 from tests.support.waiting import WAIT_S, pause, until
@@ -99,16 +98,8 @@ def test_after_kill_9_no_file_is_lost_and_few_come_twice(box):
     assert inbox.recorded() >= len(names)
 
 
-class Sender:
+class Sender(Listener):
     """A client that sends pictures and hears what becomes of them."""
-
-    def __init__(self, broker):
-        self.heard = []
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self.client.on_message = lambda _, __, message: self.heard.append(message)
-        self.client.connect(broker.host, broker.port)
-        self.client.loop_start()
 
     def send(self, picture, correlation, response_topic, **properties):
         given = Properties(PacketTypes.PUBLISH)
@@ -119,9 +110,6 @@ class Sender:
         )
         given.UserProperty = list(properties.items())
         self.client.publish("edge/box/picture/gate", picture, qos=1, properties=given, retain=True)
-
-    def on(self, topic):
-        return [message for message in list(self.heard) if message.topic == topic]
 
 
 def test_a_picture_over_mqtt_is_answered_to_its_sender(box, tmp_path):
@@ -153,5 +141,4 @@ def test_a_picture_over_mqtt_is_answered_to_its_sender(box, tmp_path):
         assert json.loads(rejected.payload)["input"]["correlation_base64"] == "AAE="
         assert third["input"]["left_out"] == ["response_topic"]
         assert not sender.on("edge/other/response/x")
-        sender.client.disconnect()
-        sender.client.loop_stop()
+        sender.close()

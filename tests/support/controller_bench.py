@@ -22,7 +22,7 @@ from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.messaging.encoding import as_json
+from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.recalibration.context import Identity, ModelContext
@@ -118,7 +118,7 @@ class ScriptedJob:
                 (patch / "patch.safetensors").write_bytes(b"patch")
             place = patch if is_new and not self.request.is_dry_run else self.folder / "report"
             place.mkdir(exist_ok=True)
-            (place / "report.json").write_bytes(orjson.dumps(as_json(result)))
+            (place / "report.json").write_bytes(orjson.dumps(as_data(result)))
             (place / "report.html").write_text(PAGE)
         self.outcome = result
 

@@ -4,12 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import httpx
 
+from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.status import DaemonStatus
+from edge_runtime.http.openapi import describe
+from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.http_contract import Contract
 from tests.support.mosquitto import free_port
+from tests.support.mqtt_contract import MqttContract
 from tests.support.paths import DEMO, ROOT
 from tests.support.waiting import WAIT_S
+
+MOST_CHECKED = 3
 
 
 class Box:
@@ -24,8 +33,9 @@ class Box:
         one_request_a_connection = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", timeout=WAIT_S, trust_env=False, verify=False,
-            limits=one_request_a_connection,
+            limits=one_request_a_connection, event_hooks={"response": [self._check]},
         )  # fmt: skip
+        self._contract, self._checked = Contract(describe(DaemonStatus, Health)), Counter()
 
     def write(self, text=None, **keys):
         defaults = {
@@ -73,6 +83,21 @@ class Box:
             whole = path.read_text().rpartition("\n")[0]
             lines += [json.loads(line) for line in whole.splitlines()]
         return [line["payload"] for line in lines if f"/{kind}/" in line["topic"]]
+
+    def check_results_file(self):
+        """Fail where the results file has a message that is not as the AsyncAPI document says."""
+        contract = MqttContract(Topics("edge", "box"))
+        for path in self.state.glob("results.jsonl*"):
+            for line in path.read_bytes().rpartition(b"\n")[0].splitlines():
+                message = json.loads(line)
+                contract.check(message["topic"], json.dumps(message["payload"]).encode())
+
+    def _check(self, answer):
+        """The first answers of each address are as the OpenAPI document says; most looks are like those before."""
+        about = answer.request.url.path, answer.status_code
+        self._checked[about] += 1
+        if self._checked[about] <= MOST_CHECKED:
+            self._contract.check(answer)
 
     def log(self):
         return (self.folder / "log.txt").read_text()

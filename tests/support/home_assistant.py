@@ -10,6 +10,7 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.listener import check_messages
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
@@ -40,6 +41,7 @@ class HomeAssistant:
 
     def __init__(self, host, port, topic):
         self.port, self.topic, self.discovered, self.messages, self.events = port, topic, [], {}, []
+        self._heard = []
         self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self.client.on_message = self._hear
         self.client.connect(host, port)
@@ -50,6 +52,7 @@ class HomeAssistant:
         assert subscribed.wait(WAIT_S)
 
     def _hear(self, _client, _data, message):
+        self._heard.append(message)
         if message.topic == self.topic:
             self.discovered.append(message.payload)
         else:
@@ -80,5 +83,7 @@ class HomeAssistant:
         self.client.publish(topic, payload, qos=1, **options).wait_for_publish(WAIT_S)
 
     def close(self):
+        """Fail where a message of the device is not as its document says."""
         self.client.disconnect()
         self.client.loop_stop()
+        check_messages(self._heard)

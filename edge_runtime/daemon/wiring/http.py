@@ -19,7 +19,7 @@ from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.http.server import HttpServer
-from edge_runtime.messaging.asyncapi import describe
+from edge_runtime.messaging.asyncapi import DaemonTypes, describe
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predictions import Predictions, ServedModel
@@ -76,7 +76,7 @@ def make_http(
             delivery.recent_results,
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
-            lambda: describe(running.config),
+            lambda: describe(running.config, DaemonTypes(DaemonStatus, Health)),
             lambda: describe_http(DaemonStatus, Health),
             MetricsReader(running, cameras, delivery, reporter, crashes, counts, wrong_tokens).read,
             access,

@@ -18,7 +18,8 @@ from calibration.report.thumbnails import PictureScale
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.errors import StateError
 from edge_runtime.inference.specs import PreprocessSpec
-from edge_runtime.messaging.encoding import as_json, encode_object
+from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.job.messages import JobRequest
 from edge_runtime.system.atomic_file import write_atomically
@@ -43,7 +44,7 @@ def leave_report(
         StateError: the disk refuses the JSON report.
     """
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / "report.json", encode_object(as_json(figures)))
+    write_atomically(folder / "report.json", encode_object(as_data(figures)))
     try:
         scale = make_picture_scale(bundle.manifest.preprocess)
         material = gather(

@@ -10,16 +10,25 @@ from click.testing import CliRunner
 
 from edge_runtime.cli.main import cli
 from edge_runtime.config import HomeAssistantConfig
+from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.status import DaemonStatus
 from edge_runtime.datatypes import Detection, Label, Origin, Rejected, RejectReason, Result, Timings
-from edge_runtime.messaging.asyncapi import describe_device
+from edge_runtime.messaging.asyncapi import DaemonTypes, describe_device
 from edge_runtime.messaging.commands.callers import Callers
 from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.messaging.encoding import encode_event, encode_rejection, encode_result
+from edge_runtime.messaging.encoding import (
+    encode_deprecated_event,
+    encode_event,
+    encode_rejection,
+    encode_result,
+)
+from edge_runtime.messaging.event_forms import OF_DEVICE
 from edge_runtime.messaging.events import Event
 from edge_runtime.messaging.mqtt.topics import Topics, progress_topic
+from tests.support.document_schemas import DocumentSchemas
 from tests.support.event_examples import EXAMPLES
 from tests.support.paths import ROOT
 from tests.support.used_transactions import UsedInMemory
@@ -27,15 +36,16 @@ from tests.support.used_transactions import UsedInMemory
 SCHEMA = json.loads(gzip.decompress((ROOT / "tests/data/asyncapi-3.0.0.schema.json.gz").read_bytes()))
 """Of the AsyncAPI Initiative, package @asyncapi/specs 6.11.1 (Apache-2.0), ``3.0.0-without-$id.json``."""
 TOPICS = Topics("plant/edge", "belt-3")
-DOCUMENT = describe_device(TOPICS, "1.2.3", ("line-3",), HomeAssistantConfig())
+TYPES = DaemonTypes(DaemonStatus, Health)
+DOCUMENT = describe_device(TOPICS, "1.2.3", TYPES, ("line-3",), HomeAssistantConfig())
 TIMINGS = Timings(1.0, 1.0, 1.0, 1.0, 4.0)
 
 
+SCHEMAS = DocumentSchemas(DOCUMENT)
+
+
 def payload_of(message):
-    return jsonschema.Draft202012Validator(
-        DOCUMENT["components"]["messages"][message]["payload"],
-        format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
-    )
+    return SCHEMAS.validator(DOCUMENT["components"]["messages"][message]["payload"])
 
 
 def result(**answers):
@@ -92,8 +102,12 @@ def test_requests_are_what_the_device_takes():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_events_are_as_described(name):
-    event = Event(1_795_448_459.0, EXAMPLES[name][0], "parts")
+    fact = EXAMPLES[name][0]
+    event = Event(1_795_448_459.0, fact, None if isinstance(fact, OF_DEVICE) else "parts")
     payload_of("event").validate(orjson.loads(encode_event(event, "belt-3")))
+    old = encode_deprecated_event(event, "belt-3")
+    if old is not None:
+        payload_of("event").validate(orjson.loads(old))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,7 @@ def test_chunks_and_the_answer_to_install_are_as_described():
 
 def test_what_is_for_home_assistant_is_there_only_with_it():
     names = {"figures", "discovery", "home-assistant"}
-    without = describe_device(TOPICS, "1.2.3", ("line-3",))
+    without = describe_device(TOPICS, "1.2.3", TYPES, ("line-3",))
     assert DOCUMENT["channels"].keys() - without["channels"].keys() == names
     addresses = [DOCUMENT["channels"][name]["address"] for name in ("figures", "discovery", "home-assistant")]
     assert addresses[0] == TOPICS.figures

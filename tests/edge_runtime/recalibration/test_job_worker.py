@@ -26,7 +26,8 @@ from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.specs import DetectionSpec
-from edge_runtime.messaging.encoding import as_json, encode_object
+from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import (
     REQUEST,
@@ -127,7 +128,7 @@ def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(bundle, site, t
     patch = tmp_path / "job" / "patch"
     model = (patch / "model.onnx").read_bytes()
     assert hashlib.sha256(model).hexdigest() == report.model_sha256
-    assert orjson.loads((patch / "report.json").read_bytes()) == orjson.loads(encode_object(as_json(report)))
+    assert orjson.loads((patch / "report.json").read_bytes()) == orjson.loads(encode_object(as_data(report)))
     page = (patch / "report.html").read_text()
     assert "Recalibration of small/1" in page
     assert 0 < len(page) < 400_000
@@ -139,7 +140,7 @@ def test_a_healthy_site_gets_no_patch(bundle, site, tmp_path):
     assert report.accepted is False
     assert not (tmp_path / "job" / "patch").exists()
     left = tmp_path / "job" / "report"
-    assert orjson.loads((left / "report.json").read_bytes()) == orjson.loads(encode_object(as_json(report)))
+    assert orjson.loads((left / "report.json").read_bytes()) == orjson.loads(encode_object(as_data(report)))
     assert "the model stays as it is" in (left / "report.html").read_text()
 
 

@@ -1,0 +1,45 @@
+"""A subscriber that keeps everything, and at its end checks it against the AsyncAPI document."""
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.mqtt_contract import MqttContract
+
+
+class Listener:
+    """Of the device ``box`` and all else that the broker has."""
+
+    def __init__(self, broker, topics="#"):
+        self.heard, self.client = [], paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.client.on_connect = lambda client, *_: client.subscribe(topics, qos=1)
+        self.client.on_message = lambda _, __, message: self.heard.append(message)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect(broker.host, broker.port)
+        self.client.loop_start()
+
+    def on(self, topic):
+        """Messages of a whole topic."""
+        return [message for message in list(self.heard) if message.topic == topic]
+
+    def of(self, topic):
+        """Payloads of a topic of the device."""
+        return [message.payload for message in self.on(f"edge/box/{topic}")]
+
+    def stop(self):
+        """Hear no more; without a check, since the messages may be those of another version."""
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def close(self):
+        """Fail where a message of the device is not as its document says."""
+        self.stop()
+        check_messages(self.heard)
+
+
+def check_messages(messages):
+    """Fail where one below ``edge/box`` is not as the document of that device says."""
+    contract = MqttContract(Topics("edge", "box"))
+    for message in messages:
+        if message.topic.startswith("edge/box/"):
+            contract.check(message.topic, message.payload)

@@ -1,0 +1,68 @@
+"""Whether messages are ones that the AsyncAPI document of a device has: their topics, and what is in them."""
+
+import re
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from edge_runtime.config import HomeAssistantConfig
+from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.status import DaemonStatus
+from edge_runtime.messaging.asyncapi import DaemonTypes, describe_device
+from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.document_schemas import DocumentSchemas
+
+TYPES = DaemonTypes(DaemonStatus, Health)
+_MOST_OF_A_KIND = 20
+"""Messages of one channel that are looked at: the later ones are like them, and each takes a millisecond of CPU."""
+
+
+class MqttContract:
+    """Of one device."""
+
+    def __init__(self, topics: Topics, groups: tuple[str, ...] = ()) -> None:
+        self._root = topics.root
+        document = describe_device(topics, "1", TYPES, groups, HomeAssistantConfig())
+        schemas = DocumentSchemas(document)
+        self._messages = document["components"]["messages"]
+        self._payloads = {
+            name: schemas.validator(message["payload"])
+            for name, message in self._messages.items()
+            if "payload" in message
+        }
+        whole_first = sorted(document["channels"].values(), key=lambda channel: "{" in channel["address"])
+        self._channels = [
+            (_match_address(channel["address"]), next(iter(channel["messages"]))) for channel in whole_first
+        ]
+        self._seen: Counter[str] = Counter()
+
+    def check(self, topic: str, payload: bytes) -> None:
+        """Fail unless the topic is there and the payload is as described.
+
+        Topics below ``response/`` that a caller has named may have an answer, a result or a rejection.
+        """
+        name = next((name for address, name in self._channels if address.fullmatch(topic)), None)
+        if name is None and topic.startswith(f"{self._root}/response/"):
+            self._check_named_by_caller(payload)
+            return
+        assert name is not None, f"{topic} is not in the document"
+        self._seen[name] += 1
+        if self._seen[name] <= _MOST_OF_A_KIND and payload and name in self._payloads:
+            self._payloads[name].validate(_read(payload, self._messages[name]))
+
+    def _check_named_by_caller(self, payload: bytes) -> None:
+        names = [name for name in self._payloads if name.startswith("response-")]
+        value, found = orjson.loads(payload), ("result", "rejected", "progress", *names)
+        assert any(self._payloads[name].is_valid(value) for name in found), payload[:1000]
+
+
+def _match_address(address: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{[a-z]+\\}", "[^/]+", re.escape(address)))
+
+
+def _read(payload: bytes, message: dict[str, Any]) -> Any:
+    """Plain text and tokens are text."""
+    if message.get("contentType") == "text/plain" or payload[:1] not in b"{[":
+        return payload.decode()
+    return orjson.loads(payload)
