@@ -52,7 +52,7 @@ def _bench(streams: int, extent: Extent) -> Any:
             "rounds": [
                 {
                     "capacity": capacity(BUNDLE, pictures),
-                    "report": bench(order, lambda line: print(f"  {line}", file=sys.stderr)),
+                    "report": bench(order, lambda part, _: print(f"  {part}", file=sys.stderr)),
                 }
                 for _ in range(extent.rounds_or(3))
             ]

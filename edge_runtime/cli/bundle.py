@@ -14,6 +14,7 @@ from edge_runtime.cli.bundle_sign import TRUST, sign, trust_in
 from edge_runtime.cli.bundle_store import gc_command, install_command, list_command, remove_command
 from edge_runtime.cli.bundle_travel import pack, pull, push
 from edge_runtime.cli.options import BUNDLE, JSON, PATH, print_answer
+from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import StateError
 from edge_runtime.system.model_formats import ModelFormat
 
@@ -111,11 +112,18 @@ def build(
     if recipe in EXAMPLES:
         given = {"--out": out.absolute(), "--version": number, "--pictures": pictures and pictures.absolute()}
         return _run_example(EXAMPLES[recipe], given, as_json)
-    from edge_runtime.bundles.build.from_recipe import build_from_recipe
+    from edge_runtime.bundles.build.from_recipe import STEPS, build_from_recipe
 
     said = {"version": number, "quantize": quantize, "formats": list(formats) or None}
     changes = {name: value for name, value in said.items() if value is not None}
-    return print_built(build_from_recipe(Path(recipe), out, changes), as_json)
+    with Progress() as progress:
+
+        def tell(step: str) -> None:
+            progress.begin("building", len(STEPS))
+            progress.set(STEPS.index(step), step)
+
+        built = build_from_recipe(Path(recipe), out, changes, tell)
+    return print_built(built, as_json)
 
 
 def _require_fitting(recipe: str, **given: object) -> None:

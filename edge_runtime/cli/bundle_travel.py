@@ -1,7 +1,6 @@
 """``edge-runtime bundle pack``, ``push`` and ``pull``: bundles as archives and in OCI registries."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ import click
 
 from edge_runtime.cli.bundle_sign import TRUST, trust_in
 from edge_runtime.cli.options import BUNDLE, JSON, PATH, OutputFile, print_answer
+from edge_runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.signing.trust import Trust
@@ -75,8 +75,9 @@ def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json:
 
     wanted = parse_reference(reference)
     files = list_files(bundle)
-    with open_registry(wanted, plain_http=plain_http) as registry, show_progress("pushed") as progress:
-        done = push_bundle(files, wanted, registry, Patience(wait_s), progress)
+    with open_registry(wanted, plain_http=plain_http) as registry, Progress() as progress:
+        progress.begin(f"pushing {files.bundle.id}", sum(files.sizes.values()), unit="bytes", is_even=True)
+        done = push_bundle(files, wanted, registry, Patience(wait_s), progress.advance)
     pinned = wanted.pin(done.digest)
     report = {
         "bundle": files.bundle.id,
@@ -153,23 +154,11 @@ def pull_with_limits(
 
     wanted = parse_reference(text)
     rules = PullRules(trust or Trust(), limits.max_mib * _MIB, Patience(limits.wait_s), limits.plain_http)
-    with show_progress("pulled") as progress, open_pull(wanted, folder, rules, progress) as pulled:
-        yield pulled, wanted.pin(pulled.digest)
+    with Progress() as progress:
 
+        def begin(size_bytes: int) -> None:
+            progress.begin(f"pulling {wanted}", size_bytes, unit="bytes", is_even=True)
 
-@contextmanager
-def show_progress(word: str) -> Iterator[Callable[[int], None]]:
-    """One line on a terminal's standard error that counts up, gone at the end; nothing anywhere else."""
-    total, is_shown = 0, sys.stderr.isatty()
-
-    def show(count: int) -> None:
-        nonlocal total
-        total += count
-        if is_shown:
-            print(f"\r{word} {total / 1e6:.1f} MB ", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        if is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        progress.begin(f"asking {wanted.host}")
+        with open_pull(wanted, folder, rules, progress.advance, begin) as pulled:
+            yield pulled, wanted.pin(pulled.digest)

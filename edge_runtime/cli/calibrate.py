@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edge_runtime.cli.options import BUNDLE, EXISTING_FOLDER, JSON, PATH, OutputFile, print_answer
+from edge_runtime.cli.progress import Progress
 
 
 @click.command()
@@ -34,6 +35,12 @@ def calibrate(
 
     if healthy is not None and baseline is not None:
         OutputFile().convert(baseline, None, None)
-    report = calibrate_bundle(bundle, healthy, baseline, reference, out, seed)
+    with Progress() as progress:
+
+        def tell(what: str, share: float) -> None:
+            progress.begin(what, 1.0, unit="share")
+            progress.set(share)
+
+        report = calibrate_bundle(bundle, healthy, baseline, reference, out, seed, tell)
     print_answer(report, as_json, "\n".join(report["lines"]))
     return 0

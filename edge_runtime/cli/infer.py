@@ -1,5 +1,6 @@
 """``edge-runtime infer``: answers to pictures, a line each."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import click
 import orjson
 
 from edge_runtime.cli.options import BUNDLE, PATH, print_answer
+from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import StateError
 
 _WIDEST = 60
@@ -38,14 +40,24 @@ def infer(bundle: Path, pictures: tuple[Path, ...], config_path: Path | None, *,
     found = [path for given in pictures for path in find_pictures(given)]
     width = min(_WIDEST, max(len(str(path)) for path in found))
     rejected = 0
-    for number, answer in enumerate(answer_pictures(bundle, found)):
-        rejected += "rejected" in answer
-        if number == 0 and not as_json:
-            click.echo(click.style(f"{'PICTURE':<{width}}  ANSWER", bold=True))
-        print_answer(answer, as_json, f"{answer['picture']:<{width}}  {format_answer(answer)}")
+    with _show_progress(len(found)) as progress:
+        for number, answer in enumerate(answer_pictures(bundle, found)):
+            rejected += "rejected" in answer
+            if number == 0 and not as_json:
+                click.echo(click.style(f"{'PICTURE':<{width}}  ANSWER", bold=True))
+            print_answer(answer, as_json, f"{answer['picture']:<{width}}  {format_answer(answer)}")
+            progress.advance()
     if not as_json and len(found) > 1:
         click.echo(f"{len(found)} pictures, {rejected} rejected", err=True)
     return 65 if rejected else 0
+
+
+def _show_progress(pictures: int) -> Progress:
+    """Nothing where the answers themselves run over the terminal."""
+    progress = Progress()
+    if not sys.stdout.isatty():
+        progress.begin("answering", pictures, is_even=True)
+    return progress
 
 
 def find_pictures(given: Path) -> Sequence[Path]:

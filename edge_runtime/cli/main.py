@@ -48,7 +48,8 @@ USAGE, INTERRUPTED = 64, 130
     type=click.Path(exists=True, dir_okay=False, readable=True),
     help="Set the variables of this file first, such as the service's secrets.env.",
 )
-def cli(env_file: str | None) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="No progress on the terminal.")
+def cli(env_file: str | None, *, quiet: bool) -> None:  # noqa: ARG001 - read by cli.progress
     """Inference daemon for edge devices; recalibrates the deployed model on the device."""
     from edge_runtime.system.log import configure_log
 

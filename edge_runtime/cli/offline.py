@@ -102,8 +102,11 @@ def calibrate_bundle(
     reference: Path | None,
     out: Path | None,
     seed: int,
+    tell: Callable[[str, float], None] = lambda _, __: None,
 ) -> dict[str, Any]:
     """Record a baseline from healthy pictures, recalibrate on reference pictures, or both.
+
+    ``tell`` hears what is done now, and the share of it that is done, 0..1.
 
     Returns:
         The report; ``lines`` is the same for a person.
@@ -114,6 +117,7 @@ def calibrate_bundle(
     """
     bundle = load_bundle(bundle_path)
     check_in_sandbox(bundle)
+    tell("recording the baseline" if healthy is not None else "reading the baseline", 0.0)
     baseline, lines = _baseline(bundle, healthy, baseline_path)
     if reference is None:
         if healthy is None:
@@ -128,7 +132,7 @@ def calibrate_bundle(
         first_taps=bundle.manifest.calibration.most_taps,
     )
     given = channels_first(x, preprocessor.spec)
-    verdict = calibration.recalibrate(bundle.model_files, baseline, given, y, options)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, given, y, options, progress=tell)
     report, word = verdict.to_json(), "accepted" if verdict.accepted else "refused"
     lines += [f"{word}: {verdict.candidate} ({report['seconds']:.1f} s)"]
     lines += [f"  {reason}" for reason in verdict.reasons]

@@ -24,7 +24,7 @@ from edge_runtime.cli.options import (
     OutputFile,
     print_indented,
 )
-from edge_runtime.cli.progress_line import ProgressLine
+from edge_runtime.cli.progress import Progress
 from edge_runtime.cli.upload import ChunkedFile
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer, StateError
 
@@ -174,7 +174,7 @@ def send(
         longest_s = LONGEST_TASK_S if verb in TASKS else LONGEST_WAIT_S
         arguments["timeout_s"] = longest_s if wait_s == math.inf else wait_s
     address = load_address(config_path, os.environ)
-    with ProgressLine() as line:
+    with Progress() as progress:
         answer = send_command(
             address,
             verb,
@@ -182,13 +182,29 @@ def send(
             timeout_s,
             expires_s=expires_s,
             key=key,
-            on_progress=line.show,
+            on_progress=lambda told: show_progress(progress, told),
             upload=upload,
         )
     if out is not None and answer.get("status") == "ok":
         _write_content(out, answer["data"])
     print_indented(answer)
     return 0 if answer.get("status") == "ok" and not _has_failed(answer["data"]) else REFUSED
+
+
+def show_progress(progress: Progress, told: dict[str, Any]) -> None:
+    """What a device told of its work: its phase, and how much of this is done where it says so."""
+    phase = str(told.get("phase", "waiting"))
+    if told.get("total_bytes"):
+        progress.begin(phase, told["total_bytes"], unit="bytes")
+        progress.set(told.get("done_bytes", 0))
+    elif "frames_wanted" in told:
+        progress.begin(f"{phase}, frames", told["frames_wanted"])
+        progress.set(told["frames"])
+    elif "share" in told:
+        progress.begin(phase, 1.0, unit="share")
+        progress.set(told["share"])
+    else:
+        progress.begin(phase)
 
 
 def _has_failed(data: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """From a recipe to a bundle: read, convert, check, quantize, measure, choose, build; all or nothing."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +52,17 @@ UNUSUAL = 20.0
 MOST_BYTES = 512 * 1024 * 1024
 """Of one folder's prepared pictures in memory; of a larger folder every k-th picture is taken."""
 _TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
+STEPS = (
+    "reading the model",
+    "reading the pictures",
+    "checking the model's answers",
+    "converting",
+    "quantizing and measuring",
+    "writing and testing the bundle",
+)
+"""Of one build, in their order."""
+Tell = Callable[[str], None]
+"""Hears of each of them before it begins."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
 
 
@@ -78,7 +89,13 @@ class Built(StrictModel):
     notes: tuple[str, ...] = ()
 
 
-def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> Built:
+def tell_nobody(step: str) -> None:
+    """For a build that nobody waits for."""
+
+
+def build_from_recipe(
+    path: Path, out_dir: Path, changes: Mapping[str, Any], tell: Tell = tell_nobody
+) -> Built:
     """Build ``out_dir/<name>/<version>/`` as the recipe says; ``changes`` is what flags say instead, by key.
 
     Raises:
@@ -88,13 +105,13 @@ def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> 
         ExtraMissing: a library is not installed.
     """
     recipe = read_recipe(path, changes)
-    return build(recipe, path.resolve().parent, out_dir, f"edge-runtime bundle build {path.name}")
+    return build(recipe, path.resolve().parent, out_dir, f"edge-runtime bundle build {path.name}", tell)
 
 
-def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str, tell: Tell = tell_nobody) -> Built:
     """Build from a recipe that was read before, with the same errors; its factory may lie in ``folder``."""
     try:
-        return _build(recipe, folder, out_dir, command)
+        return _build(recipe, folder, out_dir, command, tell)
     except EngineError as err:  # those of the model are refusals by now
         if not isinstance(err.__cause__, ModuleNotFoundError):
             raise
@@ -107,7 +124,9 @@ def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Buil
         raise ExtraMissing(f"{recipe.name}: {needed}") from err
 
 
-def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str, tell: Tell) -> Built:
+    steps = iter(STEPS)
+    tell(next(steps))
     source = open_source(recipe, folder)
     spec, formats = find_preprocess(recipe, source), choose_formats(recipe, source)
     decisions = Recipe(
@@ -115,14 +134,19 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
         first_taps=recipe.first_taps, tolerance=recipe.tolerance, requires=recipe.requires, envelope=recipe.envelope,
     )  # fmt: skip
     find_target(decisions, out_dir)  # what exists is refused before minutes of work
+    tell(next(steps))
     labels, golden = _labels(recipe), _golden(recipe.golden)
     pictures = _pictures(recipe, spec, labels)
     samples = [prepare_golden(spec, f"golden/{name}", data) for name, data in golden.items()]
+    tell(next(steps))
     attempts, answers = FormatAttempts(), make_answer_function(source, spec)
     _check_source(source.path, answers, decisions, labels, samples)
     probes = np.stack([sample.tensor for sample in samples])
+    tell(next(steps))
     floats = convert_source(source, formats, spec, probes, attempts, answers)
+    tell(next(steps))
     candidates = _make_candidates(recipe, spec, floats, probes, pictures, attempts)
+    tell(next(steps))
     for taken in _best_first(candidates, recipe, pictures):
         with attempts.trying(taken.format):
             final = replace(decisions, provenance=_provenance(recipe, command, taken))

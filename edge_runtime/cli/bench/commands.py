@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +16,7 @@ from edge_runtime.cli.options import (
     print_indented,
     require_config,
 )
+from edge_runtime.cli.progress import Progress
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 if TYPE_CHECKING:
@@ -102,7 +104,14 @@ def bench_command(
     from edge_runtime.cli.bench.rounds import bench
 
     order = _order(bundle, config_path, model, changes)
-    report = bench(order, progress=lambda line: click.echo(line, err=True))
+    with Progress() as progress:
+        measured = count()
+
+        def tell(part: str, parts: int) -> None:
+            progress.begin("measuring", parts)
+            progress.set(next(measured), part)
+
+        report = bench(order, tell)
     if as_json:
         print_indented(report)
     else:

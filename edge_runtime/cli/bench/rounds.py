@@ -69,8 +69,10 @@ def make_order(config: Config, source: Path, model: str | None, bundle: Path | N
     )
 
 
-def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
+def bench(order: BenchOrder, tell: Callable[[str, int], None]) -> Report:
     """Measure and compare.
+
+    ``tell`` hears of each measurement before it begins: which one, and how many there are in all.
 
     Returns:
         ``rounds`` with each round's figures, ``summary`` with medians, ``ratios`` with median and range.
@@ -91,8 +93,8 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         pictures = write_pictures(bundle, order.pictures, order.size, folder / "pictures")
         rounds = []
         for number in range(order.rounds):
-            progress(f"round {number + 1} of {order.rounds}")
-            rounds.append(_round(order, plan, pictures, folder / f"round-{number}"))
+            begun = partial(_tell, tell, order, plan, number)
+            rounds.append(_round(order, plan, pictures, folder / f"round-{number}", begun))
     of_golden = f"golden pictures as JPEGs of {order.size[0]} x {order.size[1]}"
     return {
         "bundle": bundle.id,
@@ -115,25 +117,45 @@ def _callers(order: BenchOrder, plan: ThreadPlan) -> int:
     return min(plan.workers, order.streams)
 
 
-def _round(order: BenchOrder, plan: ThreadPlan, pictures: Sequence[Path], folder: Path) -> dict[str, Report]:
+def _tell(
+    tell: Callable[[str, int], None], order: BenchOrder, plan: ThreadPlan, number: int, part: str
+) -> None:
+    parts = 5 if _callers(order, plan) == plan.workers else 7
+    tell(f"round {number + 1} of {order.rounds}, {part}", parts * order.rounds)
+
+
+def _round(
+    order: BenchOrder,
+    plan: ThreadPlan,
+    pictures: Sequence[Path],
+    folder: Path,
+    begun: Callable[[str], None],
+) -> dict[str, Report]:
     """Bare and daemon, flat out and paced, one after the other.
 
     ``bare`` and ``loop`` have a caller a stream; ``bare all`` and ``loop all`` as many as the daemon has workers.
     """
     flat, paced = _config(order, pictures[0].parent, None), _config(order, pictures[0].parent, order.fps)
-    callers, run = _callers(order, plan), partial(_bare, order, plan, pictures)
+    callers = _callers(order, plan)
+
+    def run(config: Report, name: str, callers: int, **options: Any) -> Report:
+        begun(name.replace("-", " "))
+        return _bare(order, plan, pictures, config, folder / name, callers, **options)
+
     found = {
-        "bare": run(flat, folder / "bare", callers),
-        "loop": run(flat, folder / "loop", callers, prepares=True),
+        "bare": run(flat, "bare", callers),
+        "loop": run(flat, "loop", callers, prepares=True),
     }
     if callers == plan.workers:
         found |= {"bare all": found["bare"], "loop all": found["loop"]}
     else:
-        found["bare all"] = run(flat, folder / "bare-all", plan.workers)
-        found["loop all"] = run(flat, folder / "loop-all", plan.workers, prepares=True)
+        found["bare all"] = run(flat, "bare-all", plan.workers)
+        found["loop all"] = run(flat, "loop-all", plan.workers, prepares=True)
+    begun("daemon")
     with run_daemon(flat, folder / "flat") as running:
         found["daemon"] = {**running.look(order.seconds), "first_result_s": running.first_result_s}
-    found["bare paced"] = run(paced, folder / "bare-paced", callers, fps=order.fps)
+    found["bare paced"] = run(paced, "bare-paced", callers, fps=order.fps)
+    begun("daemon paced")
     with run_daemon(paced, folder / "paced") as running:
         found["daemon paced"] = running.look(order.seconds)
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_runtime.cli.options import JSON, MODEL, OPTIONAL_BUNDLE, PATH, print_indented, require_config
+from edge_runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from edge_runtime.cli.tune.engine_choices import TuneTask
@@ -54,9 +55,17 @@ def tune_command(
 
     require_config(bundle, config_path, write=write, model=model)
     task = _make_task(bundle, config_path, model, streams)
-    click.echo(f"measuring {len(task.compared)} candidates, about {time_limit_s:g} s at most", err=True)
     check_in_sandbox(task.bundle)
-    tuned = tune(task.bundle, task.compared, task.streams, goal, time_limit_s)
+    with Progress() as progress:
+        progress.begin("measuring")
+        tuned = tune(
+            task.bundle,
+            task.compared,
+            task.streams,
+            goal,
+            time_limit_s,
+            tell=lambda what: progress.set(0, f"{what}, {time_limit_s:g} s at most"),
+        )
     edits = report.list_edits(tuned.chosen, task.compared[0])
     if write and edits:
         assert config_path is not None

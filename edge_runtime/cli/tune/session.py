@@ -66,10 +66,12 @@ def tune(
     time_limit_s: float,
     *,
     clock: Callable[[], float] = time.monotonic,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
     """Measure ``compared``, of which the first is the setting in use, on the golden pictures of a verified bundle.
 
     It takes about ``time_limit_s`` seconds; a call that runs is not cut off. ``clock`` gives monotonic seconds.
+    ``tell`` hears of each candidate and round before it begins.
 
     Raises:
         BundleError: the setting in use does not give the golden outputs.
@@ -79,11 +81,11 @@ def tune(
     spec = bundle.manifest.preprocess
     samples = [golden_sample(bundle, golden, spec).tensor for golden in bundle.manifest.golden]
     bench = _Bench(bundle, samples, streams)
-    tried = _first_pass(bench, compared, began_s + FIRST_PASS_SHARE * time_limit_s, clock)
+    tried = _first_pass(bench, compared, began_s + FIRST_PASS_SHARE * time_limit_s, clock, tell)
     others = [at for at, one in enumerate(tried) if at > 0 and one.rounds]
     others.sort(key=lambda at: find_cost_ms(tried[at].rounds[0], goal))
     finalists = [0, *others[: FINALISTS - 1]]
-    rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock)
+    rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock, tell)
     best, why = decide([str(compared[at]) for at in finalists], rounds, goal)
     for at, series in zip(finalists, rounds, strict=True):
         tried[at] = Trial(compared[at], tuple(series), is_finalist=True)
@@ -106,13 +108,18 @@ class _Bench:
 
 
 def _first_pass(
-    bench: _Bench, compared: Sequence[EngineChoice], until_s: float, clock: Callable[[], float]
+    bench: _Bench,
+    compared: Sequence[EngineChoice],
+    until_s: float,
+    clock: Callable[[], float],
+    tell: Callable[[str], None],
 ) -> list[Trial]:
     tried = []
     for at, candidate in enumerate(compared):
         if at > 0 and clock() >= until_s:
             tried.append(Trial(candidate, problem="not measured: no time left"))
             continue
+        tell(f"candidate {at + 1} of {len(compared)}")
         try:
             with bench.open(candidate, is_checked=False) as timed:
                 tried.append(Trial(candidate, (timed.round(ROUND_S),)))
@@ -124,7 +131,11 @@ def _first_pass(
 
 
 def _final(
-    bench: _Bench, finalists: Sequence[EngineChoice], until_s: float, clock: Callable[[], float]
+    bench: _Bench,
+    finalists: Sequence[EngineChoice],
+    until_s: float,
+    clock: Callable[[], float],
+    tell: Callable[[str], None],
 ) -> list[list[Round]]:
     rounds: list[list[Round]] = [[] for _ in finalists]
     with ExitStack() as stack:
@@ -132,6 +143,7 @@ def _final(
         for turn in range(MOST_ROUNDS):
             if turn > 0 and clock() >= until_s:
                 break
+            tell(f"final of {len(timed)}, round {turn + 1}")
             for step in range(len(timed)):
                 at = (turn + step) % len(timed)
                 rounds[at].append(timed[at].round(ROUND_S))

@@ -62,7 +62,9 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
         SMALL, seconds=1.0, rounds=1, fps=10.0, size=(320, 240),
         engine=EngineConfig(runtime="openvino", pin_threads=True),
     )  # fmt: skip
-    report = bench(order, progress=lambda line: None)
+    told = []
+    report = bench(order, lambda part, parts: told.append(parts))
+    assert told == len(told) * [len(told)]
     assert report["bundle"] == "photos/1"
     assert report["runs_on"].startswith("openvino")
     assert set(report["rounds"][0]) == {
@@ -103,7 +105,9 @@ def test_a_lone_caller_is_not_measured_again_as_all_of_them(monkeypatch):
 
     monkeypatch.setattr("edge_runtime.cli.bench.rounds._bare", run_bare)
     monkeypatch.setattr("edge_runtime.cli.bench.rounds.run_daemon", run_made_up)
-    report = bench(BenchOrder(SMALL, rounds=1, threads="latency"), progress=lambda line: None)
+    told = []
+    report = bench(BenchOrder(SMALL, rounds=1, threads="latency"), lambda part, parts: told.append(parts))
+    assert told == [5] * 5
     assert asked == [("bare", 1), ("loop", 1), ("bare-paced", 1)]
     assert (report["callers"], report["workers"]) == (1, 1)
     one = report["rounds"][0]
@@ -133,7 +137,7 @@ def ordered(monkeypatch):
     """Gives the order that the command line makes of its arguments; nothing is measured."""
     orders = []
 
-    def stop(order, progress):
+    def stop(order, tell):
         orders.append(order)
         raise BenchError("enough")
 

@@ -216,7 +216,7 @@ def test_writes_what_it_found_into_the_configuration(
 ) -> None:
     path = config(tmp_path, 16)  # far too many threads: something else must be better
     code, out, err = run(capsys, "tune", BUNDLE, "--config", path, "--write", "--json", "--time-limit", 5)
-    assert (code, "candidates" in err) == (0, True)
+    assert (code, err) == (0, "")
     found = orjson.loads(out)
     assert (found["model"], found["streams"], found["for"]) == ("m", 1, "latency")
     assert {one["runtime"] for one in found["candidates"]} == {"onnxruntime", "openvino"}

@@ -287,6 +287,9 @@ def test_the_command_line_builds_and_tells_machines_what_it_found(author: Author
     author.model("onnx")
     path = author.folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(author.keys))
+    told: list[str] = []
+    build_from_recipe(path, author.folder, {"version": 8}, told.append)
+    assert tuple(told) == from_recipe.STEPS
     with pytest.raises(SystemExit) as end:
         main(["bundle", "build", str(path), "--out", str(author.folder), "--version", "9", "--json"])
     assert end.value.code == 0
