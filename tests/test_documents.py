@@ -206,6 +206,16 @@ def test_the_table_of_metrics_is_that_of_the_code(monkeypatch):
     assert page(text) == text, "run: python tools/document_metrics.py"
 
 
+def test_the_messages_of_grpc_are_those_of_the_source(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    sys.modules.pop("compile_proto", None)
+    from compile_proto import COMPILED, compile_proto
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    found, expected = FileDescriptorSet.FromString(COMPILED.read_bytes()), compile_proto()
+    assert found == FileDescriptorSet.FromString(expected), "run: python tools/compile_proto.py"
+
+
 def test_every_verb_has_arguments_on_the_page_that_it_takes():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     rows = page.split("| verb | arguments, for example |\n|---|---|\n")[1].split("\n\n")[0].splitlines()

@@ -123,6 +123,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
     found.problems += bad_keys
+    _look_at_grpc(config, found)
     found.notes += _notes_of_home_assistant(config)
     found.notes += _notes_of_http(config)
     return found
@@ -192,6 +193,18 @@ def _look_at_keys(config: "Config") -> list[Problem]:
 def _notes_of_http(config: "Config") -> list[str]:
     why = config.http.why_closed
     return [] if why is None else [f"http: {why}"]
+
+
+def _look_at_grpc(config: "Config", found: Checked) -> None:
+    from edge_runtime.grpc.server import KEY, require_grpc
+
+    port = config.http.grpc_port
+    if port is None or not config.http.enabled:
+        return
+    try:
+        require_grpc()
+    except ExtraMissing as err:
+        found.problems.append(Problem(KEY, config.line_of("http", "grpc_port"), str(port), str(err)))
 
 
 def _notes_of_home_assistant(config: "Config") -> list[str]:

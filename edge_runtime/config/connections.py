@@ -214,6 +214,9 @@ class HttpConfig(Section):
     """Address to listen on."""
     port: Port = 8080
     """Port to listen on."""
+    grpc_port: Port | None = Field(default=None, examples=[8001])
+    """Port of the Open Inference Protocol over gRPC, on the same address and for the same callers; null: none.
+    Needs the extra 'grpc'."""
     allow_remote: bool = False
     """Let other machines ask. All but the probes of health needs one of the tokens."""
     predict: PredictConfig = Field(default_factory=PredictConfig)
@@ -221,6 +224,12 @@ class HttpConfig(Section):
     tokens: dict[Name, HttpTokenConfig] = Field(default_factory=dict, max_length=MAX_TOKENS)
     """Callers by name. With one of them here, nothing is read or done without a token; without any, only this machine
     may."""
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """All that it listens on, by their keys."""
+        found = {"http.port": self.port, "http.grpc_port": self.grpc_port}
+        return {key: port for key, port in found.items() if port is not None}
 
     @property
     def is_loopback(self) -> bool:
@@ -246,4 +255,5 @@ class HttpConfig(Section):
             "host",
             "127.0.0.1, ::1 or localhost; or http.allow_remote: true, and http.tokens",
         )
+        self.require(self.grpc_port != self.port, "grpc_port", "another port than http.port")
         return self

@@ -51,7 +51,7 @@ class Finding:
 
     part: str
     """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``delivery mqtt``, ``outbox``, ``disk``,
-    ``configuration``, ``calibration parts``, ``trust parts``, ``http`` or ``thread http``."""
+    ``configuration``, ``calibration parts``, ``trust parts``, ``http``, ``grpc`` or ``thread http``."""
     weight: Weight
     reason: str
 
@@ -141,8 +141,8 @@ class Facts:
     """By model, why the next start does not open the version that answers."""
     untried: Mapping[str, str] = field(default_factory=dict)
     """By model, why its version answers without a trial."""
-    http_problem: str | None = None
-    """Why nothing listens for HTTP, although it should."""
+    listen_problems: Mapping[str, str] = field(default_factory=dict)
+    """Why nothing listens for ``http`` or ``grpc``, although it should."""
     thread_failures: Mapping[str, int] = field(default_factory=dict)
     """For each thread that fails now, how often in a row."""
     delivery: tuple[Finding, ...] = ()
@@ -263,8 +263,8 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"trust {model}", Weight.NOTE, reason)
     for model, reason in facts.untried.items():
         yield Finding(f"version {model}", Weight.NOTE, reason)
-    if facts.http_problem is not None:
-        yield Finding("http", Weight.NOTE, facts.http_problem)
+    for part, reason in facts.listen_problems.items():
+        yield Finding(part, Weight.NOTE, reason)
     # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.
     for thread, in_a_row in facts.thread_failures.items():
         if in_a_row >= ERRORS_IN_A_ROW:

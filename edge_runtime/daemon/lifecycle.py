@@ -15,12 +15,12 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.home_assistant import HomeAssistant
+from edge_runtime.daemon.listeners import Listeners
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.errors import OpeningStopped
-from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Fact
@@ -34,8 +34,6 @@ STATE_EVERY_S = 2.0  # the retained state must not lag behind the real one by mo
 MODEL_START_S = 180.0
 """systemd is asked for this long again and again while a model is opened: a big one on a slow board takes its time."""
 _ASK_EVERY_S = 30.0
-HTTP_AGAIN_S = 10.0
-"""Between two tries to listen."""
 EXIT_FATAL = 70  # EX_SOFTWARE
 
 
@@ -88,8 +86,8 @@ class Daemon:
     home_assistant: HomeAssistant
     under_way: UnderWay
     """Commands that are answered when their work is done."""
-    http: HttpServer | None
-    """Not listening yet; None when it is turned off."""
+    listeners: Listeners
+    """Not listening yet."""
     watch: ConfigWatcher
     """Not started."""
     trial: EditTrial
@@ -105,7 +103,7 @@ class Daemon:
         """After the stop: a thread hangs in an engine, and the interpreter cannot end in good order."""
         self._must_look, self._state_at_s = False, 0.0
         self._last_state: tuple[MqttClient, bytes] | None = None
-        self._last_line, self._http_again_at_s = "", 0.0
+        self._last_line = ""
         self._health_log = HealthLog()
         self._feeder = None if self.notify.watchdog_s is None else WatchdogFeeder(self.notify.watchdog_s)
 
@@ -113,7 +111,7 @@ class Daemon:
         """Live until asked to stop (or for ``for_s`` seconds); gives the exit code.
 
         Raises:
-            BundleError, EngineError, StateError, HttpUnavailable: it cannot start; what had been started is ended.
+            BundleError, EngineError, StateError, PortUnavailable: it cannot start; what had been started is ended.
         """
         try:
             self.startup()
@@ -138,35 +136,14 @@ class Daemon:
         for stream, camera in config.cameras.items():
             if camera.enabled:
                 self.cameras.open(stream, camera, models[camera.model].pipeline)
-        self._start_http(time.monotonic())
+        is_patient = config.is_safe_mode or self.notify.is_managed
+        self.listeners.start(time.monotonic(), is_patient=is_patient)
         self.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self.running.connection.start()
         self.watch.start()
         if not config.is_safe_mode:
             self.reloader.keep_config(config, BY_START, Changes())
-
-    def _start_http(self, now_s: float) -> None:
-        """Listen; as a service a taken port does not stop inference: it is told, and tried again.
-
-        Raises:
-            HttpUnavailable: for a person at a terminal.
-        """
-        if self.http is None:
-            return
-        try:
-            self.http.start()
-        except HttpUnavailable as err:
-            if not (self.running.config.is_safe_mode or self.notify.is_managed):
-                raise
-            if self.running.http_problem is None:
-                log.error("no status page until the port is free", reason=str(err))
-            self.running.http_problem = err.problem
-            self._http_again_at_s = now_s + HTTP_AGAIN_S
-        else:
-            if self.running.http_problem is not None:
-                log.info("the status page is there")
-            self.running.http_problem = None
 
     def _extend_start(self) -> Callable[[], bool]:
         """Ask systemd for time; gives the function that a first opening, however long, asks whether to stop."""
@@ -199,8 +176,7 @@ class Daemon:
         if self._must_look:
             self._must_look = False
             self.watch.check_now(again=self.running.config_problem is not None)
-        if self.running.http_problem is not None and now_s >= self._http_again_at_s:
-            self._start_http(now_s)
+        self.listeners.tick(now_s)
         self.trial.observe(self.running.connection.is_commandable, now_s)
         self.reloader.follow_edits(now_s)
         self.reporter.watch_delivery(now_s)
@@ -245,8 +221,7 @@ class Daemon:
                 self.stop_request.fatal = f"an inference of {name} hangs"
         self.delivery.publish_last_rejections(time.monotonic(), is_end=True)
         running.connection.stop(running.config.outbox.drain_timeout_s)
-        if self.http is not None:
-            self.http.stop()
+        self.listeners.stop()
         self.resources.close()
         log.info("stopped")
 

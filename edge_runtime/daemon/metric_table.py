@@ -174,3 +174,10 @@ HTTP_REQUESTS = _metric(
     "code",
 )
 WRONG_TOKENS = _metric("http_wrong_tokens", "counter", "Requests with a token that no caller has.")
+GRPC_REQUESTS = _metric(
+    "grpc_requests",
+    "counter",
+    "Answered calls; code RESOURCE_EXHAUSTED is a full queue of pictures.",
+    "call",
+    "code",
+)

@@ -18,13 +18,13 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.datatypes import Generation
 from edge_runtime.http.metric_samples import Buckets, Sample
-from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.inference.durations import BOUNDS_S, Distribution
 from edge_runtime.inference.metrics import PipelineMetrics
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.event_counts import EDITS, RECALIBRATIONS, ROLLOUTS, EventCounts
 from edge_runtime.messaging.events import DriftFigures
 from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -43,9 +43,10 @@ class MetricsReader:
         reporter: StatusReporter,
         crashes: Crashes,
         requests: RequestCounts,
+        calls: RequestCounts,
         wrong_tokens: WrongTokens,
     ) -> None:
-        self._requests, self._wrong_tokens = requests, wrong_tokens
+        self._requests, self._calls, self._wrong_tokens = requests, calls, wrong_tokens
         self._running, self._cameras, self._delivery = running, cameras, delivery
         self._reporter, self._crashes = reporter, crashes
 
@@ -66,6 +67,8 @@ class MetricsReader:
         for (route, code), count in self._requests.read().items():
             yield table.HTTP_REQUESTS.of(count, route, str(code))
         yield table.WRONG_TOKENS.of(self._wrong_tokens.count)
+        for (call, code), count in self._calls.read().items():
+            yield table.GRPC_REQUESTS.of(count, call, str(code))
 
     def _read_box(self, events: EventCounts) -> Iterator[Sample]:
         config, findings = self._running.config, self._reporter.findings()

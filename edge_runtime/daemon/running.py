@@ -37,8 +37,8 @@ class Running:
     """Who made the configuration be in force, and when; None as long as that is not known."""
     distrusted: dict[str, str] = field(default_factory=dict)
     """By model, why the next start does not open what answers now, since an edit of ``trust``; replaced as a whole."""
-    http_problem: str | None = None
-    """Why nothing listens for HTTP, although it should."""
+    listen_problems: Mapping[str, str] = field(default_factory=dict)
+    """Why nothing listens for ``http`` or ``grpc``, although it should; replaced as a whole."""
     is_stopping: bool = False
 
     def set_config_problem(self, problem: str | None, *problems: str) -> None:

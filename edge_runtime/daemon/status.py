@@ -129,7 +129,7 @@ class StatusReporter:
                 for name, runtime in list(running.models.items())
                 if runtime.untried is not None
             },
-            http_problem=running.http_problem,
+            listen_problems=running.listen_problems,
             thread_failures=self._crashes.in_a_row(),
             delivery=self._watch.findings,
         )

@@ -28,9 +28,9 @@ from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.pictures import PictureService, make_picture_routes
 from edge_runtime.http.predict import make_predict_routes
-from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
+from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes

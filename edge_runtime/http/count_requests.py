@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_runtime.http.request_counts import RequestCounts
+from edge_runtime.serving.request_counts import RequestCounts
 
 NO_ROUTE = "other"
 """Addresses that do not exist are not told apart: who asks chooses them."""

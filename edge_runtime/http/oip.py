@@ -17,7 +17,7 @@ from edge_runtime.http.oip_body import load_body
 from edge_runtime.http.predict import CRASHES, answer_request
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.serving.oip_answer import InferAnswer, OutputTensor, make_answer
-from edge_runtime.serving.oip_model import describe_model, describe_server, find_model
+from edge_runtime.serving.oip_model import describe_config, describe_model, describe_server, find_model
 from edge_runtime.serving.oip_request import InferQuestion
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.predictions import Read, ServedModel
@@ -49,6 +49,7 @@ def make_oip_routes(service: PredictService, is_ready: Callable[[], bool]) -> li
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         routes += [
             Route(model, guarded(partial(_show_model, service))),
+            Route(f"{model}/config", guarded(partial(_show_config, service))),
             Route(f"{model}/ready", guarded(partial(_show_model_ready, service))),
             Route(f"{model}/infer", guarded(partial(_infer, service)), methods=["POST"]),
         ]
@@ -66,6 +67,10 @@ def _find(service: PredictService, request: Request) -> tuple[str, ServedModel]:
 
 async def _show_model(service: PredictService, request: Request) -> Response:
     return answer_json(describe_model(*_find(service, request)))
+
+
+async def _show_config(service: PredictService, request: Request) -> Response:
+    return answer_json(describe_config(*_find(service, request)))
 
 
 async def _show_model_ready(service: PredictService, request: Request) -> Response:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
+from edge_runtime.http.openapi_oip import OIP_SCHEMAS
 from edge_runtime.messaging.payloads import REJECTION, RESULT
 from edge_runtime.messaging.type_schemas import describe_types
 from edge_runtime.serving.oip_request import Request as InferRequest
@@ -17,45 +18,6 @@ Schema = dict[str, Any]
 _REF = "#/components/schemas/"
 _TEXT: Schema = {"type": "string"}
 _ERROR: Schema = {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]}
-_PARAMETERS: Schema = {"type": "object", "additionalProperties": True}
-_TENSOR: Schema = {
-    "type": "object",
-    "properties": {
-        "name": _TEXT,
-        "datatype": _TEXT,
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "parameters": _PARAMETERS,
-        "data": {"type": "array"},
-    },
-    "required": ["name", "datatype", "shape"],
-}
-_INFERRED: Schema = {
-    "type": "object",
-    "properties": {
-        "model_name": _TEXT,
-        "model_version": _TEXT,
-        "id": _TEXT,
-        "parameters": _PARAMETERS,
-        "outputs": {"type": "array", "items": _TENSOR},
-    },
-    "required": ["model_name", "model_version", "outputs"],
-}
-_OIP_SERVER: Schema = {
-    "type": "object",
-    "properties": {"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}},
-    "required": ["name", "version", "extensions"],
-}
-_OIP_MODEL: Schema = {
-    "type": "object",
-    "properties": {
-        "name": _TEXT,
-        "versions": {"type": "array", "items": _TEXT},
-        "platform": _TEXT,
-        "inputs": {"type": "array", "items": _TENSOR},
-        "outputs": {"type": "array", "items": _TENSOR},
-    },
-    "required": ["name", "versions", "platform", "inputs", "outputs"],
-}
 _ANY: Schema = {"type": "object"}
 _PROBE: Schema = {
     "type": "object",
@@ -156,9 +118,7 @@ def describe(status: type, health: type) -> Schema:
         "Error": _ERROR,
         "Result": RESULT,
         "Rejection": REJECTION,
-        "Inferred": _INFERRED,
-        "OipServer": _OIP_SERVER,
-        "OipModel": _OIP_MODEL,
+        **OIP_SCHEMAS,
         "Trends": _TRENDS_ANSWER,
     }
     schemas |= describe_types((status, health, InferRequest))
@@ -228,6 +188,10 @@ def _oip_paths() -> Iterator[tuple[str, Schema]]:
     ):
         given = _names(*names)
         yield path, _get("A model.", {200: _json("OipModel"), **_refusals(404, 503)}, *given)
+        yield (
+            f"{path}/config",
+            _get("A model, for tools of Triton.", {200: _json("OipConfig"), **_refusals(404, 503)}, *given),
+        )
         yield (
             f"{path}/ready",
             _get("Whether it is here.", {200: _inline(_ANY), **_refusals(404, 503)}, *given),

@@ -3,31 +3,18 @@
 Importing this module is cheap: the server's thread imports uvicorn and starlette, after the daemon's first results.
 """
 
-import errno
-import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.serving.listener import open_listener
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-BACKLOG = 64
 STOP_S = 3.0
-
-
-class HttpUnavailable(EdgeRuntimeError):
-    """The address cannot be listened on; the operator must free the port or choose another."""
-
-    exit_code = 69  # EX_UNAVAILABLE
-
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        self.problem = f"cannot listen on {host}:{port}: {reason}; change http.port or free it"
-        super().__init__(f"http: {self.problem}")
 
 
 class HttpServer:
@@ -52,9 +39,9 @@ class HttpServer:
         """Listen from now on; requests are answered as soon as the thread has imported what it needs.
 
         Raises:
-            HttpUnavailable: the port is taken, not allowed, or the address is not of this machine.
+            PortUnavailable: the port is taken, not allowed, or the address is not of this machine.
         """
-        self._socket = _listen(self._host, self.port)
+        self._socket = open_listener(self._host, self.port)
         self.port = self._socket.getsockname()[1]
         self._thread.start()
 
@@ -100,29 +87,3 @@ class HttpServer:
         # The server closes the sockets it is given, unless it fails early; a second try needs one too.
         with self._socket.dup() as listener:
             self._server.run(sockets=[listener])
-
-
-def prove_address(host: str, port: int) -> None:
-    """Listen for a moment.
-
-    Raises:
-        HttpUnavailable: as ``HttpServer.start``.
-    """
-    _listen(host, port).close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
-    except (OSError, UnicodeError) as err:
-        raise HttpUnavailable(host, port, f"no such address ({err})") from err
-    try:
-        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        listener = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
-        return listener
-    except OSError as err:
-        in_use = err.errno == errno.EADDRINUSE
-        reason = "the port is in use" if in_use else os.strerror(err.errno or 0).lower()
-        raise HttpUnavailable(host, port, reason) from err

@@ -76,19 +76,6 @@ class Access:
         self._wrong_tokens, self.clock = wrong_tokens or WrongTokens(), clock
         self._lock = threading.Lock()
 
-    def check_token(self, authorization: str, needed: Role, client: str = "") -> Caller:
-        """Let a caller pass who is no browser.
-
-        Args:
-            authorization: ``Bearer TOKEN``, or empty.
-            needed: Least role.
-            client: Address of the caller's machine, whose guesses are limited.
-
-        Raises:
-            Refusal: it may not.
-        """
-        return require_role(self.identify([authorization] if authorization else [], client), needed)
-
     def identify(self, authorizations: Sequence[str], client: str) -> Caller:
         """Who asks.
 

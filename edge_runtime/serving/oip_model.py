@@ -3,11 +3,12 @@
 from typing import Any
 
 from edge_runtime import __version__
+from edge_runtime.serving.oip_request import find_limit
 from edge_runtime.serving.oip_tensors import DATATYPES
 from edge_runtime.serving.predictions import Predictions, ServedModel
 from edge_runtime.serving.refusals import Refusal
 
-EXTENSIONS = ("classification",)
+EXTENSIONS = ("classification", "model_configuration")
 """Of each transport."""
 _PLATFORMS = {"onnx": "onnxruntime_onnx", "openvino": "openvino", "torchscript": "pytorch_torchscript"}
 
@@ -48,4 +49,27 @@ def describe_model(name: str, model: ServedModel) -> dict[str, Any]:
         "platform": _PLATFORMS.get(manifest.format, manifest.format),
         "inputs": [{"name": engine.input.name, "datatype": "FP32", "shape": shape}],
         "outputs": outputs,
+    }
+
+
+def describe_config(name: str, model: ServedModel) -> dict[str, Any]:
+    """The same in the form of Triton's extension ``model_configuration``, which its tools ask for: ``perf_analyzer``.
+
+    Of its keys those that mean something here. ``max_batch_size`` are the pictures that one request may hold; ``dims``
+    are without them.
+    """
+    about = describe_model(name, model)
+
+    def describe(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {"name": one["name"], "data_type": f"TYPE_{one['datatype']}", "dims": one["shape"][1:]}
+            for one in tensors
+        ]
+
+    return {
+        "name": name,
+        "platform": about["platform"],
+        "max_batch_size": find_limit(model),
+        "input": describe(about["inputs"]),
+        "output": describe(about["outputs"]),
     }

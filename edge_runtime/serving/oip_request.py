@@ -16,6 +16,7 @@ from edge_runtime.serving.oip_tensors import TensorData
 from edge_runtime.serving.predictions import Input, ServedModel
 from edge_runtime.serving.refusals import Refusal
 
+MOST_INPUTS = 16
 MOST_OUTPUTS = 1_000
 
 Text = Annotated[str, Field(max_length=1_000)]
@@ -44,7 +45,7 @@ class Request(BaseModel, strict=True):
 
     id: Text | None = None
     parameters: Parameters = {}
-    inputs: Annotated[list[RequestInput], Field(min_length=1, max_length=16)]
+    inputs: Annotated[list[RequestInput], Field(min_length=1, max_length=MOST_INPUTS)]
     outputs: Annotated[list[RequestOutput], Field(max_length=MOST_OUTPUTS)] = []
 
 

@@ -44,7 +44,10 @@ class Bench:
         self._worker = threading.Thread(target=self._infer)
         self._worker.start()
         self.app = None  # made in the thread of the server
-        self.server = HttpServer("127.0.0.1", 0, lambda: self._make_app(access or Access(), queue), Crashes())
+        self.predict = PredictService.make(
+            self.predictions, access or Access(), MOST_BYTES, queue, self.crashes
+        )
+        self.server = HttpServer("127.0.0.1", 0, self._make_app, Crashes())
         self.server.start()
         self.url = f"http://127.0.0.1:{self.server.port}"
 
@@ -59,12 +62,11 @@ class Bench:
         while not self._ended.is_set():
             self.pipeline.step(timeout_s=0.02)
 
-    def _make_app(self, access, queue):
+    def _make_app(self):
         self.app = build_app(
             dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict,
-            lambda: DOCUMENT, list, access, self.crashes,
+            lambda: DOCUMENT, list, self.predict.access, self.crashes,
             trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
-            predict=PredictService.make(self.predictions, access, MOST_BYTES, queue, self.crashes),
-            pictures=PictureService(self.camera, self.crashes),
+            predict=self.predict, pictures=PictureService(self.camera, self.crashes),
         )  # fmt: skip
         return self.app

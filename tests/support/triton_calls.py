@@ -1,30 +1,37 @@
-"""The stock client of the Open Inference Protocol against an address: ``python triton_calls.py ADDRESS TOKEN PICTURE``.
+"""The stock client of the Open Inference Protocol: ``python triton_calls.py http|grpc ADDRESS TOKEN PICTURE``.
 
 A program of its own: the client's libraries patch sockets. Prints one JSON object.
 """
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+WAYS = {"http": ({"binary_data": True}, {"binary_data": False}), "grpc": ({},)}
+"""How each transport may carry numbers."""
 
-def main(address, token, picture):
+
+def main(transport, address, token, picture):
+    triton = import_module(f"tritonclient.{transport}")
+
     def headers():  # a new one each time: the client adds the length of a binary request to it
-        return {"Authorization": f"Bearer {token}"}
+        return {"authorization": f"Bearer {token}"}
 
     client = triton.InferenceServerClient(address)
-    about = client.get_model_metadata("parts")
+    as_json = {"as_json": True} if transport == "grpc" else {}
+    about = client.get_model_metadata("parts", headers=headers(), **as_json)
     name, output = about["inputs"][0]["name"], about["outputs"][0]["name"]
-    tensor = np.random.default_rng(0).normal(size=(2, *about["inputs"][0]["shape"][1:])).astype(np.float32)
+    shape = map(int, about["inputs"][0]["shape"][1:])
+    tensor = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     answers = []
-    for is_binary in (True, False):
+    for way in WAYS[transport]:
         given = triton.InferInput(name, tensor.shape, "FP32")
-        given.set_data_from_numpy(tensor, binary_data=is_binary)
-        wanted = [triton.InferRequestedOutput(output, binary_data=is_binary)]
+        given.set_data_from_numpy(tensor, **way)
+        wanted = [triton.InferRequestedOutput(output, **way)]
         answers += [
             client.infer("parts", [given], outputs=outputs, headers=headers()).as_numpy(output)
             for outputs in (None, wanted)
@@ -39,8 +46,13 @@ def main(address, token, picture):
         refused = None
     except InferenceServerException as err:
         refused = err.status()
+    checks = [
+        client.is_server_live(),
+        client.is_server_ready(),
+        client.is_model_ready("parts", headers=headers()),
+    ]
     return {
-        "ready": [client.is_server_live(), client.is_server_ready(), client.is_model_ready("parts")],
+        "ready": checks,
         "shapes": [list(one.shape) for one in answers],
         "are_alike": all(np.allclose(answers[0], one, atol=1e-4) for one in answers),
         "classes": [one.decode() for one in classes.ravel()],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import (
     AttributeProto,

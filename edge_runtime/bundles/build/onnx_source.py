@@ -37,7 +37,7 @@ def embed_weights(path: Path, model: bytes) -> bytes:
         BundleError: the weights are not plain files in its folder, not as large as they should be, or too large.
     """
     import onnx
-    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError, EncodeError
 
     try:
         loaded = onnx.load_model_from_string(model)

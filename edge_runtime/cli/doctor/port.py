@@ -1,4 +1,4 @@
-"""The port of the status page: free, or taken by the daemon itself, or by another program."""
+"""The ports of the status page and of gRPC: free, or taken by the daemon itself, or by another program."""
 
 import errno
 import http.client
@@ -13,14 +13,20 @@ from edge_runtime.config import Config
 
 _ANSWER_S = 2.0
 _UNAVAILABLE = 69
+_PURPOSES = {"http.port": "the status page", "http.grpc_port": "gRPC"}
 
 
 def examine_port(config: Config, daemon_pid: int | None = None) -> Iterator[Finding]:
-    """Try whether it could be opened; when not, ask who answers there."""
-    host, port = config.http.host, config.http.port
+    """Try whether each could be opened; when not, ask who answers there."""
     if not config.http.enabled:
         yield fine("port", "no status page is configured")
         return
+    for key, port in config.http.ports.items():
+        yield _examine(config, key, port, daemon_pid)
+
+
+def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
+    host, purpose = config.http.host, _PURPOSES[key]
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -28,22 +34,20 @@ def examine_port(config: Config, daemon_pid: int | None = None) -> Iterator[Find
             probe.bind(address)
     except OSError as err:
         if err.errno == errno.EADDRINUSE:
-            yield _judge_taken(config, daemon_pid)
-        else:
-            found = f"{host}:{port} cannot be opened: {err.strerror}"
-            advice = "use a port above 1023 and an address of this box (http.port, http.host)"
-            yield problem("port.unusable", found, advice, _UNAVAILABLE)
-    else:
-        yield fine("port", f"{host}:{port} is free for the status page")
+            return _judge_taken(config, key, port, daemon_pid)
+        found = f"{host}:{port} cannot be opened: {err.strerror}"
+        advice = f"use a port above 1023 and an address of this box ({key}, http.host)"
+        return problem("port.unusable", found, advice, _UNAVAILABLE)
+    return fine("port", f"{host}:{port} is free for {purpose}")
 
 
-def _judge_taken(config: Config, daemon_pid: int | None) -> Finding:
+def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
     """The daemon is known by its number where that can be seen; where it has tokens, it answers no one without."""
-    place, pid = f"{config.http.host}:{config.http.port}", _find_listener(config.http.port)
+    place, pid = f"{config.http.host}:{port}", _find_listener(port)
     if (pid is not None and pid == daemon_pid) or _ask_device(config) == config.device:
         return fine("port", f"the daemon answers at {place}")
-    found = f"{place}, the port of the status page, is taken by {_name_program(pid)}"
-    return problem("port.taken", found, "set http.port to a free one, or end that program", _UNAVAILABLE)
+    found = f"{place}, the port of {_PURPOSES[key]}, is taken by {_name_program(pid)}"
+    return problem("port.taken", found, f"set {key} to a free one, or end that program", _UNAVAILABLE)
 
 
 def _ask_device(config: Config) -> str | None:

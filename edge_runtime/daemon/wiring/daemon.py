@@ -23,19 +23,20 @@ from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
 from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
+from edge_runtime.daemon.listeners import Listeners
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
-from edge_runtime.daemon.wiring.http import make_http
+from edge_runtime.daemon.wiring.http import make_servers
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, open_connection
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
-from edge_runtime.http.server import prove_address
+from edge_runtime.grpc.server import require_grpc
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
 from edge_runtime.messaging.commands.protocol import Entry
 from edge_runtime.messaging.commands.unanswered import FOLDER, Unanswered
@@ -45,6 +46,7 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.messaging.uploads import Uploads
+from edge_runtime.serving.listener import prove_address
 from edge_runtime.sources.base import Source
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
@@ -178,7 +180,10 @@ def build_daemon(
             delivery=delivery,
             home_assistant=HomeAssistant(running, crashes),
             under_way=under_way,
-            http=make_http(running, reporter, trends, cameras, delivery, snapshots, crashes, resources),
+            listeners=Listeners(
+                make_servers(running, reporter, trends, cameras, delivery, snapshots, crashes, resources),
+                running,
+            ),
             watch=watch,
             trial=trial,
             notify=notify,
@@ -260,16 +265,22 @@ def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bo
 
 
 def prove_start(running: Running, config: Config) -> None:
-    """Whether a start would have its state directory and its port; those of this process are in use by it.
+    """Whether a start would have its state directory and its ports; those of this process are in use by it.
 
     Raises:
-        StateError, HttpUnavailable: it would not.
+        StateError, PortUnavailable, ExtraMissing: it would not, or lacks a library.
     """
     own = running.config
     if config.state_dir != own.state_dir:
         lock_state_dir(config.state_dir).close()
-    if config.http.enabled and not (own.http.enabled and own.http.port == config.http.port):
-        prove_address(config.http.host, config.http.port)
+    if not config.http.enabled:
+        return
+    if config.http.grpc_port is not None:
+        require_grpc()
+    own_ports = own.http.ports if own.http.enabled else {}
+    for key, port in config.http.ports.items():
+        if port not in own_ports.values():
+            prove_address(config.http.host, port, key)
 
 
 def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resources: ExitStack) -> Cameras:

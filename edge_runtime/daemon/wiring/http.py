@@ -1,14 +1,16 @@
-"""From the configuration to the HTTP server: its views of the daemon, its callers, and the way to the models."""
+"""From the configuration to the servers: their views of the daemon, their callers, and the way to the models."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from edge_runtime.config import Config
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.listeners import Server
 from edge_runtime.daemon.live_pictures import LivePictures
 from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.running import Running
@@ -17,24 +19,23 @@ from edge_runtime.daemon.status import DaemonStatus, StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
-from edge_runtime.http.request_counts import RequestCounts
+from edge_runtime.grpc.server import GrpcServer, require_grpc
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import DaemonTypes, describe
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
+from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.predictions import Predictions, ServedModel
+from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.token_files import TokenFiles
 from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 
-if TYPE_CHECKING:
-    from edge_runtime.serving.predict_service import PredictService
-
 log = structlog.get_logger()
 
 
-def make_http(
+def make_servers(
     running: Running,
     reporter: StatusReporter,
     trends: Trends,
@@ -43,14 +44,17 @@ def make_http(
     snapshots: Snapshots,
     crashes: Crashes,
     resources: ExitStack,
-) -> HttpServer | None:
-    """The HTTP server, which does not listen yet; None when it is turned off.
+) -> dict[str, Server]:
+    """The servers for HTTP and gRPC that are turned on, which do not listen yet.
 
-    ``resources`` are closed when it has stopped.
+    ``resources`` are closed when they have stopped.
+
+    Raises:
+        ExtraMissing: a library that one of them needs is not installed.
     """
     config = running.config
     if not config.http.enabled:
-        return None
+        return {}
     if config.http.why_closed is not None:
         log.warning(config.http.why_closed)
     wrong_tokens = WrongTokens()
@@ -63,7 +67,9 @@ def make_http(
         crashes,
     )
     resources.callback(predictions.stop)
-    counts = RequestCounts()
+    predict = _make_predict(config, access, predictions, crashes)
+    counts, calls = RequestCounts(), RequestCounts()
+    metrics = MetricsReader(running, cameras, delivery, reporter, crashes, counts, calls, wrong_tokens)
 
     def application() -> Any:
         from edge_runtime.http.api import build_app
@@ -78,17 +84,37 @@ def make_http(
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             lambda: describe(running.config, DaemonTypes(DaemonStatus, Health)),
             lambda: describe_http(DaemonStatus, Health),
-            MetricsReader(running, cameras, delivery, reporter, crashes, counts, wrong_tokens).read,
+            metrics.read,
             access,
             crashes,
             is_loopback=config.http.is_loopback,
             counts=counts,
             trends=trends.read,
-            predict=_make_predict(config, access, predictions, crashes),
+            predict=predict,
             pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), crashes),
         )
 
-    return HttpServer(config.http.host, config.http.port, application, crashes)
+    servers: dict[str, Server] = {
+        "http": HttpServer(config.http.host, config.http.port, application, crashes)
+    }
+    if config.http.grpc_port is not None:
+        servers["grpc"] = _make_grpc(
+            config, config.http.grpc_port, predict, lambda: reporter.health().ready, calls
+        )
+    return servers
+
+
+def _make_grpc(
+    config: Config, port: int, predict: PredictService, is_ready: Callable[[], bool], calls: RequestCounts
+) -> GrpcServer:
+    require_grpc()
+
+    def make_handler() -> Any:
+        from edge_runtime.grpc.service import InferenceService
+
+        return InferenceService(predict, is_ready, calls).make_handler()
+
+    return GrpcServer(config.http.host, port, predict.max_body_bytes, make_handler, predict.crashes)
 
 
 def _make_access(config: Config, wrong_tokens: WrongTokens) -> Access:
@@ -105,9 +131,7 @@ def _make_access(config: Config, wrong_tokens: WrongTokens) -> Access:
 
 def _make_predict(
     config: Config, access: Access, predictions: Predictions, crashes: Crashes
-) -> "PredictService":
-    from edge_runtime.serving.predict_service import PredictService
-
+) -> PredictService:
     predict = config.http.predict
     return PredictService.make(
         predictions,

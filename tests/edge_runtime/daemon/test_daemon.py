@@ -15,6 +15,7 @@ from edge_runtime.daemon.background_look import LOOK_EVERY_S
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit, Edits
 from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, MODEL_START_S, Daemon, StopRequest
+from edge_runtime.daemon.listeners import Listeners
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -177,7 +178,10 @@ class DaemonBench:
             trends=Trends(self.running, self.streams, self.delivery),
             home_assistant=HomeAssistant(self.running, self.crashes),
             under_way=UnderWay(self.crashes),
-            http=SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None),
+            listeners=Listeners(
+                {"http": SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None)},
+                self.running,
+            ),
             watch=SimpleNamespace(
                 start=lambda: None,
                 stop=lambda: None,

@@ -15,7 +15,6 @@ from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.deployment.rollout_policy.stages import Stage
 from edge_runtime.http.metric_samples import Buckets
 from edge_runtime.http.prometheus import Exposition
-from edge_runtime.http.request_counts import RequestCounts
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -23,6 +22,7 @@ from edge_runtime.messaging.events import DriftAlarm, Event, Recalibrated
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import ControllerBench
@@ -65,9 +65,16 @@ class Bench:
         source = FakeSource("belt", [make_frame(0), make_frame(1)])
         self.cameras = Cameras(lambda *_: source, folder / "streams", self.crashes)
         reporter = StatusReporter(self.running, self.cameras, self.delivery, self.crashes)
-        self.requests = RequestCounts()
+        self.requests, self.calls = RequestCounts(), RequestCounts()
         self.reader = MetricsReader(
-            self.running, self.cameras, self.delivery, reporter, self.crashes, self.requests, WrongTokens()
+            self.running,
+            self.cameras,
+            self.delivery,
+            reporter,
+            self.crashes,
+            self.requests,
+            self.calls,
+            WrongTokens(),
         )
 
     def play(self):
@@ -102,6 +109,7 @@ def box(tmp_path):
 def test_every_metric_of_the_table_is_on_the_page_and_no_secret_is(box):
     box.play()
     box.requests.add("/predict", 429)
+    box.calls.add("ModelInfer", "OK")
     box.bench.controller.start()
     assert until(lambda: box.bench.controller.status().commissioned)
     found = {key[0] for key in box.read()}

@@ -6,10 +6,10 @@ import pytest
 
 from edge_runtime.daemon.edit_under_way import CommandedEdit
 from edge_runtime.daemon.health import Weight, judge
-from edge_runtime.daemon.lifecycle import HTTP_AGAIN_S
+from edge_runtime.daemon.listeners import AGAIN_S
 from edge_runtime.errors import CommandError, ConfigError, Problem, StateError
-from edge_runtime.http.server import HttpUnavailable
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
+from edge_runtime.serving.listener import PortUnavailable
 from edge_runtime.system.systemd import SystemdNotify
 from tests.edge_runtime.daemon.test_daemon import BAD_BUNDLE, DaemonBench
 
@@ -160,7 +160,7 @@ def test_a_mended_file_that_cannot_be_written_changes_nothing(bench, tmp_path):
 
 
 def test_without_its_port_it_lives_all_the_same_and_goes_over_to_work(bench):
-    bench.errors["http"] = HttpUnavailable("127.0.0.1", 8080, "in use")
+    bench.errors["http"] = PortUnavailable("127.0.0.1", 8080, "in use")
     bench.start()
     assert isinstance(bench.edit(bench.config()), ConfigApplied)
     assert bench.restarts == []
@@ -168,21 +168,21 @@ def test_without_its_port_it_lives_all_the_same_and_goes_over_to_work(bench):
 
 def test_at_a_terminal_a_start_with_models_needs_its_port(tmp_path):
     bench = DaemonBench(tmp_path)
-    bench.errors["http"] = HttpUnavailable("127.0.0.1", 8080, "in use")
-    with pytest.raises(HttpUnavailable):
+    bench.errors["http"] = PortUnavailable("127.0.0.1", 8080, "in use")
+    with pytest.raises(PortUnavailable):
         bench.daemon.run()
 
 
 def test_as_a_service_a_taken_port_stops_no_inference_and_is_tried_again(tmp_path):
     bench = DaemonBench(tmp_path)
     bench.daemon.notify = SystemdNotify({"NOTIFY_SOCKET": "@edge-runtime-test-absent"})
-    bench.errors["http"] = HttpUnavailable("127.0.0.1", 8080, "in use")
+    bench.errors["http"] = PortUnavailable("127.0.0.1", 8080, "in use")
     bench.start()
     now_s = time.monotonic()
     bench.daemon.tick(now_s)
     assert [one.weight for one in bench.reporter.findings() if one.part == "http"] == [Weight.NOTE]
     del bench.errors["http"]
-    bench.daemon.tick(now_s + HTTP_AGAIN_S / 2)
-    assert bench.running.http_problem is not None
-    bench.daemon.tick(now_s + 2 * HTTP_AGAIN_S)
-    assert bench.running.http_problem is None
+    bench.daemon.tick(now_s + AGAIN_S / 2)
+    assert list(bench.running.listen_problems) == ["http"]
+    bench.daemon.tick(now_s + 2 * AGAIN_S)
+    assert bench.running.listen_problems == {}

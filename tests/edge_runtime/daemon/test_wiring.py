@@ -24,13 +24,13 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import CommandError, ConfigError, SourceLost, StateError
-from edge_runtime.http.server import HttpUnavailable
 from edge_runtime.messaging.commands.callers import Request
 from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import Approval, TaskRequest
+from edge_runtime.serving.listener import PortUnavailable
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.supervised_thread import Crashes
@@ -147,8 +147,12 @@ def test_a_start_is_proven_to_have_its_state_directory_and_its_port(tmp_path):
     elsewhere = here.model_copy(update={"state_dir": tmp_path / "other", "http": HttpConfig(port=port)})
     prove_start(running, here)
     prove_start(running, elsewhere)
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(HttpUnavailable):
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortUnavailable):
         prove_start(running, elsewhere)
+    both = here.model_copy(update={"http": HttpConfig(port=here.http.port, grpc_port=port)})
+    prove_start(running, both)
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortUnavailable):
+        prove_start(running, both)
     with socket.create_server(("127.0.0.1", here.http.port)):  # of this process
         prove_start(running, here)
     with pytest.raises(StateError):

@@ -18,9 +18,10 @@ from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.api import build_app
 from edge_runtime.http.dashboard import POLICY
 from edge_runtime.http.metric_samples import Metric
-from edge_runtime.http.request_counts import RequestCounts
-from edge_runtime.http.server import HttpServer, HttpUnavailable
+from edge_runtime.http.server import HttpServer
 from edge_runtime.serving.access import Access
+from edge_runtime.serving.listener import PortUnavailable
+from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
@@ -245,7 +246,7 @@ def test_a_failing_status_is_a_500_and_the_server_lives_on(client: httpx.Client,
 
 def test_a_taken_port_is_said_at_once_and_clearly(server: HttpServer, daemon: Daemon) -> None:
     second = HttpServer("127.0.0.1", server.port, lambda: app_of(daemon), Crashes())
-    with pytest.raises(HttpUnavailable, match=rf"127\.0\.0\.1:{server.port}") as caught:
+    with pytest.raises(PortUnavailable, match=rf"127\.0\.0\.1:{server.port}") as caught:
         second.start()
     assert caught.value.exit_code == 69
     second.stop()
@@ -253,7 +254,7 @@ def test_a_taken_port_is_said_at_once_and_clearly(server: HttpServer, daemon: Da
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
-    with pytest.raises(HttpUnavailable, match=r"http\.port"):
+    with pytest.raises(PortUnavailable, match=r"http\.port"):
         HttpServer(host, 0, lambda: app_of(Daemon()), Crashes()).start()
 
 
@@ -377,7 +378,7 @@ def has_address(host: str) -> bool:
 def test_each_loopback_address_is_served_under_its_own_name(host: str, daemon: Daemon) -> None:
     server = HttpServer(host, 0, lambda: app_of(daemon), Crashes())
     if not has_address(host):  # a machine without IPv6
-        with pytest.raises(HttpUnavailable, match=host):
+        with pytest.raises(PortUnavailable, match=host):
             server.start()
         return
     server.start()

@@ -60,7 +60,11 @@ def in_binary(request, *binary):
 
 
 def test_the_server_and_the_model_describe_themselves(client):
-    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data", "classification"]
+    assert client.get("/v2").json()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+    ]
     assert [client.get(f"/v2/health/{kind}").status_code for kind in ("live", "ready")] == [200, 200]
     for path in ("/v2/models/parts", "/v2/models/parts/versions/4"):
         assert client.get(f"{path}/ready").json() == {"name": "parts", "ready": True}
@@ -70,6 +74,13 @@ def test_the_server_and_the_model_describe_themselves(client):
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 3, 8, 8]}],
             "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}],
+        }
+        assert client.get(f"{path}/config").json() == {
+            "name": "parts",
+            "platform": "onnxruntime_onnx",
+            "max_batch_size": 8,
+            "input": [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, 8, 8]}],
+            "output": [{"name": "scores", "data_type": "TYPE_FP32", "dims": [3]}],
         }
 
 

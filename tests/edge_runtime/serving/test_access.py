@@ -3,7 +3,7 @@
 import pytest
 
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.serving.access import LOCAL, Access
+from edge_runtime.serving.access import LOCAL, Access, require_role
 from edge_runtime.serving.refusals import Refusal
 from tests.support.http_tokens import HOLDERS, TOKENS, bearer
 
@@ -12,7 +12,7 @@ VIEWER, OPERATOR = (bearer(role)["Authorization"] for role in (Role.VIEWER, Role
 
 def code_of(access: Access, authorization: str, needed: Role = Role.OPERATOR) -> int | None:
     try:
-        access.check_token(authorization, needed)
+        require_role(access.identify([authorization] if authorization else [], ""), needed)
     except Refusal as refusal:
         return refusal.code
     return None
@@ -32,12 +32,12 @@ def test_a_viewer_may_what_viewers_may() -> None:
 
 def test_of_several_callers_with_the_same_token_the_greatest_role_counts() -> None:
     holders = [type(one)(one.name, one.role, HOLDERS[0].digest) for one in HOLDERS]
-    caller = Access(lambda: holders, needs_token=True).check_token(VIEWER, Role.OWNER)
+    caller = Access(lambda: holders, needs_token=True).identify([VIEWER], "")
     assert caller.name == "the-owner"
 
 
 def test_without_tokens_this_machine_may_what_an_operator_may() -> None:
-    assert Access().check_token("", Role.OPERATOR) is LOCAL
+    assert Access().identify([], "") is LOCAL
     assert code_of(Access(), "", Role.OWNER) == 403
 
 
