@@ -30,6 +30,7 @@ def test_pictures_are_answered_to_who_sends_them_and_to_nobody_else(box):
         cameras=small_camera(box.folder / "pictures"),
         http={"port": box.port, "grpc_port": grpc_port, "tokens": {"scanner": {"file": "scanner.token"}}},
     )
+    box.show(TOKEN)
     box.start()
     assert until(box.is_ready), box.log()
     picture = box.folder / "one.png"
@@ -57,11 +58,12 @@ def test_pictures_are_answered_to_who_sends_them_and_to_nobody_else(box):
             "v2",
             "v2/models/parts",
         )
-        contract = Contract(client.get(f"http://127.0.0.1:{box.port}/openapi.json").json())
-        client.event_hooks = {"response": [contract.check]}
-        assert {client.get(f"http://127.0.0.1:{box.port}/{page}").status_code for page in pages} == {200}
-        assert client.post(address, content=picture.read_bytes()).status_code == 401
         right = {"Authorization": f"Bearer {TOKEN}"}
+        root = f"http://127.0.0.1:{box.port}"
+        contract = Contract(client.get(f"{root}/openapi.json", headers=right).json())
+        client.event_hooks = {"response": [contract.check]}
+        assert {client.get(f"{root}/{page}", headers=right).status_code for page in pages} == {200}
+        assert client.post(address, content=picture.read_bytes()).status_code == 401
         ids = {
             client.post(address, content=picture.read_bytes(), headers=right).json()["id"] for _ in range(20)
         }

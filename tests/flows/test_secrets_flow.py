@@ -95,6 +95,7 @@ def box(tmp_path, monkeypatch):
         listener.start()
         ports = {"port": box.port, "broker": broker.port, "registry": registry.host.rpartition(":")[2]}
         box.write(TEXT.format(state=box.state, **ports))
+        box.show(TOKEN)
         box.start()
         mqtt = {"host": broker.host, "port": broker.port, "user": "box", "password": ENVIRONMENT["EDGE_MQTT"]}
         to = Address.model_validate({"device": "box", "mqtt": mqtt})

@@ -37,6 +37,10 @@ class Box:
         )  # fmt: skip
         self._contract, self._checked = Contract(describe(DaemonStatus, Health)), Counter()
 
+    def show(self, token):
+        """From now on with each request."""
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
     def write(self, text=None, **keys):
         defaults = {
             "device": "box",
