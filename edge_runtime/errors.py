@@ -88,6 +88,17 @@ class BundleError(EdgeRuntimeError):
         super().__init__(f"{path}: {found}; expected {expected}. {fix}")
 
 
+class RecordingError(EdgeRuntimeError):
+    """A recording is damaged, made by another program, or cannot be used for this; whoever made it must act."""
+
+    exit_code: ClassVar[int] = 65  # EX_DATAERR
+
+    def __init__(self, path: Path | str, found: str, expected: str, fix: str) -> None:
+        found, expected = _cut(found), _cut(expected)
+        self.path, self.found, self.expected, self.fix = str(path), found, expected, fix
+        super().__init__(f"{path}: {found}; expected {expected}. {fix}")
+
+
 class KeyUnusable(EdgeRuntimeError):
     """A key file cannot be used; whoever named it must act. The text never holds a key."""
 

@@ -23,6 +23,8 @@ from edge_runtime.cli.doctor.commands import doctor
 from edge_runtime.cli.infer import infer
 from edge_runtime.cli.init.commands import init
 from edge_runtime.cli.keys import keys_group
+from edge_runtime.cli.record import record
+from edge_runtime.cli.replay import replay
 from edge_runtime.cli.rollout import rollout_group
 from edge_runtime.cli.run import run
 from edge_runtime.cli.send import send
@@ -66,6 +68,7 @@ def cli(env_file: str | None, *, quiet: bool) -> None:  # noqa: ARG001 - read by
 for subcommand in (
     run, demo, init, check, doctor, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group,
     rollout_group, tune_command, bench_command, command_log, config_group, asyncapi,
+    record, replay,
 ):  # fmt: skip
     cli.add_command(subcommand)
 

@@ -36,6 +36,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models", Effect.REBUILD_MODEL),
     ("cameras.*.priority", Effect.LIVE),
     ("cameras.*.snapshots", Effect.LIVE),
+    ("cameras.*.recordings", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("mqtt.home_assistant", Effect.LIVE),
     ("mqtt", Effect.RECONNECT),

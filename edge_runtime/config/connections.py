@@ -85,6 +85,8 @@ class CameraConfig(Section):
     snapshots: bool = False
     """Whether an operator may have pictures of it: by the command snapshot, which leaves the box by the broker, and
     live on the status page."""
+    recordings: bool = False
+    """Whether who may write to state_dir on the box may record its pictures: edge-runtime record."""
     demo: DemoConfig | None = None
     """Options of demo:conveyor."""
 

@@ -46,8 +46,16 @@ class CameraStatus:
 class Cameras:
     """All open streams. The main thread opens and closes them; any thread may read."""
 
-    def __init__(self, open_source: OpenSource, sequences: Path, crashes: Crashes) -> None:
+    def __init__(
+        self,
+        open_source: OpenSource,
+        sequences: Path,
+        crashes: Crashes,
+        on_frame: Callable[[Frame], None] = lambda _: None,
+    ) -> None:
+        """No stream is open yet; ``on_frame`` as for a :class:`StreamWorker`."""
         self._open_source, self._sequences, self._crashes = open_source, sequences, crashes
+        self._on_frame = on_frame
         self._workers: dict[str, StreamWorker] = {}
         self._paused: dict[str, SequenceNumbers] = {}
         """Of closed streams, also removed ones: opened again, their numbers go on without a gap."""
@@ -66,6 +74,7 @@ class Cameras:
             Backoff(random.Random()),  # noqa: S311 - jitter, not a secret
             sequence,
             self._counts.get(stream, SourceCounts()),
+            self._on_frame,
         )
         worker.thread.start()
 

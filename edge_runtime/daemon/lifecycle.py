@@ -16,6 +16,7 @@ from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.listeners import Listeners
+from edge_runtime.daemon.recording_server import RecordingServer
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
@@ -86,6 +87,8 @@ class Daemon:
     home_assistant: HomeAssistant
     under_way: UnderWay
     """Commands that are answered when their work is done."""
+    recordings: RecordingServer
+    """Not listening yet."""
     listeners: Listeners
     """Not listening yet."""
     watch: ConfigWatcher
@@ -138,6 +141,7 @@ class Daemon:
                 self.cameras.open(stream, camera, models[camera.model].pipeline)
         is_patient = config.is_safe_mode or self.notify.is_managed
         self.listeners.start(time.monotonic(), is_patient=is_patient)
+        self.recordings.start()
         self.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self.running.connection.start()
@@ -214,6 +218,7 @@ class Daemon:
         self.watch.stop()
         self.reloader.stop()
         self.under_way.stop()
+        self.recordings.stop()
         self.cameras.stop_all()
         for name, runtime in running.models.items():
             if not runtime.stop():

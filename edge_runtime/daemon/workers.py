@@ -13,6 +13,7 @@ import structlog
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.frame_tap import FrameTap
+from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engines.threads import bind_this_thread
 from edge_runtime.inference.pipeline import Pipeline
@@ -42,13 +43,18 @@ class StreamWorker:
         backoff: Backoff,
         sequence: SequenceNumbers,
         before: SourceCounts = _NONE,
+        on_frame: Callable[[Frame], None] = lambda _: None,
     ) -> None:
-        """``before``: counts of this stream while it was open earlier, with which this worker goes on."""
+        """Nothing runs yet.
+
+        ``before``: counts of this stream while it was open earlier, with which this worker goes on. ``on_frame`` sees
+        every frame before it is answered, and must keep no array of it.
+        """
         self.stream, self.camera = stream, camera
         self._open_source, self._backoff, self.sequence = open_source, backoff, sequence
         self.pipeline, self.since_s = pipeline, time.monotonic()
         """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
-        self.tap = FrameTap()
+        self.tap, self._on_frame = FrameTap(), on_frame
         self._handing_over = threading.Lock()
         self.is_finished = False
         # One value, replaced at once: a reader never sees frames of a source twice, or not at all.
@@ -119,6 +125,7 @@ class StreamWorker:
                 if self.camera.colour is not None:  # the channel order that the source really gives
                     frame = replace(frame, colour=self.camera.colour)
                 self.tap.offer(frame)
+                self._on_frame(frame)
                 with self._handing_over:
                     self.pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
                 self._backoff.reset()

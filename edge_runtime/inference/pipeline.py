@@ -13,9 +13,9 @@ since it may be a picture of anything.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,16 @@ class AnswerWatch(Protocol):
         """A sample was answered and published."""
 
 
+class AnswerTap(Protocol):
+    """Sees every answer that is published with the raw outputs behind it; must return at once and never raise."""
+
+    def note_result(self, result: Result, outputs: Mapping[str, NDArray[Any]]) -> None:
+        """A result; ``outputs``, without the batch axis, are overwritten afterwards."""
+
+    def note_rejection(self, model: str, rejected: Rejected) -> None:
+        """A frame that will have no result."""
+
+
 @dataclass(eq=False)
 class Pipeline:
     """All streams of one model."""
@@ -66,6 +76,7 @@ class Pipeline:
     on_engine_error: Callable[[EngineError], None]
     clock: Callable[[], float]
     answers: AnswerWatch | None = None
+    tap: AnswerTap | None = None
     metrics: PipelineMetrics = field(init=False, default_factory=PipelineMetrics)
 
     def __post_init__(self) -> None:
@@ -290,7 +301,7 @@ class Pipeline:
                     unfinished.remove(queued)
                     self._note_answered(result, lease.generation)
                     continue
-                self._publish(result, queued, answer, lease.generation, unfinished)
+                self._publish(result, queued, answer, lease.generation, unfinished, one)
                 if self.observer is not None:
                     self.observer.offer(queued.sample, result)
                 trial = self._trial
@@ -319,7 +330,7 @@ class Pipeline:
             if trial.is_over:
                 return
             result = self._make_result(queued, answer, lease.generation, started_s, infer_ms, "candidate")
-            self._publish(result, queued, answer, lease.generation, unfinished)
+            self._publish(result, queued, answer, lease.generation, unfinished, one)
             watch.note_candidate(queued.sample, answer, queued.sample.prepare_ms + infer_ms)
 
     def _run_again(self, batch: tuple[Queued, ...], unfinished: list[Queued]) -> None:
@@ -370,6 +381,8 @@ class Pipeline:
             of.asker.take(rejected, {})
             return
         self.reject(self.model, rejected)
+        if self.tap is not None:
+            self.tap.note_rejection(self.model, rejected)
         _settle(of, is_judged=rejected.reason is not RejectReason.ENGINE_ERROR)
 
     def _reject_lost(self, sample: Sample) -> None:
@@ -416,6 +429,7 @@ class Pipeline:
         answer: Answer,
         generation: Generation,
         unfinished: list[Queued],
+        outputs: Mapping[str, NDArray[Any]],
     ) -> None:
         """Publish an answer; whatever fails afterwards, its frame is answered and is ``unfinished`` no more."""
         self.deliver(result)
@@ -424,6 +438,8 @@ class Pipeline:
         self._note_answered(result, generation)
         if self.answers is not None:
             self.answers.note_answer(generation, result.arm or "active", queued.sample, answer)
+        if self.tap is not None:
+            self.tap.note_result(result, outputs)
 
     def _note_answered(self, result: Result, generation: Generation) -> None:
         self.metrics.stream(result.stream).note_result()

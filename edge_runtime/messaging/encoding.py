@@ -44,7 +44,7 @@ def encode_result(result: Result) -> bytes:
     if result.detections is not None:
         answers["detections"] = [_encode_detection(found) for found in result.detections]
     if result.outputs is not None:
-        answers["outputs"] = {name: _encode_array(name, values) for name, values in result.outputs.items()}
+        answers["outputs"] = {name: encode_array(name, values) for name, values in result.outputs.items()}
     if len(answers) != 1:
         raise ValueError(
             f"result {result.id}: exactly one of top, detections, outputs must be set, got {sorted(answers)}"
@@ -170,7 +170,7 @@ def _encode_detection(found: Detection) -> dict[str, Any]:
     return {**_encode_label(found), "box": [round(float(edge), BOX_DIGITS) for edge in found.box]}
 
 
-def _encode_array(name: str, values: NDArray[Any]) -> dict[str, Any]:
+def encode_array(name: str, values: NDArray[Any]) -> dict[str, Any]:
     """A raw output with its shape and dtype; non-finite numbers become null."""
     if values.dtype.kind not in "fiub":
         raise ValueError(f"output {name!r} has dtype {values.dtype}; JSON carries float, int and bool arrays")

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 import calibration
+from calibration.baseline.baseline import Baseline
 from calibration.targets.base import ModelFiles
 from edge_runtime.cli.send import send_command
 from edge_runtime.config import load_address
@@ -18,6 +19,7 @@ from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.system.atomic_file import write_atomically
 from tests.support.bundle_models import png
+from tests.support.command_line import run_command
 from tests.support.mosquitto import Mosquitto
 from tests.support.onnx_nets import hazy
 from tests.support.small_site import frames_of, small_bundle
@@ -82,7 +84,13 @@ class Site:
 
     def write(self, **model):
         """The configuration; another model section opens the model again."""
-        camera = {"path": str(self.box.folder / "pictures"), "model": "parts", "fps": 30, "loop": True}
+        camera = {
+            "path": str(self.box.folder / "pictures"),
+            "model": "parts",
+            "fps": 30,
+            "loop": True,
+            "recordings": True,
+        }
         rollout = {"shadow": {"cpu": 1}, "limits": {"latency_ms": 60_000}}
         self.box.write(
             models={"parts": {"bundle": str(self.bundle.path), "rollout": rollout, **model}},
@@ -179,3 +187,20 @@ def check_dry_run_and_real_one(box, site):
     assert until(lambda: "small/1+p3" in site.generations())
     events = [event["data"] for event in box.events() if event["event"] == "recalibration"]
     assert [event["outcome"] for event in events[:2]] == ["accepted", "dry_run"]
+    check_recording(box)
+
+
+def check_recording(box):
+    """What the patch answers is answered alike elsewhere, with the patch that the recording has."""
+    out = box.folder / "recording"
+    code, said = run_command("record", box.file, "--out", out, "--frames", 10, "--json")
+    recorded = orjson.loads(said)
+    assert code == 0
+    assert recorded["ended"]["counts"]["frames"] == 10
+    assert recorded["models"]["parts"]["generation"] == "small/1+p3"
+    code, said = run_command("replay", out, "--json")
+    [model] = orjson.loads(said)["models"]
+    assert code == 0
+    assert (model["compared"], model["same"], model["generations"]) == (10, 10, {"small/1+p3": 10})
+    baseline = Baseline.load(out / "baselines" / "parts.safetensors")
+    assert baseline.healthy_samples is None

@@ -15,6 +15,7 @@ from edge_runtime.messaging.commands.command_keys import make_pems
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.command_line import run_command
 from tests.support.daemon_box import Box
 from tests.support.mosquitto import Mosquitto
 from tests.support.scripted_http import Answer, ScriptedServer
@@ -49,7 +50,7 @@ log: {{level: debug}}
 models:
   parts: {{bundle: demo:efficientnet-lite0}}
 cameras:
-  belt: {{path: demo:conveyor, model: parts, fps: 5, snapshots: true}}
+  belt: {{path: demo:conveyor, model: parts, fps: 5, snapshots: true, recordings: true}}
   gate:
     path: "rtsp://viewer:{{EDGE_CAMERA}}@127.0.0.1:1/{{EDGE_PATH}}?token={{EDGE_QUERY}}"
     model: parts
@@ -176,10 +177,13 @@ def test_no_secret_is_in_anything_that_leaves(box):
         pages += [answer.content, str(answer.headers).encode()]
     answers.append(box.send("get-config"))
     commands = (["command-log"], ["config", "history"], ["config", "diff"])
+    recording = ["record", str(box.file), "--out", str(box.folder / "recording"), "--frames", "2"]
+    assert run_command(*recording)[0] == 0
     printed = [CliRunner().invoke(cli, [*one, str(box.file)]).output.encode() for one in commands]
     box.process.terminate()
     assert box.wait() == 0
-    kept = [path.read_bytes() for path in box.state.rglob("*") if path.is_file()]
+    folders = (box.state, box.folder / "recording")
+    kept = [path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()]
     left = [*pages, *printed, *box.said, json.dumps(answers).encode(), box.log().encode(), *kept]
     assert sum(map(len, left)) > 20_000
     body = (box.folder / "private.pem").read_bytes().splitlines()[1]

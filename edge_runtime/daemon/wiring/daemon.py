@@ -24,6 +24,7 @@ from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.listeners import Listeners
+from edge_runtime.daemon.recording_server import RecordingServer
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
@@ -46,6 +47,7 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.messaging.uploads import Uploads
+from edge_runtime.recordings.feed import Feed
 from edge_runtime.serving.listener import prove_address
 from edge_runtime.sources.base import Source
 from edge_runtime.system.heap import share_one_arena
@@ -95,7 +97,8 @@ def build_daemon(
             delivery.add_event(Event(time.time(), fact, model))
 
         running = Running(config)
-        cameras = _make_cameras(running, delivery, crashes, resources)
+        feed = Feed()
+        cameras = _make_cameras(running, delivery, feed, crashes, resources)
         records = _open_command_records(config.state_dir, resources)
         uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
         reporter = StatusReporter(
@@ -144,6 +147,7 @@ def build_daemon(
                 crashes=crashes,
                 hand_over=promoted.put,
                 in_force=lambda: running.config,
+                tap=feed,
             ),
             open_connection=partial(
                 open_connection,
@@ -184,6 +188,7 @@ def build_daemon(
                 make_servers(running, reporter, trends, cameras, delivery, snapshots, crashes, resources),
                 running,
             ),
+            recordings=RecordingServer(running, feed, crashes),
             watch=watch,
             trial=trial,
             notify=notify,
@@ -283,7 +288,9 @@ def prove_start(running: Running, config: Config) -> None:
             prove_address(config.http.host, port, key)
 
 
-def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resources: ExitStack) -> Cameras:
+def _make_cameras(
+    running: Running, delivery: Delivery, feed: Feed, crashes: Crashes, resources: ExitStack
+) -> Cameras:
     """No stream is open yet. The limits of pictures are those of the start: an edit of them needs a restart."""
     streams, pictures = running.config.state_dir / "streams", running.config.pictures
     answered = AnsweredFolders(streams, delivery)
@@ -294,7 +301,7 @@ def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resour
             stream, camera, first_seq, connection=running.connection, answered=answered, pictures=pictures
         )
 
-    return Cameras(open_one, streams, crashes)
+    return Cameras(open_one, streams, crashes, feed.offer_frame)
 
 
 def _keep_config(

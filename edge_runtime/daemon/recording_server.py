@@ -1,0 +1,269 @@
+"""Gives frames and answers to a process on this box that records them, over a socket in the state directory.
+
+Who may write to that directory may record, and only cameras with ``recordings: true``. A camera can be opened by
+one process alone, so the daemon has to give its frames; the other process does what is slow. One recording at a time.
+"""
+
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import structlog
+
+from edge_runtime import __version__
+from edge_runtime.config import Config
+from edge_runtime.config.secret_values import hide_secrets
+from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.running import Running
+from edge_runtime.datatypes import Frame
+from edge_runtime.errors import CommandError
+from edge_runtime.messaging.encoding import encode_array, encode_rejection, encode_result
+from edge_runtime.recordings.feed import Feed, Taken, TakenAnswer, TakenRejection, Taking
+from edge_runtime.recordings.manifest import Manifest, ModelNote
+from edge_runtime.recordings.wire import SOCKET_FILE, VERSION, Link, LinkLost, Message, reach
+from edge_runtime.system.redaction import PROCESS
+from edge_runtime.system.rfc3339 import format_rfc3339
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+
+log = structlog.get_logger()
+
+POLL_S = 0.25
+SLOW_S = 10.0
+"""How long the other process may take nothing, or not say what it wants."""
+LAST_ANSWERS_S = 3.0
+"""For answers to the last frames; those that were dropped get none."""
+STOP_S = 2.0
+
+
+class RecordingServer:
+    """One thread, which waits for a process that wants to record."""
+
+    def __init__(self, running: Running, feed: Feed, crashes: Crashes) -> None:
+        """Nothing listens yet."""
+        self._running, self._feed = running, feed
+        self._listener: socket.socket | None = None
+        self._thread = SupervisedThread("recordings", self._run, crashes, is_vital=False)
+
+    def start(self) -> None:
+        """Listen; where that is not possible, nothing can be recorded and the daemon goes on."""
+        try:
+            self._listener = _listen(self._running.config.state_dir)
+        except OSError as err:
+            log.warning("nothing can be recorded", reason=f"no socket in the state directory: {err.strerror}")
+            return
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End a recording, and listen no more."""
+        self._thread.stop()
+        self._thread.join(STOP_S)
+        if self._listener is not None:
+            self._listener.close()
+            (self._running.config.state_dir / SOCKET_FILE).unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._thread.stopping.is_set():
+            if (sock := self._accept(POLL_S)) is not None:
+                with sock:
+                    self._serve(Link(sock, SLOW_S))
+            self._thread.succeeded()
+
+    def _accept(self, timeout_s: float) -> socket.socket | None:
+        assert self._listener is not None
+        self._listener.settimeout(timeout_s)
+        try:
+            return self._listener.accept()[0]
+        except (TimeoutError, BlockingIOError):
+            return None
+
+    def _serve(self, link: Link) -> None:
+        try:
+            request = link.receive(SLOW_S)
+            if request is None:
+                return
+            try:
+                taking, hello = self._begin(request)
+            except CommandError as err:
+                link.send({"kind": "refused", "message": str(err)})
+                return
+            log.info("recording begins", cameras=sorted(hello["recording"]["cameras"]))
+            try:
+                link.send(hello)
+                self._give(link, taking)
+            finally:
+                self._feed.end()
+                log.info("recording ended", left_out=taking.left_out)
+        except LinkLost as err:
+            log.info("recording broken off", reason=str(err))
+
+    def _begin(self, request: Message) -> tuple[Taking, dict[str, Any]]:
+        cameras, gap_s = self._check(request)
+        hello = {
+            "kind": "hello",
+            "recording": describe(self._running, cameras).model_dump(mode="json"),
+            "config": PROCESS.text(hide_secrets(self._running.config.text.decode("utf-8", "replace"))),
+        }
+        taking = Taking(frozenset(cameras), gap_s, self._may_be_recorded)
+        self._feed.begin(taking)
+        return taking, hello
+
+    def _check(self, request: Message) -> tuple[tuple[str, ...], float]:
+        """The cameras, and the least gap between two frames of one in seconds."""
+        wanted, fps = request.head.get("cameras"), request.head.get("fps")
+        if request.kind != "request" or request.head.get("version") != VERSION:
+            raise CommandError(
+                "the daemon has another version of edge-runtime: record with its own command line"
+            )
+        if not isinstance(wanted, list) or not (
+            fps is None or (isinstance(fps, int | float) and 0 < fps <= 1000)
+        ):
+            raise CommandError("expected names of cameras, and fps above 0")
+        return choose_cameras(self._running.config, wanted), 0.0 if fps is None else 1.0 / fps
+
+    def _may_be_recorded(self, stream: str) -> bool:
+        """By the configuration of now: an edit may forbid it meanwhile."""
+        camera = self._running.config.cameras.get(stream)
+        return camera is not None and camera.recordings
+
+    def _give(self, link: Link, taking: Taking) -> None:
+        """Until the other side has said its last word or the daemon ends, and then what is on its way."""
+        because = "ended by its process"
+        while not link.is_readable(0.0):
+            if self._thread.stopping.is_set():
+                because = "the daemon ends"
+                break
+            self._refuse_another()
+            taken = taking.take(POLL_S)
+            if taken is not None:
+                _send(link, taken, self._running.config.device)
+        taking.stop_frames()
+        end_s = time.monotonic() + LAST_ANSWERS_S
+        while not (self._thread.stopping.is_set() or taking.is_complete):
+            taken = taking.take(POLL_S)
+            if taken is not None:
+                _send(link, taken, self._running.config.device)
+            elif time.monotonic() >= end_s:
+                break
+        link.send({"kind": "end", "because": because, "left_out": taking.left_out})
+
+    def _refuse_another(self) -> None:
+        if (other := self._accept(0.0)) is None:
+            return
+        with other:
+            try:
+                Link(other, POLL_S).send(
+                    {"kind": "refused", "message": "another recording is under way; wait for its end"}
+                )
+            except LinkLost:
+                return
+
+
+def choose_cameras(config: Config, wanted: list[str]) -> tuple[str, ...]:
+    """Those that are wanted, or all that may be recorded.
+
+    Raises:
+        CommandError: one is unknown or may not be recorded; none may.
+    """
+    allowed = [name for name, camera in config.cameras.items() if camera.recordings and camera.enabled]
+    for name in wanted:
+        if name not in config.cameras:
+            have = ", ".join(config.cameras) or "none"
+            raise CommandError(f"no camera {str(name)[:64]!r}; this device has: {have}")
+        if name not in allowed:
+            raise CommandError(
+                f"camera {name!r} may not be recorded; cameras.{name}.recordings: true allows it"
+                if config.cameras[name].enabled
+                else f"camera {name!r} is off; cameras.{name}.enabled: true opens it"
+            )
+    if not allowed:
+        raise CommandError("no camera may be recorded; cameras.NAME.recordings: true allows it for one")
+    return tuple(wanted or allowed)
+
+
+def describe(running: Running, cameras: tuple[str, ...]) -> Manifest:
+    """The recording that begins now."""
+    models = {name: running.config.cameras[name].model for name in cameras}
+    opened = dict(running.models)
+    return Manifest(
+        software=__version__,
+        device=running.config.device,
+        began_at=format_rfc3339(time.time()),
+        cameras=models,
+        models={name: _note(opened[name]) for name in dict.fromkeys(models.values()) if name in opened},
+    )
+
+
+def _note(runtime: ModelRuntime) -> ModelNote:
+    manifest, controller = runtime.bundle.manifest, runtime.controller
+    baselines = {} if controller is None else controller.status().baselines
+    return ModelNote(
+        bundle=runtime.bundle.id,
+        folder=str(runtime.bundle.path.resolve()),
+        model_sha256=manifest.files[manifest.model],
+        generation=str(runtime.pipeline.slot.generation),
+        runs_on=runtime.pipeline.slot.engine.runs_on,
+        baseline=next((name for name, one in baselines.items() if one.in_use), None),
+    )
+
+
+def _send(link: Link, taken: Taken, device: str) -> None:
+    match taken:
+        case Frame():
+            _send_frame(link, taken)
+        case TakenAnswer(result, raw):
+            answer = orjson.loads(encode_result(result))
+            if raw is not None:
+                answer["raw"] = {name: encode_array(name, array) for name, array in raw.items()}
+            link.send({"kind": "answer", "answer": answer})
+        case TakenRejection(model, rejected):
+            link.send({"kind": "answer", "answer": orjson.loads(encode_rejection(rejected, device, model))})
+
+
+def _send_frame(link: Link, frame: Frame) -> None:
+    about: dict[str, Any] = {
+        "stream": frame.stream,
+        "seq": frame.seq,
+        "captured_at": format_rfc3339(frame.captured_at_wall_s),
+        "colour": frame.colour,
+        "is_tensor": frame.is_tensor,
+    }
+    if frame.origin is not None and frame.origin.name is not None:
+        about["name"] = frame.origin.name.encode("utf-8", "backslashreplace").decode()
+    picture = frame.picture
+    if isinstance(picture, np.ndarray):
+        whole = np.ascontiguousarray(picture)
+        link.send(
+            {"kind": "frame", "frame": {**about, "shape": picture.shape, "dtype": str(picture.dtype)}},
+            whole.data.cast("B"),
+        )
+    else:
+        assert isinstance(picture, bytes)
+        link.send({"kind": "frame", "frame": about}, picture)
+
+
+def _listen(state_dir: Path) -> socket.socket:
+    """The socket, in place of one that an earlier daemon left; only its user and root may connect."""
+    folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        path = reach(folder)
+        try:
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(path))
+            path.chmod(0o600)  # nobody connects before it listens
+            listener.listen(2)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+    finally:
+        os.close(folder)

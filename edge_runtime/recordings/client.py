@@ -1,0 +1,180 @@
+"""The process that records: takes frames and answers from a running daemon over its socket, writes them down.
+
+The daemon captures and answers; this process encodes and writes, with its own user's rights and at its own pace. When
+it is killed the daemon goes on, and the folder holds what was recorded.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from edge_runtime.errors import CommandError, StateError
+from edge_runtime.recordings.manifest import Manifest
+from edge_runtime.recordings.pictures import encode_array, name_suffix
+from edge_runtime.recordings.wire import SOCKET_FILE, VERSION, Link, LinkLost, Message, reach
+from edge_runtime.recordings.writer import RecordingFull, RecordingWriter
+from edge_runtime.system.rfc3339 import format_rfc3339
+
+SILENT_S = 30.0
+"""How long a daemon may stop within a message: it may be short of CPU, and a frame is megabytes."""
+LAST_ANSWERS_S = 10.0
+"""How long the end of the recording may take: what is queued is still written."""
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to record, and when to end."""
+
+    for_s: float
+    most_bytes: int
+    """Of pictures."""
+    cameras: tuple[str, ...] = ()
+    """None named: all that may be recorded."""
+    fps: float | None = None
+    """Frames a second of each camera at most; None: all."""
+    frames: int | None = None
+    """At most; None: as many as come."""
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Writes one recording; ``take`` goes on until a limit is reached, ``end`` ends it in good order."""
+
+    link: Link
+    writer: RecordingWriter
+    manifest: Manifest
+    wanted: Wanted
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    on_generation: Callable[[str, str], None]
+    """Called with a model and the first answer's generation of each kind."""
+    on_progress: Callable[[dict[str, Any]], None]
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+    _left_out: int = 0
+
+    def take(self) -> str:
+        """Write what comes, and say why that came to its end.
+
+        Raises:
+            StateError: the disk refuses; what was recorded is readable.
+        """
+        end_s = self.clock() + self.wanted.for_s
+        try:
+            while (left_s := end_s - self.clock()) > 0:
+                if self.wanted.frames is not None and self.writer.frames >= self.wanted.frames:
+                    return f"{self.writer.frames} frames, as asked"
+                message = self.link.receive(min(_POLL_S, left_s))
+                if message is not None:
+                    if message.kind == "end":
+                        self._left_out = int(message.head.get("left_out", 0))
+                        return str(message.head.get("because", "the daemon ended it"))
+                    self._write(message)
+                self.on_progress({
+                    "recording": f"{end_s - self.clock():.0f} s more",
+                    "frames": self.writer.frames,
+                    "mib": round(self.writer.picture_bytes / 2**20, 1),
+                })  # fmt: skip
+        except RecordingFull as err:
+            return str(err)
+        except LinkLost as err:
+            return f"cut off: {err}"
+        return f"{self.wanted.for_s:g} s, as asked"
+
+    def end(self, because: str) -> Manifest:
+        """Write the last answers, and how it ended.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        end_s = self.clock() + LAST_ANSWERS_S
+        try:
+            self.link.end_words()
+            while (left_s := end_s - self.clock()) > 0:
+                message = self.link.receive(min(_POLL_S, left_s))
+                if message is not None and message.kind == "end":
+                    self._left_out = int(message.head.get("left_out", 0))
+                    break
+                if message is not None and (message.kind == "answer" or not self._is_full()):
+                    self._write(message)
+        except (LinkLost, OSError, RecordingFull):
+            pass  # the daemon has ended, or the disk is full: the frames that were written count
+        return self.writer.end(format_rfc3339(self.wall_clock()), because, self._left_out)
+
+    def _is_full(self) -> bool:
+        return self.wanted.frames is not None and self.writer.frames >= self.wanted.frames
+
+    def _write(self, message: Message) -> None:
+        if message.kind == "answer":
+            answer = message.head["answer"]
+            key = (str(answer["model"]), str(answer.get("generation")))
+            if "generation" in answer and key not in self._seen:
+                self._seen.add(key)
+                self.on_generation(*key)
+            self.writer.add_answer(answer)
+        elif message.kind == "frame":
+            about, data = dict(message.head["frame"]), message.body
+            suffix = name_suffix(data)
+            dtype = about.pop("dtype", None)
+            if dtype is not None:
+                picture = np.frombuffer(data, np.dtype(str(dtype))).reshape(about["shape"])
+                data, suffix = encode_array(picture, about.get("colour"))
+            self.writer.add_frame(about, data, suffix)
+
+
+@contextmanager
+def connect(state_dir: Path, wanted: Wanted) -> Iterator[tuple[Link, Manifest, str]]:
+    """The daemon of a state directory, which has begun to send: with its manifest and its configuration's text.
+
+    Raises:
+        StateError: no daemon runs there, or this user may not reach it.
+        CommandError: it refuses; says why.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        _reach(sock, state_dir)
+        link = Link(sock, SILENT_S)
+        try:
+            link.send({"kind": "request", "version": VERSION, "cameras": wanted.cameras, "fps": wanted.fps})
+            hello = link.receive(SILENT_S)
+        except LinkLost as err:
+            raise StateError(f"the daemon of {state_dir} does not answer: {err}; try again") from err
+        if hello is None or hello.kind != "hello":
+            said = "it is busy" if hello is None else str(hello.head.get("message", "it refuses"))
+            raise CommandError(said)
+        try:
+            manifest = Manifest.model_validate(hello.head["recording"])
+        except (KeyError, ValidationError) as err:
+            raise StateError(
+                f"the daemon of {state_dir} has another version of edge-runtime: use its own"
+            ) from err
+        yield link, manifest, str(hello.head.get("config", ""))
+
+
+def _reach(sock: socket.socket, state_dir: Path) -> None:
+    try:
+        folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as err:
+        raise StateError(
+            f"cannot open the state directory {state_dir}: {err.strerror}; run this on the box, "
+            "as root or as the daemon's user"
+        ) from err
+    try:
+        sock.connect(str(reach(folder)))
+    except PermissionError as err:
+        raise StateError(
+            f"{state_dir / SOCKET_FILE} is not for this user; run this as root or as the daemon's user"
+        ) from err
+    except OSError as err:
+        raise StateError(
+            f"no daemon listens at {state_dir / SOCKET_FILE}; start it with 'edge-runtime run', "
+            "a recording takes the frames that it captures"
+        ) from err
+    finally:
+        os.close(folder)

@@ -1,0 +1,145 @@
+"""The files of a recording, version 1: only data and its validation.
+
+```
+DIR/recording.json                         who, what, when; written anew at the end
+    config.yaml                            the configuration in force, without secrets
+    frames.jsonl                           a line for each frame, once its picture is whole
+    answers.jsonl                          a line for each answer
+    frames/<camera>/<number>.png           as captured: without loss, or the file that the source gave
+    patches/<model>/<patch>.safetensors    of the generations that answered
+    baselines/<model>.safetensors          the baseline in use, without its pictures
+```
+Lines are only ever added. What a kill cuts off is the end of the last line.
+"""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from edge_runtime.datatypes import ColourOrder
+
+MANIFEST_FILE, CONFIG_FILE = "recording.json", "config.yaml"
+FRAMES_FILE, ANSWERS_FILE = "frames.jsonl", "answers.jsonl"
+PICTURES, PATCHES, BASELINES = "frames", "patches", "baselines"
+
+_SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+def _check_picture_path(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if len(parts) != 3 or parts[0] != PICTURES or not all(_SAFE_PART.fullmatch(part) for part in parts):
+        raise ValueError(f"expected {PICTURES}/CAMERA/FILE")
+    return path
+
+
+def _check_name(name: str) -> str:
+    if not _SAFE_PART.fullmatch(name):
+        raise ValueError("expected letters, digits, '.', '_' and '-'")
+    return name
+
+
+SafeName = Annotated[str, AfterValidator(_check_name)]
+"""Becomes a part of a path."""
+PicturePath = Annotated[str, AfterValidator(_check_picture_path)]
+Words = Annotated[str, Field(max_length=10_000)]
+
+
+class _Part(BaseModel):
+    """Keys that a later version adds are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelNote(_Part):
+    """A model as it was when the recording began."""
+
+    bundle: Words
+    """Name and version."""
+    folder: Words
+    """Of the bundle, on the box."""
+    model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    generation: Words
+    runs_on: Words
+    baseline: SafeName | None = None
+    """The one in use; None: none."""
+
+
+class Counts(_Part):
+    """Of a whole recording."""
+
+    frames: int = Field(ge=0)
+    answers: int = Field(ge=0)
+    """Rejections among them."""
+    left_out: int = Field(ge=0)
+    """Frames that did not fit: they came faster than they were written."""
+    picture_bytes: int = Field(ge=0)
+
+
+class Ended(_Part):
+    """How it ended."""
+
+    at: Words
+    """RFC 3339."""
+    because: Words
+    counts: Counts
+
+
+class Manifest(_Part):
+    """``recording.json``."""
+
+    format: Literal["edge-runtime recording"] = "edge-runtime recording"
+    version: Literal[1] = 1
+    software: Words
+    """Version of edge-runtime."""
+    device: Words
+    began_at: Words
+    """RFC 3339."""
+    cameras: dict[SafeName, SafeName] = Field(max_length=64)
+    """Each with its model."""
+    models: dict[SafeName, ModelNote] = Field(max_length=16)
+    ended: Ended | None = None
+    """None: it goes on, or was cut off."""
+
+
+class FrameLine(_Part):
+    """One frame, as a line of ``frames.jsonl``."""
+
+    stream: SafeName
+    seq: int = Field(ge=0)
+    captured_at: Words
+    """RFC 3339."""
+    file: PicturePath
+    size_bytes: int = Field(ge=0, le=512 * 2**20)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    colour: ColourOrder | None = None
+    """Order of the channels that the model was given, where ``shape`` is set; a PNG stores them as people see them."""
+    shape: tuple[int, ...] | None = Field(default=None, max_length=4)
+    """Of a picture that the source gave as an array; None: the file is the one that the source gave."""
+    is_tensor: bool = False
+    name: Words | None = None
+    """What the sender calls it."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """By which its answer is found."""
+        return self.stream, self.seq
+
+
+class AnswerLine(_Part):
+    """One answer, as a line of ``answers.jsonl``: what was published, and the raw outputs where they are small."""
+
+    stream: SafeName
+    seq: int = Field(ge=0)
+    model: SafeName
+    generation: Words | None = None
+    arm: Literal["candidate"] | None = None
+    rejected: Words | None = None
+    """Why there is no answer."""
+    top: list[dict[str, Any]] | None = None
+    detections: list[dict[str, Any]] | None = None
+    outputs: dict[str, dict[str, Any]] | None = None
+    raw: dict[str, dict[str, Any]] | None = None
+    """Shape, dtype and data of each output of the model."""
+    timings_ms: dict[str, float] = Field(default_factory=dict)

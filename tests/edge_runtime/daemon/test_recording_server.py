@@ -1,0 +1,186 @@
+"""Recording a running daemon over its socket: who may, which cameras, how it ends, and a process that is killed."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_runtime.config import CameraConfig
+from edge_runtime.daemon.recording_server import RecordingServer
+from edge_runtime.errors import CommandError, StateError
+from edge_runtime.recordings.client import Recorder, Wanted, connect
+from edge_runtime.recordings.feed import Feed
+from edge_runtime.recordings.reader import open_recording
+from edge_runtime.recordings.wire import SOCKET_FILE
+from edge_runtime.recordings.writer import RecordingWriter
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.paths import ROOT
+from tests.support.pipeline_bench import make_frame
+from tests.support.recordings import make_result
+from tests.support.waiting import WAIT_S, until
+
+MIB = 1 << 20
+
+
+def camera(**keys):
+    return CameraConfig(path="rtsp://camera/1", model="parts", **keys)
+
+
+def make_runtime():
+    """What a recording says of a model."""
+    slot = SimpleNamespace(generation="parts/1", engine=SimpleNamespace(runs_on="fake"))
+    manifest = SimpleNamespace(files={"model.onnx": "0" * 64}, model="model.onnx")
+    bundle = SimpleNamespace(manifest=manifest, id="parts/1", path=ROOT)
+    return SimpleNamespace(bundle=bundle, controller=None, pipeline=SimpleNamespace(slot=slot))
+
+
+class Site:
+    """A daemon's end, and a thread that gives it frames and answers while it is on."""
+
+    def __init__(self, folder):
+        cameras = {
+            "belt": camera(recordings=True),
+            "gate": camera(),
+            "yard": camera(recordings=True, enabled=False),
+        }
+        text = b"mqtt: {host: x, password: needle}\n"
+        self.config = SimpleNamespace(device="box", state_dir=folder, cameras=cameras, text=text)
+        self.running = SimpleNamespace(config=self.config, models={"parts": make_runtime()})
+        self.feed, self.crashes = Feed(), Crashes()
+        self.server = RecordingServer(self.running, self.feed, self.crashes)
+        self.server.start()
+        self.is_over, self.folder = threading.Event(), folder
+        self.giver = threading.Thread(target=self.give)
+        self.giver.start()
+
+    def give(self):
+        for seq in range(1_000_000):
+            for stream in ("belt", "gate"):
+                frame = make_frame(seq, stream, picture=np.full((20, 30, 3), seq % 256, np.uint8))
+                self.feed.offer_frame(frame)
+            self.feed.note_result(make_result(seq), {"y": np.array([seq], np.float32)})
+            if self.is_over.wait(0.002):
+                return
+
+    def record(self, out, **wanted):
+        """As the command does; gives the manifest at the end."""
+        asked = Wanted(**{"for_s": WAIT_S, "most_bytes": MIB, "frames": 20, **wanted})
+        with connect(self.folder, asked) as (link, begun, config_text):
+            writer = RecordingWriter(out, begun, config_text, asked.most_bytes)
+            recorder = Recorder(
+                link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda _: None
+            )
+            return recorder.end(recorder.take())
+
+    def close(self):
+        self.is_over.set()
+        self.giver.join(WAIT_S)
+        self.server.stop()
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder = tmp_path / ("deep" * 40)  # the address of a socket has 108 bytes
+    folder.mkdir()
+    site = Site(folder)
+    yield site
+    site.close()
+    assert site.crashes.total == 0
+
+
+def test_frames_and_answers_come_as_they_were(site, tmp_path):
+    manifest = site.record(tmp_path / "r")
+    assert (manifest.device, manifest.cameras) == ("box", {"belt": "parts"})
+    assert manifest.ended.counts.frames == 20
+    found = open_recording(tmp_path / "r")
+    assert {line.stream for line in found.frames} == {"belt"}
+    for line in found.frames:
+        assert (found.read_frame(line).picture == line.seq % 256).all()
+        assert found.answers[line.key].raw["y"] == [line.seq]
+    assert "needle" not in found.read_config()
+
+
+def test_only_its_user_may_connect(site):
+    assert stat.S_IMODE((site.folder / SOCKET_FILE).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("cameras", "said"),
+    [(("gate",), r"cameras\.gate\.recordings"), (("roof",), "belt, gate"), (("belt", "yard"), "enabled")],
+)
+def test_a_camera_that_may_not_be_recorded_is_refused(site, tmp_path, cameras, said):
+    with pytest.raises(CommandError, match=said):
+        site.record(tmp_path / "r", cameras=cameras)
+    assert not (tmp_path / "r").exists()
+
+
+def test_nothing_is_recorded_where_no_camera_may_be(site, tmp_path):
+    site.config.cameras["belt"] = camera()
+    with pytest.raises(CommandError, match=r"cameras\.NAME\.recordings"):
+        site.record(tmp_path / "r")
+
+
+def test_a_second_one_is_refused_and_both_find_it_free_later(site, tmp_path):
+    with connect(site.folder, Wanted(1.0, MIB)), pytest.raises(CommandError, match="under way"):
+        site.record(tmp_path / "r")
+    assert until(lambda: site.feed._taking is None)
+    assert site.record(tmp_path / "r").ended.counts.frames == 20
+
+
+def test_a_limit_of_bytes_ends_it(site, tmp_path):
+    ended = site.record(tmp_path / "r", most_bytes=1000, frames=None).ended
+    assert 0 < ended.counts.picture_bytes <= 1000
+    assert "--max-mib" in ended.because
+
+
+def test_the_end_of_the_daemon_ends_it_in_good_order(site, tmp_path):
+    stopper = threading.Timer(0.2, site.server.stop)
+    stopper.start()
+    ended = site.record(tmp_path / "r", frames=None).ended
+    stopper.join(WAIT_S)
+    assert ended.because == "the daemon ends"
+    assert len(open_recording(tmp_path / "r").frames) == ended.counts.frames > 0
+    with pytest.raises(StateError, match="no daemon listens"):
+        site.record(tmp_path / "s")
+
+
+def test_a_socket_that_a_killed_daemon_left_is_no_obstacle(site, tmp_path):
+    second = RecordingServer(site.running, site.feed, site.crashes)
+    second.start()
+    assert site.record(tmp_path / "r").ended.counts.frames == 20
+    second.stop()
+
+
+@pytest.mark.integration
+def test_what_a_killed_process_has_recorded_can_be_read_and_the_daemon_goes_on(site, tmp_path):
+    out, config = tmp_path / "r", tmp_path / "box.yaml"
+    models, cameras = (
+        {"parts": {"bundle": "demo:efficientnet-lite0"}},
+        {"belt": {"path": "demo:conveyor", "model": "parts"}},
+    )
+    keys = {"device": "box", "state_dir": str(site.folder), "models": models, "cameras": cameras}
+    config.write_text(json.dumps(keys))
+    command = [sys.executable, "-m", "edge_runtime", "record", str(config), "--out", str(out)]
+    recording = subprocess.Popen(command, cwd=ROOT)
+    try:
+        lines = out / "frames.jsonl"
+        assert until(
+            lambda: recording.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 20)
+        )
+    finally:
+        recording.send_signal(signal.SIGKILL)
+        recording.wait(WAIT_S)
+    found = open_recording(out)
+    assert not found.is_whole
+    assert len(found.frames) > 20
+    for line in found.frames:
+        assert (found.read_frame(line).picture == line.seq % 256).all()
+    assert until(lambda: site.feed._taking is None)
+    assert site.record(tmp_path / "s").ended.counts.frames == 20

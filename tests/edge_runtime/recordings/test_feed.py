@@ -1,0 +1,127 @@
+"""What a recording gets of a running daemon: whole frames, their answers, and never more than fits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_runtime.datatypes import Frame, Rejected, RejectReason
+from edge_runtime.errors import CommandError
+from edge_runtime.recordings.feed import MOST_RAW_BYTES, Feed, TakenAnswer, TakenRejection, Taking
+from tests.support.recordings import make_result
+
+
+def frame_of(seq, at_s=0.0, picture=None, stream="belt"):
+    picture = np.full((4, 4, 3), seq, np.uint8) if picture is None else picture
+    return Frame(stream, seq, picture, at_s, 1e9)
+
+
+def begin(feed, **options):
+    usual = {"streams": frozenset({"belt"}), "least_gap_s": 0.0, "is_allowed": lambda _: True}
+    taking = Taking(**{**usual, **options})
+    feed.begin(taking)
+    return taking
+
+
+def take_all(taking):
+    found = []
+    while (one := taking.take(0.0)) is not None:
+        found.append(one)
+    return found
+
+
+def test_a_frame_comes_before_its_answer_and_is_not_written_over():
+    feed = Feed()
+    taking, buffer, outputs = begin(feed), np.zeros((4, 4, 3), np.uint8), np.zeros(3, np.float32)
+    feed.offer_frame(frame_of(1, picture=buffer))
+    feed.note_result(make_result(1), {"y": outputs})
+    buffer[:], outputs[:] = 9, 9
+    frame, answer = take_all(taking)
+    assert frame.picture.max() == 0
+    assert isinstance(answer, TakenAnswer)
+    assert answer.raw["y"].max() == 0
+    assert taking.is_complete
+
+
+def test_answers_to_frames_that_were_not_taken_are_passed_over():
+    feed = Feed()
+    feed.offer_frame(frame_of(0))
+    taking = begin(feed)
+    feed.note_result(make_result(0), {})
+    feed.offer_frame(frame_of(1))
+    feed.offer_frame(frame_of(1, stream="gate"))
+    feed.note_rejection("parts", Rejected("gate", 1, RejectReason.EMPTY, ""))
+    feed.note_rejection("parts", Rejected("belt", 1, RejectReason.EMPTY, ""))
+    frame, answer = take_all(taking)
+    assert (frame.stream, frame.seq) == ("belt", 1)
+    assert isinstance(answer, TakenRejection)
+
+
+def test_what_does_not_fit_is_left_out_and_there_is_room_again_afterwards():
+    feed = Feed()
+    taking = begin(feed, queue_bytes=100)  # two frames of 48 bytes
+    for seq in range(4):
+        feed.offer_frame(frame_of(seq))
+    assert taking.left_out == 2
+    assert [frame.seq for frame in take_all(taking)] == [0, 1]
+    feed.offer_frame(frame_of(5))
+    assert [frame.seq for frame in take_all(taking)] == [5]
+
+
+def test_large_raw_outputs_are_not_kept():
+    feed = Feed()
+    taking = begin(feed)
+    feed.offer_frame(frame_of(0))
+    feed.note_result(make_result(0), {"y": np.zeros(MOST_RAW_BYTES + 1, np.uint8)})
+    assert take_all(taking)[1].raw is None
+
+
+def test_a_permission_that_is_taken_away_ends_its_frames():
+    feed, allowed = Feed(), {"belt"}
+    taking = begin(feed, is_allowed=allowed.__contains__)
+    feed.offer_frame(frame_of(0))
+    allowed.clear()
+    feed.offer_frame(frame_of(1))
+    assert [frame.seq for frame in take_all(taking)] == [0]
+
+
+@pytest.mark.parametrize(("fps", "kept"), [(10, 10), (5, 5), (30, 10), (3, 3)])
+def test_takes_so_many_frames_a_second(fps, kept):
+    feed = Feed()
+    taking = begin(feed, least_gap_s=1 / fps)
+    for seq in range(10):  # at 10 a second, a little early and late in turn
+        feed.offer_frame(frame_of(seq, at_s=100 + seq / 10 + (0.001 if seq % 2 else 0.0)))
+    assert abs(len(take_all(taking)) - kept) <= 1
+
+
+def test_a_file_is_read_at_once_and_one_that_is_gone_is_left_out(tmp_path):
+    path = tmp_path / "1.jpg"
+    path.write_bytes(b"\xff\xd8\xff...")
+    feed = Feed()
+    taking = begin(feed)
+    feed.offer_frame(replace(frame_of(0), picture=path))
+    path.unlink()
+    feed.offer_frame(replace(frame_of(1), picture=path))
+    assert [frame.picture for frame in take_all(taking)] == [b"\xff\xd8\xff..."]
+    assert taking.left_out == 1
+
+
+def test_one_at_a_time():
+    feed = Feed()
+    begin(feed)
+    with pytest.raises(CommandError):
+        begin(feed)
+    feed.end()
+    begin(feed)
+
+
+def test_no_more_frames_but_their_answers():
+    feed = Feed()
+    taking = begin(feed)
+    feed.offer_frame(frame_of(0))
+    taking.stop_frames()
+    feed.offer_frame(frame_of(1))
+    assert not taking.is_complete
+    feed.note_result(make_result(0), {})
+    assert [type(one) for one in take_all(taking)] == [Frame, TakenAnswer]
+    assert taking.is_complete

@@ -1,0 +1,182 @@
+"""The folder of a recording: what is written is read again, byte for byte, and nothing else is taken for it."""
+
+import os
+
+import numpy as np
+import orjson
+import pytest
+
+from edge_runtime.datatypes import Label
+from edge_runtime.errors import RecordingError, StateError
+from edge_runtime.messaging.encoding import encode_result
+from edge_runtime.recordings.pictures import decode_png, encode_array, name_suffix
+from edge_runtime.recordings.reader import open_recording
+from edge_runtime.recordings.writer import RecordingFull, RecordingWriter
+from tests.support.recordings import AT, make_manifest, make_result, write_recording
+
+PICTURES = [np.full((6, 8, 3), level, np.uint8) for level in (10, 20, 30)]
+
+
+def answers_to(count):
+    return [orjson.loads(encode_result(make_result(seq))) for seq in range(count)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_recording(tmp_path / "recording", PICTURES, answers_to(3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+@pytest.mark.parametrize("colour", ["bgr", "rgb"])
+def test_an_array_comes_back_as_it_was(dtype, channels, colour):
+    picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (5, 7, *channels)).astype(dtype)
+    data, suffix = encode_array(picture, colour)
+    found = decode_png(data, picture.shape, colour)
+    assert suffix == "png"
+    assert (found.dtype, found.shape) == (picture.dtype, picture.shape)
+    assert (found == picture).all()
+
+
+def test_a_tensor_is_an_npy_file():
+    data, suffix = encode_array(np.zeros((3, 4, 4), np.float32), None)
+    assert (suffix, name_suffix(data)) == ("npy", "npy")
+
+
+def test_frames_and_answers_are_read_as_they_were_written(folder):
+    found = open_recording(folder)
+    assert found.is_whole
+    assert [line.seq for line in found.frames] == [0, 1, 2]
+    for line, picture in zip(found.frames, PICTURES, strict=True):
+        frame = found.read_frame(line)
+        assert (frame.stream, frame.colour) == ("belt", "bgr")
+        assert (frame.picture == picture).all()
+    assert found.answers["belt", 1].answer.top == (Label(1, "b", 0.75),)
+    assert found.answers["belt", 1].infer_ms == 2.0
+    assert found.read_config() == "device: box\n"
+
+
+def test_only_its_user_may_read_it(folder):
+    assert folder.stat().st_mode & 0o077 == 0
+    assert {path.stat().st_mode & 0o077 for path in folder.rglob("*") if path.is_file()} == {0}
+
+
+def test_one_that_was_cut_off_is_read_up_to_its_last_whole_frame(tmp_path):
+    folder = write_recording(tmp_path / "recording", PICTURES, answers_to(3), ends=False)
+    picture = folder / "frames" / "belt" / "000000002.png"
+    picture.write_bytes(picture.read_bytes()[:-5])  # the power went: its line is there, its bytes are not
+    with (folder / "frames.jsonl").open("ab") as lines:
+        lines.write(b'{"stream":"belt","se')
+    found = open_recording(folder)
+    assert not found.is_whole
+    assert [line.seq for line in found.frames] == [0, 1]
+
+
+def change_line(folder, name, **changes):
+    path = folder / name
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    changed = orjson.dumps({**orjson.loads(first), **changes}) + b"\n"
+    path.write_bytes(b"".join([changed, *others]))
+
+
+def change_manifest(folder, **changes):
+    path = folder / "recording.json"
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where"),
+    [
+        (lambda folder: (folder / "recording.json").unlink(), "recording"),
+        (lambda folder: (folder / "recording.json").write_bytes(b"[1"), "recording.json"),
+        (lambda folder: change_manifest(folder, version=2), "recording.json"),
+        (lambda folder: change_manifest(folder, format="zip"), "recording.json"),
+        (lambda folder: change_manifest(folder, cameras={"../x": "parts"}), "recording.json"),
+        (lambda folder: (folder / "frames.jsonl").unlink(), "frames.jsonl"),
+        (lambda folder: (folder / "frames.jsonl").write_bytes(b"{}\n"), "frames.jsonl"),
+        (lambda folder: change_line(folder, "frames.jsonl", seq=1), "frames.jsonl"),
+        (lambda folder: change_line(folder, "frames.jsonl", size_bytes=2**40), "frames.jsonl"),
+        *[
+            (lambda folder, path=path: change_line(folder, "frames.jsonl", file=path), "frames.jsonl")
+            for path in (
+                "/etc/passwd",
+                "frames/../../x.png",
+                "frames/belt/../../../x",
+                "config.yaml",
+                "frames//x",
+            )
+        ],
+        (lambda folder: change_line(folder, "answers.jsonl", top=[{"label": "b"}]), "answers.jsonl"),
+        (lambda folder: change_line(folder, "answers.jsonl", top=None), "answers.jsonl"),
+        *[
+            (lambda folder, raw=raw: change_line(folder, "answers.jsonl", raw={"y": raw}), "answers.jsonl")
+            for raw in (
+                {"dtype": "O", "shape": [1], "data": [1]},
+                {"dtype": "f4,f4", "shape": [1], "data": [1]},
+                {"dtype": "float32", "shape": [9, 9], "data": [1]},
+                {"dtype": "float32", "shape": [1], "data": ["x"]},
+                {},
+            )
+        ],
+    ],
+)
+def test_a_damaged_or_hostile_one_is_refused_with_the_name_of_the_file(folder, spoil, where):
+    spoil(folder)
+    with pytest.raises(RecordingError) as refused:
+        open_recording(folder)
+    assert refused.value.path.endswith(where)
+    assert refused.value.exit_code == 65
+
+
+def read_first(folder):
+    found = open_recording(folder)
+    return found.read_frame(found.frames[0])
+
+
+def test_a_picture_that_is_another_one_is_refused(folder):
+    path = folder / "frames" / "belt" / "000000000.png"
+    path.write_bytes((folder / "frames" / "belt" / "000000001.png").read_bytes())
+    with pytest.raises(RecordingError) as refused:
+        read_first(folder)
+    assert refused.value.path == str(path)
+    path.unlink()
+    with pytest.raises(RecordingError, match=r"000000000\.png"):
+        read_first(folder)
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 3), (60_000, 60_000, 3), (6, 8, 4), (6,), (0, 0, 3)])
+def test_a_picture_of_another_size_than_its_line_says_is_refused(folder, shape):
+    change_line(folder, "frames.jsonl", shape=shape)
+    with pytest.raises(RecordingError, match="shape"):
+        read_first(folder)
+
+
+def test_a_link_that_leaves_the_folder_is_not_followed(folder, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x")
+    path = folder / "frames" / "belt" / "000000000.png"
+    path.unlink()
+    path.symlink_to(secret)
+    with pytest.raises(RecordingError, match="leaves the folder"):
+        read_first(folder)
+    (folder / "frames.jsonl").unlink()
+    os.mkfifo(folder / "frames.jsonl")
+    with pytest.raises(RecordingError, match=r"frames\.jsonl"):
+        open_recording(folder)
+
+
+def test_nothing_is_written_into_a_folder_that_holds_something(folder):
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(StateError, match="not empty"):
+        write_recording(folder, PICTURES)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_its_pictures_have_a_limit(tmp_path):
+    writer = RecordingWriter(tmp_path / "r", make_manifest(), "", most_bytes=100)
+    about = {"stream": "belt", "captured_at": AT}
+    writer.add_frame({**about, "seq": 0}, b"x" * 60, "bin")
+    with pytest.raises(RecordingFull):
+        writer.add_frame({**about, "seq": 1}, b"x" * 60, "bin")
+    assert writer.end(AT, "full", 0).ended.counts.frames == 1
+    assert [line.seq for line in open_recording(tmp_path / "r").frames] == [0]

@@ -1,0 +1,129 @@
+"""A recording answered again: the same by the bundle's tolerance, or told frame by frame."""
+
+import shutil
+
+import numpy as np
+import orjson
+import pytest
+
+from calibration.patch import Affine, Patch
+from edge_runtime.errors import RecordingError
+from edge_runtime.recordings.arms import open_arm
+from edge_runtime.recordings.reader import open_recording
+from edge_runtime.recordings.replay import replay
+from tests.support.command_line import run_command
+from tests.support.recordings import record_bundle
+from tests.support.small_site import frames_of, small_bundle
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return small_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def patch(bundle, tmp_path_factory):
+    """One that changes the answers."""
+    path = tmp_path_factory.mktemp("patch") / "p1.safetensors"
+    affine = Affine(np.full(3, 1.5, np.float32), np.full(3, 0.5, np.float32))
+    Patch({"input": affine}, bundle.model_files.sha256, "baseline", "input", 8, 0.0).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recorded(bundle, tmp_path_factory):
+    return record_bundle(tmp_path_factory.mktemp("recorded") / "r", bundle, frames_of(12, 7))
+
+
+@pytest.fixture
+def folder(recorded, tmp_path):
+    return shutil.copytree(recorded, tmp_path / "copy")
+
+
+def answer_again(folder, bundle):
+    [found] = replay(
+        open_recording(folder),
+        lambda model, patch: open_arm(
+            bundle.path, None if patch is None else open_recording(folder).patch_path(model, patch)
+        ),
+    )
+    return found
+
+
+def edit_answers(folder, edit):
+    path = folder / "answers.jsonl"
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in edit(lines)))
+
+
+def test_the_same_bundle_gives_the_same_answers(folder, bundle):
+    found = answer_again(folder, bundle)
+    assert (found.compared, found.same, found.differences) == (12, 12, [])
+    assert found.worst < 1e-6
+    assert (found.labelled, found.labels_same) == (12, 12)
+
+
+@pytest.mark.parametrize("keeps_raw", [True, False])
+def test_another_answer_is_told_with_both(folder, bundle, keeps_raw):
+    def edit(lines):
+        wrong = lines[3]
+        wrong["top"] = [{"index": 0, "label": "zebra", "score": 1.0}]
+        wrong["raw"]["logits" if "logits" in wrong["raw"] else next(iter(wrong["raw"]))]["data"][0] += 1e4
+        for line in lines:
+            if not keeps_raw:
+                del line["raw"]
+        return lines
+
+    edit_answers(folder, edit)
+    found = answer_again(folder, bundle)
+    assert (found.compared, found.same) == (12, 11)
+    assert [(one.stream, one.seq) for one in found.differences] == [("belt", 3)]
+    assert "zebra" in found.differences[0].recorded
+
+
+def test_a_rejection_must_have_the_same_reason(folder, bundle):
+    about = {"stream": "belt", "seq": 0, "model": "parts", "rejected": "empty"}
+    edit_answers(folder, lambda lines: [about, *lines[1:]])
+    found = answer_again(folder, bundle)
+    assert (found.compared, found.same, found.differences[0].gap) == (12, 11, None)
+
+
+def test_frames_without_a_comparable_answer_are_counted(folder, bundle):
+    def edit(lines):
+        lines[1]["generation"] = "small/2"
+        lines[2] = {"stream": "belt", "seq": 2, "model": "parts", "rejected": "engine_error"}
+        return lines[1:]
+
+    edit_answers(folder, edit)
+    found = answer_again(folder, bundle)
+    assert dict(found.not_compared) == {"unanswered": 1, "another version": 1, "engine_error": 1}
+    assert (found.compared, found.same) == (9, 9)
+    edit_answers(folder, lambda lines: [])
+    with pytest.raises(RecordingError, match="no frame with an answer"):
+        answer_again(folder, bundle)
+
+
+def test_a_patch_answers_what_it_answered(bundle, patch, tmp_path):
+    folder = record_bundle(tmp_path / "r", bundle, frames_of(6, 7), patch=patch)
+    with pytest.raises(RecordingError, match=r"p1\.safetensors"):
+        answer_again(folder, bundle)
+    kept = folder / "patches" / "parts" / "p1.safetensors"
+    kept.parent.mkdir(parents=True)
+    shutil.copy(patch, kept)
+    found = answer_again(folder, bundle)
+    assert (found.compared, found.same) == (6, 6)
+    assert dict(found.generations) == {"small/1+p1": 6}
+
+
+def test_the_command_says_it_by_its_exit_code(folder, bundle):
+    code, said = run_command("replay", folder, "--json")
+    answer = orjson.loads(said)
+    assert (code, answer["same"], answer["models"][0]["compared"]) == (0, True, 12)
+    edit_answers(folder, lambda lines: [{**lines[0], "raw": None, "rejected": "empty"}, *lines[1:]])
+    code, said = run_command("replay", folder, "--bundle", f"parts={bundle.path}")
+    assert (code, "11 of 12" in said) == (65, True)
+    assert run_command("replay", folder, "--bundle", f"other={bundle.path}") == (64, "")
+    empty = folder / "frames"
+    assert run_command("replay", empty) == (65, "")
