@@ -39,9 +39,9 @@ def record(
     state_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Record what the running daemon of CONFIG sees and answers, for 'replay' and 'compare'.
+    """Record what a running daemon sees and answers.
 
-    Run it on the box, as root or as the daemon's user. The daemon goes on as before. Only cameras with
+    CONFIG is the daemon's file. Run it on the box, as root or as the daemon's user. The daemon goes on as before. Only cameras with
     'recordings: true' are recorded. Ctrl-C ends it early, in good order.
     """
     from edge_runtime.config import ConfigHistory

@@ -31,9 +31,9 @@ DIFFERENT = 65  # EX_DATAERR
 )
 @JSON
 def replay(recording: Path, config_path: Path | None, bundles: tuple[str, ...], as_json: bool) -> int:
-    """Answer the frames of RECORDING again and compare with the recorded answers.
+    """Answer a recording again: are the answers the same?
 
-    The exit code is 0 when all are the same within the tolerance of the bundle, 65 when one is not.
+    RECORDING is the folder of 'edge-runtime record'. The exit code is 0 when all are the same within the tolerance of the bundle, 65 when one is not.
     """
     from edge_runtime.config import load_config
     from edge_runtime.recordings.reader import open_recording

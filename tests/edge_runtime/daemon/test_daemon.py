@@ -182,6 +182,7 @@ class DaemonBench:
                 {"http": SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None)},
                 self.running,
             ),
+            recordings=SimpleNamespace(start=lambda: None, stop=lambda: None),
             watch=SimpleNamespace(
                 start=lambda: None,
                 stop=lambda: None,
