@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_runtime.cli.options import EXISTING_FILE, EXISTING_FOLDER, JSON, PATH, SECONDS, print_answer
-from edge_runtime.cli.progress_line import ProgressLine
+from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def record(
 ) -> int:
     """Record what a running daemon sees and answers.
 
-    CONFIG is the daemon's file. Run it on the box, as root or as the daemon's user. The daemon goes on as before. Only cameras with
-    'recordings: true' are recorded. Ctrl-C ends it early, in good order.
+    CONFIG is the daemon's file. Run it on the box, as root or as the daemon's user. The daemon goes on as before.
+    Only cameras with 'recordings: true' are recorded. Ctrl-C ends it early, in good order.
     """
     from edge_runtime.config import ConfigHistory
     from edge_runtime.recordings.client import Wanted
@@ -76,9 +76,14 @@ def _record(state_dir: Path, out: Path, wanted: "Wanted") -> "Manifest":
     from edge_runtime.recordings.model_files import keep_baselines, keep_patch
     from edge_runtime.recordings.writer import RecordingWriter
 
-    with connect(state_dir, wanted) as (link, begun, config_text), ProgressLine() as line:
+    with connect(state_dir, wanted) as (link, begun, config_text), Progress() as progress:
         writer = RecordingWriter(out, begun, config_text, wanted.most_bytes)
         keep_baselines(state_dir, out, begun)
+        progress.begin("recording", wanted.for_s, unit="share")
+
+        def show(done_s: float, frames: int, picture_bytes: int) -> None:
+            progress.set(done_s, f"recording: {frames} frames, {picture_bytes / 2**20:.1f} MiB")
+
         recorder = Recorder(
             link,
             writer,
@@ -87,7 +92,7 @@ def _record(state_dir: Path, out: Path, wanted: "Wanted") -> "Manifest":
             time.monotonic,
             time.time,
             lambda model, generation: keep_patch(state_dir, out, model, generation),
-            line.show,
+            show,
         )
         try:
             because = recorder.take()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_runtime.cli.options import EXISTING_FOLDER, JSON, PATH, print_answer
-from edge_runtime.cli.progress_line import ProgressLine
+from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ DIFFERENT = 65  # EX_DATAERR
 def replay(recording: Path, config_path: Path | None, bundles: tuple[str, ...], as_json: bool) -> int:
     """Answer a recording again: are the answers the same?
 
-    RECORDING is the folder of 'edge-runtime record'. The exit code is 0 when all are the same within the tolerance of the bundle, 65 when one is not.
+    RECORDING is the folder of 'edge-runtime record'. The exit code is 0 when all are the same within the
+    tolerance of the bundle, 65 when one is not.
     """
     from edge_runtime.config import load_config
     from edge_runtime.recordings.reader import open_recording
@@ -42,9 +43,14 @@ def replay(recording: Path, config_path: Path | None, bundles: tuple[str, ...], 
     opened = open_recording(recording)
     config = None if config_path is None else load_config(config_path, os.environ)
     given = _read_bundles(bundles, opened)
-    with ProgressLine() as line:
+    with Progress() as progress:
+
+        def show(model: str, number: int, total: int) -> None:
+            progress.begin(f"answering {model}", total, is_even=True)
+            progress.set(number)
+
         found = answer_again(
-            opened, lambda model, patch: _open_arm(opened, config, given, model, patch), line.show
+            opened, lambda model, patch: _open_arm(opened, config, given, model, patch), show
         )
     is_same = all(one.same == one.compared for one in found)
     answer = {

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -56,7 +55,8 @@ class Recorder:
     wall_clock: Callable[[], float]
     on_generation: Callable[[str, str], None]
     """Called with a model and the first answer's generation of each kind."""
-    on_progress: Callable[[dict[str, Any]], None]
+    on_progress: Callable[[float, int, int], None]
+    """Told the seconds that went by, the frames and the bytes of their pictures."""
     _seen: set[tuple[str, str]] = field(default_factory=set)
     _left_out: int = 0
 
@@ -77,11 +77,7 @@ class Recorder:
                         self._left_out = int(message.head.get("left_out", 0))
                         return str(message.head.get("because", "the daemon ended it"))
                     self._write(message)
-                self.on_progress({
-                    "recording": f"{end_s - self.clock():.0f} s more",
-                    "frames": self.writer.frames,
-                    "mib": round(self.writer.picture_bytes / 2**20, 1),
-                })  # fmt: skip
+                self.on_progress(self.wanted.for_s - left_s, self.writer.frames, self.writer.picture_bytes)
         except RecordingFull as err:
             return str(err)
         except LinkLost as err:

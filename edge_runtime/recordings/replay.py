@@ -17,6 +17,8 @@ from edge_runtime.recordings.manifest import FrameLine
 from edge_runtime.recordings.reader import RecordedAnswer, Recording
 
 MOST_SHOWN = 20
+OnProgress = Callable[[str, int, int], None]
+"""Model, and the number of its frame of so many."""
 OpenArm = Callable[[str, str | None], Arm]
 """Model, and the patch of one of its generations -> what answers."""
 
@@ -94,7 +96,7 @@ class ModelReplay:
 def replay(
     recording: Recording,
     open_arm: OpenArm,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> list[ModelReplay]:
     """Answer every recorded frame again, model by model.
 
@@ -114,7 +116,7 @@ def replay(
 
 
 def _replay_model(
-    recording: Recording, model: str, open_arm: OpenArm, on_progress: Callable[[dict[str, Any]], None]
+    recording: Recording, model: str, open_arm: OpenArm, on_progress: OnProgress
 ) -> ModelReplay | None:
     cameras = {name for name, of in recording.manifest.cameras.items() if of == model}
     lines = [line for line in recording.frames if line.stream in cameras]
@@ -135,7 +137,7 @@ def _replay_model(
             model, note.runs_on, base.engine.runs_on, base.bundle.manifest.tolerance, base.compare.by
         )
         for number, line in enumerate(lines):
-            on_progress({"replaying": model, "frame": f"{number + 1} of {len(lines)}"})
+            on_progress(model, number + 1, len(lines))
             recorded = recording.answers.get(line.key)
             if recorded is None or recorded.rejected == "engine_error":
                 found.not_compared["unanswered" if recorded is None else "engine_error"] += 1

@@ -75,7 +75,7 @@ class Site:
         with connect(self.folder, asked) as (link, begun, config_text):
             writer = RecordingWriter(out, begun, config_text, asked.most_bytes)
             recorder = Recorder(
-                link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda _: None
+                link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda *_: None
             )
             return recorder.end(recorder.take())
 
