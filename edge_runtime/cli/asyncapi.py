@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.cli.options import CONFIG, print_indented
+from edge_runtime.cli.options import CONFIG, ONLY_JSON, print_indented
 
 
 @click.command("asyncapi")
 @CONFIG
+@ONLY_JSON
 def asyncapi(config: Path) -> int:
     """Print topics, commands and payloads of a box as AsyncAPI 3.0.
 

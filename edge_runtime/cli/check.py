@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_runtime.cli.options import CONFIG, JSON, OutputFile, print_answer
+from edge_runtime.cli.options import CONFIG, JSON, ONLY_JSON, OutputFile, print_answer
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, ExtraMissing, KeyUnusable, Problem, gravest
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def _describe_models(found: "Checked") -> list[str]:
 
 @click.command()
 @click.option("--out", type=OutputFile(), help="Write to this file instead of standard output.")
+@ONLY_JSON
 def schema(out: Path | None) -> int:
     """Print the JSON Schema of the configuration, for editors."""
     from edge_runtime.config.json_schema import schema_text

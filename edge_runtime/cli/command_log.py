@@ -6,9 +6,7 @@ from pathlib import Path
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, print_indented
-from edge_runtime.errors import StateError
-
-CHANGED = 65  # EX_DATAERR
+from edge_runtime.errors import ExitCode, StateError
 
 
 @click.command("command-log")
@@ -45,4 +43,4 @@ def command_log(config: Path, head: str | None, as_json: bool) -> int:
         first = found.entries[0]["number"] if found.entries else 1
         whole = f"{len(found.entries)} entries from number {first} on, none changed in between; head {found.hashes[-1]}"
         click.echo(problem or whole, err=problem is not None)
-    return 0 if problem is None else CHANGED
+    return 0 if problem is None else ExitCode.DATA

@@ -52,7 +52,10 @@ def history(config: Path, state_dir: Path | None, as_json: bool) -> None:
 @click.argument("number", type=NUMBER, required=False)
 @click.argument("other", type=NUMBER, required=False)
 @STATE_DIR
-def diff(config: Path, number: int | None, other: int | None, state_dir: Path | None) -> None:
+@JSON
+def diff(
+    config: Path, number: int | None, other: int | None, state_dir: Path | None, *, as_json: bool
+) -> None:
     """Show what differs between two configurations.
 
     Between NUMBER (left out: what is in force) and the file, or between NUMBER and OTHER.
@@ -70,8 +73,12 @@ def diff(config: Path, number: int | None, other: int | None, state_dir: Path | 
     else:
         texts[f"number {other}"] = kept.get(other).text or ""
     (before, after), names = (hide_secrets(text).splitlines() for text in texts.values()), list(texts)
-    for line in difflib.unified_diff(before, after, names[0], names[-1], lineterm=""):
-        click.echo(PROCESS.text(line))
+    found = map(PROCESS.text, difflib.unified_diff(before, after, names[0], names[-1], lineterm=""))
+    if as_json:
+        print_answer({"from": names[0], "to": names[-1], "diff": list(found)}, as_json, "")
+    else:
+        for line in found:
+            click.echo(line)
 
 
 @config_group.command()

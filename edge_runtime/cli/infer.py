@@ -10,7 +10,7 @@ import orjson
 
 from edge_runtime.cli.options import BUNDLE, PATH, print_answer
 from edge_runtime.cli.progress import Progress
-from edge_runtime.errors import StateError
+from edge_runtime.errors import ExitCode, StateError
 
 _WIDEST = 60
 """Characters of the first column; longer names push their line's second one away."""
@@ -49,7 +49,7 @@ def infer(bundle: Path, pictures: tuple[Path, ...], config_path: Path | None, *,
             progress.advance()
     if not as_json and len(found) > 1:
         click.echo(f"{len(found)} pictures, {rejected} rejected", err=True)
-    return 65 if rejected else 0
+    return ExitCode.DATA if rejected else ExitCode.OK
 
 
 def _show_progress(pictures: int) -> Progress:

@@ -23,13 +23,14 @@ from edge_runtime.cli.doctor.commands import doctor
 from edge_runtime.cli.infer import infer
 from edge_runtime.cli.init.commands import init
 from edge_runtime.cli.keys import keys_group
+from edge_runtime.cli.options import print_answer
 from edge_runtime.cli.record import record
 from edge_runtime.cli.replay import replay
 from edge_runtime.cli.rollout import rollout_group
 from edge_runtime.cli.run import run
 from edge_runtime.cli.send import send
 from edge_runtime.cli.tune.commands import tune_command
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, ExitCode
 from edge_runtime.system.environment import secrets_in
 from edge_runtime.system.redaction import PROCESS
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 # Before numpy is imported: the drift monitor's matrices are small, and BLAS threads that wait for each other on a busy
 # box made opening a baseline 4 to 17 times slower (measured: 0.43 s with one thread, 1.9 to 7.4 s with two).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-USAGE, INTERRUPTED = 64, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,14 +85,22 @@ def main(arguments: list[str] | None = None, command: click.Command = cli) -> No
         name = "edge-runtime" if command is cli else None
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.Abort:
-        code = INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except click.ClickException as err:
         err.show()
-        code = USAGE
+        code = _tell(ExitCode.USAGE, "Usage", err.format_message(), arguments)
     except (EdgeRuntimeError, _calibration_error()) as err:
-        print(f"error: {PROCESS.text(str(err))}", file=sys.stderr)
-        code = err.exit_code
+        text = PROCESS.text(str(err))
+        print(f"error: {text}", file=sys.stderr)
+        code = _tell(err.exit_code, type(err).__name__, text, arguments)
     sys.exit(code or 0)
+
+
+def _tell(code: int, kind: str, text: str, arguments: list[str] | None) -> int:
+    """With ``--json`` an error is an object on the standard output too; gives ``code``."""
+    if "--json" in (sys.argv[1:] if arguments is None else arguments):
+        print_answer({"error": {"type": kind, "message": text, "exit_code": int(code)}}, True, "")
+    return code
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ SIGNING_KEY = click.option(
     "--key", type=PATH, help="Private key of the caller, for boxes that obey signed commands only."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+ONLY_JSON = click.option(
+    "--json", is_flag=True, expose_value=False, help="For machines; so it is in any case."
+)
+"""Of commands that print nothing else: one way to call them all."""
 
 
 class OutputFile(click.Path):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, MODEL, SIGNING_KEY, TIMEOUT, print_indented
+from edge_runtime.errors import ExitCode
 
 
 def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -75,7 +76,7 @@ def _send(
     key: Path | None,
     version: int | None = None,
 ) -> int:
-    from edge_runtime.cli.send import REFUSED, send_command
+    from edge_runtime.cli.send import send_command
     from edge_runtime.config import load_address
 
     given = {"action": action, "model": model, "version": version}
@@ -88,7 +89,7 @@ def _send(
         click.echo("\n".join(describe(answer["data"])))
     else:
         click.echo(f"error: {answer.get('error')}", err=True)
-    return 0 if is_good else REFUSED
+    return 0 if is_good else ExitCode.DATA
 
 
 def _describe(data: Mapping[str, Any]) -> list[str]:

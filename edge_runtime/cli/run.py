@@ -31,7 +31,8 @@ UNUSABLE = (ConfigError, BundleError, EngineError)
     help="Run without cameras and models when no configuration can be used, so that it can be mended from afar; "
     "as always under systemd.",
 )
-def run(config: Path, for_s: float | None, *, safe_mode: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="The summary at the end as one JSON object.")
+def run(config: Path, for_s: float | None, *, safe_mode: bool, as_json: bool) -> int:
     """Run the daemon with the configuration file CONFIG.
 
     If that cannot be used any more, the daemon starts with the configuration that was in force last, and says so.
@@ -39,20 +40,20 @@ def run(config: Path, for_s: float | None, *, safe_mode: bool) -> int:
     loaded = None
     try:
         loaded = load_and_log(config)
-        return _run(_build(loaded, config), for_s)
+        return _run(_build(loaded, config), for_s, as_json=as_json)
     except UNUSABLE as err:
         refused = err
     last_good = _find_last_good(config, instead_of=loaded)
     if last_good is not None:
         log.warning("starting with the configuration that was in force last", refused=str(refused))
         try:
-            return _run(_build(last_good, config, refused), for_s)
+            return _run(_build(last_good, config, refused), for_s, as_json=as_json)
         except UNUSABLE as err:
             log.error("the configuration that was in force last cannot be used either", reason=str(err))
     is_there = os.path.exists(config)  # noqa: PTH110 - a folder that may not be entered is no error
     if not (safe_mode or _is_managed()) or not is_there:
         raise refused
-    return _run(_build(_load_safe(config, refused), config, refused), for_s)
+    return _run(_build(_load_safe(config, refused), config, refused), for_s, as_json=as_json)
 
 
 @keep_what_is_made()
@@ -110,12 +111,13 @@ def _build(loaded: "Config", path: Path, refused: EdgeRuntimeError | None = None
     return daemon
 
 
-def _run(daemon: "Daemon", for_s: float | None) -> int:
+def _run(daemon: "Daemon", for_s: float | None, *, as_json: bool) -> int:
     code = daemon.run(for_s)
-    if for_s is not None:
-        from edge_runtime.cli.run_summary import summarise
+    if for_s is not None or as_json:
+        from edge_runtime.cli.run_summary import summarise, summarise_as_json
 
-        print(summarise(daemon.reporter.status(), daemon.reporter.history(), []))
+        write = summarise_as_json if as_json else summarise
+        print(write(daemon.reporter.status(), daemon.reporter.history(), []))
     if daemon.is_hung:  # the end of the interpreter would abort in the engine's destructors, with a core dump
         sys.stdout.flush()
         os._exit(code)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from edge_runtime.cli.demo.agreement import Agreement
 from edge_runtime.daemon.model_runtime import ModelStatus
 from edge_runtime.daemon.status import DaemonStatus
+from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.event_text import describe
 from edge_runtime.messaging.events import Fact
 
@@ -37,6 +39,16 @@ def summarise(
     for agreement in agreements:
         lines += ["", *_agreement_lines(agreement)]
     return "\n".join(lines)
+
+
+def summarise_as_json(
+    status: DaemonStatus, events: Sequence[tuple[float, Fact]], agreements: Sequence[Agreement]
+) -> str:
+    """The same for machines: the last status, the events with their seconds since the start, the agreements."""
+    happened = [
+        {"after_s": round(after_s, 3), "event": fact.kind, "data": as_data(fact)} for after_s, fact in events
+    ]
+    return encode_object({"status": status, "events": happened, "agreements": agreements}).decode()
 
 
 def _model_lines(name: str, model: ModelStatus, late: int) -> list[str]:

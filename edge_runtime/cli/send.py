@@ -17,6 +17,7 @@ import orjson
 from edge_runtime.cli.options import (
     EXISTING_FILE,
     MODEL,
+    ONLY_JSON,
     PATH,
     SECONDS,
     SIGNING_KEY,
@@ -26,7 +27,7 @@ from edge_runtime.cli.options import (
 )
 from edge_runtime.cli.progress import Progress
 from edge_runtime.cli.upload import ChunkedFile
-from edge_runtime.errors import BrokerLost, CommandError, NoAnswer, StateError
+from edge_runtime.errors import BrokerLost, CommandError, ExitCode, NoAnswer, StateError
 
 if TYPE_CHECKING:
     from edge_runtime.config import Address
@@ -37,7 +38,6 @@ REQUEST_EXPIRY_S = 60.0
 """A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
 MOST_KEPT_S = 86_400.0
 """Longest time that the broker keeps a request for a device that is away."""
-REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
 TASKS, EDITS = ("commission", "recalibrate"), ("set-config", "undo-config")
 """Verbs whose end the device may wait for before it answers."""
 VERBS = {
@@ -133,6 +133,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 )
 @SIGNING_KEY
 @TIMEOUT
+@ONLY_JSON
 def send(
     verb: str,
     config_path: Path,
@@ -188,7 +189,7 @@ def send(
     if out is not None and answer.get("status") == "ok":
         _write_content(out, answer["data"])
     print_indented(answer)
-    return 0 if answer.get("status") == "ok" and not _has_failed(answer["data"]) else REFUSED
+    return 0 if answer.get("status") == "ok" and not _has_failed(answer["data"]) else ExitCode.DATA
 
 
 def show_progress(progress: Progress, told: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
-from edge_runtime.errors import OpeningStopped
+from edge_runtime.errors import ExitCode, OpeningStopped
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Fact
@@ -35,7 +35,6 @@ STATE_EVERY_S = 2.0  # the retained state must not lag behind the real one by mo
 MODEL_START_S = 180.0
 """systemd is asked for this long again and again while a model is opened: a big one on a slow board takes its time."""
 _ASK_EVERY_S = 30.0
-EXIT_FATAL = 70  # EX_SOFTWARE
 
 
 class StopRequest:
@@ -126,7 +125,7 @@ class Daemon:
         if self.stop_request.fatal is None:
             return 0
         log.error("stopped because the daemon cannot work", reason=self.stop_request.fatal)
-        return EXIT_FATAL
+        return ExitCode.SOFTWARE
 
     def startup(self) -> None:
         """Models first (a bad bundle must stop the start), then cameras; READY once all self-tests have passed."""

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, ExitCode
 
 BACKLOG = 64
 
@@ -12,7 +12,7 @@ BACKLOG = 64
 class PortUnavailable(EdgeRuntimeError):
     """The address cannot be listened on; the operator must free the port or choose another."""
 
-    exit_code = 69  # EX_UNAVAILABLE
+    exit_code = ExitCode.UNAVAILABLE
 
     def __init__(self, host: str, port: int, reason: str, key: str = "http.port") -> None:
         self.problem = f"cannot listen on {host}:{port}: {reason}; change {key} or free it"

@@ -40,7 +40,7 @@ from edge_runtime.bundles.manifest import Measured, Provenance
 from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepare_golden, run_one
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
-from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
+from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError, ExitCode
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.inference.specs import PreprocessSpec, StrictModel
@@ -69,7 +69,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
 class ExtraMissing(EdgeRuntimeError):
     """A library of an extra is not installed; the text says what to install."""
 
-    exit_code = 64
+    exit_code = ExitCode.USAGE
 
 
 class Built(StrictModel):

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, MODEL, PATH, SECONDS, SIGNING_KEY, TIMEOUT, print_indented
+from edge_runtime.errors import ExitCode
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 
 OFFLINE = click.option(
@@ -135,7 +136,7 @@ def _print(answer: dict[str, Any], as_json: bool) -> int:
         click.echo(f"error: {answer.get('error')}", err=True)
     else:
         click.echo("\n".join(_lines(answer["data"])))
-    return 0 if answer.get("status") == "ok" else 65  # EX_DATAERR: the device refused
+    return 0 if answer.get("status") == "ok" else ExitCode.DATA
 
 
 def _lines(data: dict[str, Any]) -> list[str]:

@@ -25,7 +25,8 @@ DEMO_CONFIG = DATA / "demo.yaml"
 @click.option(
     "--scene", type=click.Choice(["varied", "one-class"]), default="varied", help="What passes the lens."
 )
-def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="The summary at the end as one JSON object.")
+def demo(config: Path, for_s: float | None, drift: str, scene: str, *, as_json: bool) -> int:
     """Watch a drifting camera, and a model that recovers.
 
     Plays photographs through a real int8 model, lets the camera drift, and the daemon recalibrates.
@@ -37,4 +38,4 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
         expected = f"none or one of: {', '.join(DRIFTS)}"
         raise click.BadParameter(f"{drift!r}; expected {expected}", param_hint="--drift")
     chosen, only = None if drift == "none" else drift, "orange" if scene == "one-class" else None
-    return run_demo(load_and_log(config), config, for_s, chosen, only=only)
+    return run_demo(load_and_log(config), config, for_s, chosen, only=only, as_json=as_json)

@@ -17,7 +17,7 @@ from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, measure_agreement
 from edge_runtime.cli.free_port import find_free_port
 from edge_runtime.cli.offline import make_answer_function
-from edge_runtime.cli.run_summary import summarise
+from edge_runtime.cli.run_summary import summarise, summarise_as_json
 from edge_runtime.config import CameraConfig, Config, DemoConfig, HttpConfig
 from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
 from edge_runtime.daemon.wiring.sources import open_demo_camera
@@ -52,7 +52,13 @@ def _choose_http(http: HttpConfig) -> HttpConfig:
 
 
 def run_demo(
-    config: Config, config_path: Path, for_s: float | None, drift: str | None, *, only: str | None
+    config: Config,
+    config_path: Path,
+    for_s: float | None,
+    drift: str | None,
+    *,
+    only: str | None,
+    as_json: bool,
 ) -> int:
     """Run the daemon on a fresh state folder, then print the summary; gives the exit code."""
     options: dict[str, Any] = {"drift": drift, "only": only}
@@ -62,10 +68,17 @@ def run_demo(
         adjust = partial(
             apply_demo_options, state_dir=Path(folder), http=_choose_http(config.http), **options
         )
-        return _run(config, config_path, for_s, adjust)
+        return _run(config, config_path, for_s, adjust, as_json=as_json)
 
 
-def _run(config: Config, config_path: Path, for_s: float | None, adjust: Callable[[Config], Config]) -> int:
+def _run(
+    config: Config,
+    config_path: Path,
+    for_s: float | None,
+    adjust: Callable[[Config], Config],
+    *,
+    as_json: bool,
+) -> int:
     adjusted = adjust(config)
     conveyors = {
         name: camera for name, camera in adjusted.cameras.items() if camera.address.kind is CameraKind.DEMO
@@ -76,7 +89,8 @@ def _run(config: Config, config_path: Path, for_s: float | None, adjust: Callabl
     code = daemon.run(for_s)
     status = daemon.reporter.status()
     compared = [_compared(adjusted, stream, camera, answers) for stream, camera in conveyors.items()]
-    print(summarise(status, daemon.reporter.history(), [entry for entry in compared if entry is not None]))
+    write = summarise_as_json if as_json else summarise
+    print(write(status, daemon.reporter.history(), [entry for entry in compared if entry is not None]))
     return code
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edge_runtime.cli.doctor.finding import Finding, fine, problem
 from edge_runtime.config import MqttConfig
-from edge_runtime.errors import BrokerLost, ConfigError
+from edge_runtime.errors import BrokerLost, ConfigError, ExitCode
 from edge_runtime.messaging.mqtt.problems import explain_denial
 from edge_runtime.messaging.mqtt.session import MqttSession
 from edge_runtime.messaging.mqtt.settings import MqttSettings, make_mqtt_settings
@@ -68,10 +68,20 @@ def _try_rights(session: MqttSession, settings: MqttSettings, *, listens: bool) 
     if listens:
         session.subscribe(topics.requests)
         if session.wait_subscribed(_ANSWER_S) and topics.requests in session.refused_filters:
-            yield problem("broker.rights", f"the broker lets this box not hear {topics.requests}", _ACL, 69)
+            yield problem(
+                "broker.rights",
+                f"the broker lets this box not hear {topics.requests}",
+                _ACL,
+                ExitCode.UNAVAILABLE,
+            )
     own = topics.response("doctor")
     session.send(own, b"{}", expiry_s=1)
     session.wait_acknowledged(_ANSWER_S)
     for _, code in session.take_acks():
         if code >= 0x80:
-            yield problem("broker.rights", f"the broker takes no {own}: {explain_denial(code)}", _ACL, 69)
+            yield problem(
+                "broker.rights",
+                f"the broker takes no {own}: {explain_denial(code)}",
+                _ACL,
+                ExitCode.UNAVAILABLE,
+            )

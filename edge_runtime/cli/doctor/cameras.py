@@ -11,13 +11,13 @@ from edge_runtime.cli.doctor.service import find_group
 from edge_runtime.cli.doctor.service_user import Right, ServiceUser
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.sources import video_options
-from edge_runtime.errors import SourceLost
+from edge_runtime.errors import ExitCode, SourceLost
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.camera_path import look_at_path
 
-_CONNECT_S, _SLICE_S, _UNAVAILABLE, _EDIT = 3.0, 0.5, 69, 78
+_CONNECT_S, _SLICE_S = 3.0, 0.5
 _WITH_PICTURE = (CameraKind.RTSP, CameraKind.HTTP, CameraKind.DEVICE)
 
 
@@ -46,7 +46,7 @@ def _look_at_path(config: Config, name: str, user: ServiceUser) -> Finding | Non
     seen = look_at_path(address)
     if seen is not None and seen.is_lasting:
         advice = f"correct cameras.{name}.path; expected is {seen.expected}"
-        return problem("camera.path", f"{name}: {seen.found}", advice, _EDIT)
+        return problem("camera.path", f"{name}: {seen.found}", advice, ExitCode.CONFIG)
     if not _is_there(path):
         return note(
             "camera.missing",
@@ -58,7 +58,9 @@ def _look_at_path(config: Config, name: str, user: ServiceUser) -> Finding | Non
         return note("camera.unknown", f"{name}: only root can see what {user.name} may", "run doctor as root")
     if not may:
         advice = _advise_rights(path, address.kind, user)
-        return problem("camera.rights", f"{name}: user {user.name} may not use {path}", advice, _UNAVAILABLE)
+        return problem(
+            "camera.rights", f"{name}: user {user.name} may not use {path}", advice, ExitCode.UNAVAILABLE
+        )
     return None
 
 
@@ -95,7 +97,7 @@ def _connect(config: Config, name: str) -> Finding | None:
     except OSError as err:
         found = f"{name}: {host}:{port} does not answer: {err.strerror or err}"
         advice = "is the camera on, in this network, and does it stream? Then correct the address"
-        return problem("camera.unreachable", found, advice, _UNAVAILABLE)
+        return problem("camera.unreachable", found, advice, ExitCode.UNAVAILABLE)
     return None
 
 
@@ -120,10 +122,10 @@ def _take_picture(config: Config, name: str, picture_s: float) -> Finding:
         return fine("camera", f"{name}: a picture came from {camera.safe_path}")
     if _is_refused(reason):
         advice = f"correct user and password in cameras.{name}.path; special characters as %40"
-        return problem("camera.password", f"{name}: {reason}", advice, _UNAVAILABLE)
+        return problem("camera.password", f"{name}: {reason}", advice, ExitCode.UNAVAILABLE)
     advice = "look at the stream with another player (ffplay), and at the address's path"
     found = f"{name}: {reason or f'no picture came in {picture_s:g} s'}"
-    return problem("camera.no-picture", found, advice, _UNAVAILABLE)
+    return problem("camera.no-picture", found, advice, ExitCode.UNAVAILABLE)
 
 
 def _is_refused(reason: str | None) -> bool:

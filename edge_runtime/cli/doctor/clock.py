@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.errors import ExitCode
 from edge_runtime.system.cpu_topology import text_of
 from edge_runtime.system.rfc3339 import format_rfc3339
 
@@ -16,7 +17,6 @@ _MOST_FILES = 5000
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 256  # struct timex is 208 bytes on 64 bit; modes = 0 only reads
 _ADVICE = "timedatectl set-ntp true, or give the box a clock with a battery; wait for time-sync.target"
-_UNAVAILABLE = 69
 
 
 def examine_clock(
@@ -29,10 +29,10 @@ def examine_clock(
     hardware = text_of(root / "sys/class/rtc/rtc0/since_epoch").strip()
     if newest > now + _TOLERANCE_S:
         found = f"{shown}, and {path} was written {_span(newest - now)} later: the clock is behind"
-        yield problem("clock.wrong", found, _ADVICE, _UNAVAILABLE)
+        yield problem("clock.wrong", found, _ADVICE, ExitCode.UNAVAILABLE)
     elif hardware.isdecimal() and abs(int(hardware) - now) > _TOLERANCE_S:
         found = f"{shown}, and the hardware clock differs by {_span(abs(int(hardware) - now))}"
-        yield problem("clock.wrong", found, f"{_ADVICE}; then hwclock --systohc", _UNAVAILABLE)
+        yield problem("clock.wrong", found, f"{_ADVICE}; then hwclock --systohc", ExitCode.UNAVAILABLE)
     elif not _is_synchronised():
         found = f"{shown}, and no time server or other source keeps it right"
         yield note("clock.free", found, _ADVICE)

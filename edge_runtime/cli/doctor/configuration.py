@@ -13,16 +13,22 @@ from typing import Any
 import orjson
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.errors import ExitCode
 from edge_runtime.system.child_process import start_child, whole_environment
 from edge_runtime.system.priority import THREAD_NICENESS
 
-CHECKED = {65: "bundle.broken", 69: "engine.missing", 70: "engine.refused", 74: "state.unreadable"}
+CHECKED = {
+    ExitCode.DATA: "bundle.broken",
+    ExitCode.UNAVAILABLE: "engine.missing",
+    ExitCode.SOFTWARE: "engine.refused",
+    ExitCode.IO: "state.unreadable",
+}
 """Findings by the exit code that the check gives a problem; every other one is ``configuration.wrong``."""
 _ADVICE = {
-    65: "install the bundle again (edge-runtime bundle install --help), or another version of it",
-    69: "see the engine above; a device needs its driver, and as a service its rights",
-    70: "edge-runtime check CONFIG shows all of it; try another runtime or device",
-    74: "repair the disk or its rights",
+    ExitCode.DATA: "install the bundle again (edge-runtime bundle install --help), or another version of it",
+    ExitCode.UNAVAILABLE: "see the engine above; a device needs its driver, and as a service its rights",
+    ExitCode.SOFTWARE: "edge-runtime check CONFIG shows all of it; try another runtime or device",
+    ExitCode.IO: "repair the disk or its rights",
 }
 
 
@@ -49,7 +55,7 @@ def examine_configuration(path: Path, timeout_s: float) -> Iterator[Finding]:
     except orjson.JSONDecodeError:
         last = said.decode(errors="replace").strip().rpartition("\n")[2]
         found = f"edge-runtime check {path} ended with {child.returncode}: {last}"
-        yield problem("configuration.crash", found, "see all of it: run that command", 70)
+        yield problem("configuration.crash", found, "see all of it: run that command", ExitCode.SOFTWARE)
         return
     yield from judge_check(checked)
 

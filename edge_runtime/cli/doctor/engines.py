@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.errors import ExitCode
 from edge_runtime.system.child_process import environment_without_secrets, start_child
 from edge_runtime.system.model_formats import RUNTIMES, Runtime
 
@@ -43,10 +44,18 @@ def judge_import(runtime: Runtime, models: tuple[str, ...], tried: Import) -> Fi
         return note("engine.slow", f"{runtime} was not loaded in time", "the box is busy; run doctor again")
     if tried.is_missing:
         found = f"{runtime} is not installed ({needed})"
-        return problem("engine.missing", found, install, 69) if models else fine("engine", found)
+        return (
+            problem("engine.missing", found, install, ExitCode.UNAVAILABLE)
+            if models
+            else fine("engine", found)
+        )
     found = f"{runtime} is installed and cannot be loaded ({needed}): {tried.reason}"
     advice = f"{_advise(tried.reason)}; then {install}"
-    return problem("engine.broken", found, advice, 69) if models else note("engine.broken", found, advice)
+    return (
+        problem("engine.broken", found, advice, ExitCode.UNAVAILABLE)
+        if models
+        else note("engine.broken", found, advice)
+    )
 
 
 def _advise(reason: str) -> str:

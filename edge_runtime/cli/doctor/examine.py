@@ -26,7 +26,7 @@ from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.open_bundle import find_engine_settings
 from edge_runtime.deployment.start_record import read_starts
 from edge_runtime.deployment.versions import list_candidates
-from edge_runtime.errors import ConfigError, EdgeRuntimeError
+from edge_runtime.errors import ConfigError, EdgeRuntimeError, ExitCode
 from edge_runtime.inference.engines.factory import choose_runtime
 from edge_runtime.system.model_formats import Runtime
 from edge_runtime.system.redaction import PROCESS
@@ -85,7 +85,9 @@ def _collect(
             "doctor.slow", f"{name}: no answer in {most_s:.0f} s", "run it again when the box is less busy"
         )
     else:
-        yield problem("doctor.failed", f"{name}: an error of this program, see above", "report it", 70)
+        yield problem(
+            "doctor.failed", f"{name}: an error of this program, see above", "report it", ExitCode.SOFTWARE
+        )
 
 
 def _list_topics(path: Path | None, env: Mapping[str, str], user_name: str | None) -> dict[str, Topic]:

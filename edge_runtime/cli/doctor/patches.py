@@ -12,10 +12,8 @@ from calibration.stats.regular_file import read_whole
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
 from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES, ModelState, model_folder
-from edge_runtime.errors import StateError
+from edge_runtime.errors import ExitCode, StateError
 from edge_runtime.recalibration.baselines.store import BaselineStore
-
-_IO = 74
 
 
 def examine_patch(state_dir: Path, model: str, bundle: str) -> Iterator[Finding]:
@@ -28,7 +26,9 @@ def examine_patch(state_dir: Path, model: str, bundle: str) -> Iterator[Finding]
         return
     except (OSError, ValueError, KeyError, TypeError) as err:
         advice = "the bundle answers without a patch; recalibrate"
-        yield problem("patch.broken", f"{model}: {kept.active_path} cannot be read: {err}", advice, _IO)
+        yield problem(
+            "patch.broken", f"{model}: {kept.active_path} cannot be read: {err}", advice, ExitCode.IO
+        )
         return
     if patch is None:
         return
@@ -55,7 +55,7 @@ def examine_baselines(state_dir: Path, model: str, manifest: Manifest | None) ->
             baseline = store.read(name)
         except CalibrationError as err:
             advice = "edge-runtime baseline remove, and commission again"
-            yield problem("baseline.broken", f"{model}: {err}", advice, 65)
+            yield problem("baseline.broken", f"{model}: {err}", advice, ExitCode.DATA)
             continue
         if manifest is not None and _is_of_another_model(baseline, manifest):
             owner = baseline.facts.bundle or "another model"

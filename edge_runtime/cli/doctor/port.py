@@ -10,9 +10,9 @@ import psutil
 
 from edge_runtime.cli.doctor.finding import Finding, fine, problem
 from edge_runtime.config import Config
+from edge_runtime.errors import ExitCode
 
 _ANSWER_S = 2.0
-_UNAVAILABLE = 69
 _PURPOSES = {"http.port": "the status page", "http.grpc_port": "gRPC"}
 
 
@@ -37,7 +37,7 @@ def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Fin
             return _judge_taken(config, key, port, daemon_pid)
         found = f"{host}:{port} cannot be opened: {err.strerror}"
         advice = f"use a port above 1023 and an address of this box ({key}, http.host)"
-        return problem("port.unusable", found, advice, _UNAVAILABLE)
+        return problem("port.unusable", found, advice, ExitCode.UNAVAILABLE)
     return fine("port", f"{host}:{port} is free for {purpose}")
 
 
@@ -47,7 +47,7 @@ def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) ->
     if (pid is not None and pid == daemon_pid) or _ask_device(config) == config.device:
         return fine("port", f"the daemon answers at {place}")
     found = f"{place}, the port of {_PURPOSES[key]}, is taken by {_name_program(pid)}"
-    return problem("port.taken", found, f"set {key} to a free one, or end that program", _UNAVAILABLE)
+    return problem("port.taken", found, f"set {key} to a free one, or end that program", ExitCode.UNAVAILABLE)
 
 
 def _ask_device(config: Config) -> str | None:

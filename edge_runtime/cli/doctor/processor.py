@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
+from edge_runtime.errors import ExitCode
 from edge_runtime.system.cpu_budget import cpu_budget
 from edge_runtime.system.cpu_topology import text_of
 
@@ -42,7 +43,7 @@ def examine_memory(root: Path = Path("/")) -> Iterator[Finding]:
     free = f"{memory.available >> 20} of {memory.total >> 20} MiB are free"
     if memory.available < _LEAST_FREE_BYTES:
         advice = "end other programs, or take a smaller model or fewer cameras"
-        yield problem("memory.low", free, advice, 69)
+        yield problem("memory.low", free, advice, ExitCode.UNAVAILABLE)
     else:
         yield fine("memory", free)
     killed = _count_killed(root)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
 from edge_runtime.config import Config
+from edge_runtime.errors import ExitCode
 from edge_runtime.system.camera_address import CameraKind
 
 UNIT = "edge-runtime.service"
@@ -16,7 +17,6 @@ _KEYS = (
     "ReadWritePaths", "DevicePolicy", "DeviceAllow", "User", "DynamicUser", "SupplementaryGroups",
 )  # fmt: skip
 _ANSWER_S = 4.0
-_EDIT, _UNAVAILABLE = 78, 69
 _HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 _TEMPORARY = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - named, not used
 _PLAIN = ("CPU", "AUTO")
@@ -86,7 +86,7 @@ def judge_unit(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
     state = unit.get("ActiveState", "")
     if state == "failed" or int(unit.get("NRestarts") or 0) > 2:
         found = f"{UNIT} is {state} ({unit.get('Result')}) and was restarted {unit.get('NRestarts')} times"
-        yield problem("service.failed", found, f"journalctl -u {UNIT} -p warning -n 50", _UNAVAILABLE)
+        yield problem("service.failed", found, f"journalctl -u {UNIT} -p warning -n 50", ExitCode.UNAVAILABLE)
     yield from _judge_folders(unit, config)
     yield from _judge_devices(unit, config)
     yield fine("service", f"{UNIT} is {state}")
@@ -99,7 +99,10 @@ def _judge_folders(unit: Mapping[str, str], config: Config) -> Iterator[Finding]
         if path is not None and unit.get("ProtectSystem") == "strict" and not _is_below(path, writable):
             found = f"{what} {path} is outside of what {UNIT} may write"
             yield problem(
-                "service.folder", found, f"ReadWritePaths={path.parent} in a drop-in of the unit", _EDIT
+                "service.folder",
+                found,
+                f"ReadWritePaths={path.parent} in a drop-in of the unit",
+                ExitCode.CONFIG,
             )
     for name, camera in config.cameras.items():
         path = camera.address.local_path
@@ -108,11 +111,14 @@ def _judge_folders(unit: Mapping[str, str], config: Config) -> Iterator[Finding]
         if unit.get("ProtectHome") in ("yes", "tmpfs") and _is_below(path, _HOMES):
             found = f"camera {name}: {UNIT} cannot see {path}, which is in a home folder"
             yield problem(
-                "service.folder", found, "move it to /srv, or ProtectHome=read-only in a drop-in", _EDIT
+                "service.folder",
+                found,
+                "move it to /srv, or ProtectHome=read-only in a drop-in",
+                ExitCode.CONFIG,
             )
         if unit.get("PrivateTmp") == "yes" and _is_below(path, _TEMPORARY):
             found = f"camera {name}: {UNIT} has a folder {path.parts[1]} of its own, without {path}"
-            yield problem("service.folder", found, "move it to /srv", _EDIT)
+            yield problem("service.folder", found, "move it to /srv", ExitCode.CONFIG)
 
 
 def _judge_devices(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
@@ -122,7 +128,9 @@ def _judge_devices(unit: Mapping[str, str], config: Config) -> Iterator[Finding]
     kinds = {camera.address.kind for camera in config.cameras.values() if camera.enabled}
     if CameraKind.DEVICE in kinds and "video" not in allowed:
         found = f"{UNIT} may not open cameras"
-        yield problem("service.device", found, "DeviceAllow=char-video4linux rw in a drop-in", _EDIT)
+        yield problem(
+            "service.device", found, "DeviceAllow=char-video4linux rw in a drop-in", ExitCode.CONFIG
+        )
     yield from _judge_groups(unit, config)
     for name, model in config.models.items():
         special = [one for one in model.engine.devices if not one.upper().startswith(_PLAIN)]
@@ -142,7 +150,9 @@ def _judge_groups(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
         group = find_group(path)
         if group is not None and group not in unit.get("SupplementaryGroups", "").split():
             found = f"camera {name}: {path} is of the group {group}, in which {UNIT} is not"
-            yield problem("service.device", found, f"SupplementaryGroups={group} in a drop-in", _EDIT)
+            yield problem(
+                "service.device", found, f"SupplementaryGroups={group} in a drop-in", ExitCode.CONFIG
+            )
 
 
 def find_group(path: Path) -> str | None:

@@ -16,9 +16,10 @@ from edge_runtime.cli import bundle
 from edge_runtime.cli.infer import format_answer
 from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import MOVED, VERBS
+from edge_runtime.errors import ExitCode
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from tests.support.mosquitto import free_port
-from tests.support.paths import DEMO
+from tests.support.paths import DEMO, ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -285,6 +286,39 @@ def test_a_wrong_argument_is_refused_before_any_work(run, arguments):
     assert code == 64
     assert out == ""
     assert "Error: " in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "expected"),
+    [
+        (("infer", "/nowhere", "picture.jpg", "--json"), "Usage", 64),
+        (("calibrate", BUNDLE, "--json"), "DataError", 65),
+        (("config", "diff", "/nowhere.yaml", "--json"), "CommandError", 64),
+        (("send", "status", "--config", "/nowhere.yaml", "--json"), "ConfigError", 78),
+    ],
+)
+def test_with_json_an_error_is_an_object_too(run, arguments, kind, expected):
+    code, out, err = run(*arguments)
+    error = orjson.loads(out)["error"]
+    assert (code, error["type"], error["exit_code"]) == (expected, kind, expected)
+    assert error["message"] in err
+
+
+def test_every_command_that_prints_a_result_has_it_for_machines():
+    def list_commands(group, *names):
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                yield from list_commands(command, *names, name)
+            else:
+                yield (*names, name), {option for one in command.params for option in one.opts}
+
+    assert [names for names, options in list_commands(cli) if "--json" not in options] == []
+
+
+def test_the_page_has_every_exit_code():
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("## Exit codes")[1]
+    listed = {int(line.split("|")[1]) for line in page.splitlines() if line[2:4].isdigit()}
+    assert listed == set(ExitCode) - {ExitCode.OK, ExitCode.INTERRUPTED}
 
 
 def test_send_knows_the_verbs_that_devices_obey_and_lists_them(run):

@@ -1,9 +1,10 @@
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from edge_runtime.cli.demo.agreement import Agreement
-from edge_runtime.cli.run_summary import summarise
+from edge_runtime.cli.run_summary import summarise, summarise_as_json
 from edge_runtime.daemon.cameras import CameraStatus
 from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.model_runtime import ModelStatus, StreamStatus, ThreadStatus
@@ -95,6 +96,15 @@ def test_accounts_for_every_frame():
     assert "p50 10.0 ms, p99 20.0 ms, max 30.0 ms" in text
     assert "drift alarms 1   recalibrations 2 (accepted 1, refused 1, failed 0)   hot swaps 1" in text
     assert "delivery to file: accepted 90, delivered 88, waiting 2, lost 0" in text
+
+
+def test_the_same_for_machines():
+    facts = [(1.23456, fact) for fact, _, _ in EXAMPLES.values()]
+    found = orjson.loads(summarise_as_json(status(), facts, [Agreement("belt", 9, 0.5, 0, None, None)]))
+    assert [one["event"] for one in found["events"]] == [fact.kind for fact, _, _ in EXAMPLES.values()]
+    assert found["events"][0]["after_s"] == 1.235
+    assert found["status"]["models"]["photos"]["swaps"] == 1
+    assert found["agreements"][0]["before"] == 0.5
 
 
 def test_names_a_camera_that_never_gave_a_picture():

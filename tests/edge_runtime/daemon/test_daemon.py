@@ -14,7 +14,7 @@ from edge_runtime.daemon import lifecycle
 from edge_runtime.daemon.background_look import LOOK_EVERY_S
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit, Edits
 from edge_runtime.daemon.home_assistant import HomeAssistant
-from edge_runtime.daemon.lifecycle import EXIT_FATAL, MODEL_START_S, Daemon, StopRequest
+from edge_runtime.daemon.lifecycle import MODEL_START_S, Daemon, StopRequest
 from edge_runtime.daemon.listeners import Listeners
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, ConfigReloader
@@ -30,6 +30,7 @@ from edge_runtime.errors import (
     ConfigError,
     EdgeRuntimeError,
     EngineError,
+    ExitCode,
     OpeningStopped,
     Problem,
     StateError,
@@ -256,7 +257,7 @@ def test_starts_models_before_cameras_and_stops_everything(bench):
 def test_an_inference_that_hangs_at_the_stop_ends_it_with_70_after_everything_else(bench, monkeypatch):
     monkeypatch.setattr(Runtime, "hangs", True)
     bench.stop.put()
-    assert bench.daemon.run() == EXIT_FATAL
+    assert bench.daemon.run() == ExitCode.SOFTWARE
     assert bench.daemon.is_hung
     assert bench.diary[-1] == "close outboxes"
 
@@ -272,7 +273,7 @@ def test_a_vital_thread_that_only_fails_ends_it_with_70(bench):
 
     writer = SupervisedThread("outbox-writer", write, Crashes(bench.stop.fail), pause_s=lambda _: 0.0)
     writer.start()
-    assert bench.daemon.run() == EXIT_FATAL == 70
+    assert bench.daemon.run() == ExitCode.SOFTWARE == 70
     assert bench.diary[-1] == "close outboxes"
     writer.stop()
     assert writer.join(10)
