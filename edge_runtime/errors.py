@@ -124,7 +124,7 @@ class BundleError(EdgeRuntimeError):
 class RecordingError(EdgeRuntimeError):
     """A recording is damaged, made by another program, or cannot be used for this; whoever made it must act."""
 
-    exit_code: ClassVar[int] = 65  # EX_DATAERR
+    exit_code: ClassVar[ExitCode] = ExitCode.DATA
 
     def __init__(self, path: Path | str, found: str, expected: str, fix: str) -> None:
         found, expected = _cut(found), _cut(expected)
