@@ -20,7 +20,6 @@ from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
-from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.deployment import versions
 from edge_runtime.deployment.versions import Skipped
@@ -176,7 +175,7 @@ class DaemonBench:
             reloader=reloader,
             reporter=self.reporter,
             delivery=self.delivery,
-            trends=Trends(self.running, self.streams, self.delivery),
+            trends=SimpleNamespace(tick=lambda now_s: None),
             home_assistant=HomeAssistant(self.running, self.crashes),
             under_way=UnderWay(self.crashes),
             listeners=Listeners(
