@@ -206,6 +206,14 @@ def test_the_table_of_metrics_is_that_of_the_code(monkeypatch):
     assert page(text) == text, "run: python tools/document_metrics.py"
 
 
+def test_the_man_page_is_that_of_the_command_line(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    sys.modules.pop("document_man", None)
+    from document_man import PAGE, write_page
+
+    assert write_page() == PAGE.read_text(encoding="utf-8"), "run: python tools/document_man.py"
+
+
 def test_the_messages_of_grpc_are_those_of_the_source(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
     sys.modules.pop("compile_proto", None)
