@@ -59,6 +59,9 @@ BENCHMARKS = {
     "home-assistant": Benchmark(
         "a real Home Assistant core finds a box and commands it", "home_assistant.trial"
     ),
+    "http-perf": Benchmark(
+        "requests over HTTP and gRPC beside a camera, by perf_analyzer", "performance.requests.trial"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

@@ -86,13 +86,13 @@ def connected(port: int) -> http.client.HTTPConnection:
     return connection
 
 
-def post(connection: http.client.HTTPConnection, picture: bytes) -> None:
+def post(connection: http.client.HTTPConnection, picture: bytes, path: str = PATH) -> None:
     """One picture and its answer.
 
     Raises:
         PeerFailed: not an answer with classes.
     """
-    connection.request("POST", PATH, picture, {"Content-Type": "application/octet-stream"})
+    connection.request("POST", path, picture, {"Content-Type": "application/octet-stream"})
     response = connection.getresponse()
     body = response.read()
     if response.status != 200 or b'"top"' not in body:

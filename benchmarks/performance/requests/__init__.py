@@ -1,0 +1,1 @@
+"""Requests from outside, beside a camera."""
