@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_runtime.cli.check_certificate import look_at_certificate
 from edge_runtime.cli.options import CONFIG, JSON, ONLY_JSON, OutputFile, print_answer
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, ExtraMissing, KeyUnusable, Problem, gravest
 
@@ -127,6 +128,9 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     _look_at_grpc(config, found)
     found.notes += _notes_of_home_assistant(config)
     found.notes += _notes_of_http(config)
+    problems, notes = look_at_certificate(config)
+    found.problems += problems
+    found.notes += notes
     return found
 
 

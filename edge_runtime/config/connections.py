@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
-from edge_runtime.config.http_requests import MAX_TOKENS, HttpTokenConfig, PredictConfig
+from edge_runtime.config.http_requests import MAX_TOKENS, HttpTlsConfig, HttpTokenConfig, PredictConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import CameraPath, FilePath, Host, Name, Port, Seconds, Text, TopicPrefix
 from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
@@ -221,6 +221,8 @@ class HttpConfig(Section):
     Needs the extra 'grpc'."""
     allow_remote: bool = False
     """Let other machines ask. All but the probes of health needs one of the tokens."""
+    tls: HttpTlsConfig | None = None
+    """Encryption; null: none, which is for this machine alone or behind a proxy."""
     predict: PredictConfig = Field(default_factory=PredictConfig)
     """Pictures that are sent to be answered."""
     tokens: dict[Name, HttpTokenConfig] = Field(default_factory=dict, max_length=MAX_TOKENS)

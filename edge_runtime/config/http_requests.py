@@ -39,6 +39,15 @@ class HttpTokenConfig(Section):
     """As for commands: a viewer reads; an operator also has pictures answered and sees cameras; an owner may all."""
 
 
+class HttpTlsConfig(Section):
+    """The servers encrypt, with a certificate of this box."""
+
+    cert: FilePath = Field(examples=["/etc/edge-runtime/box.crt"])
+    """Certificate (PEM), followed by those of the authorities between. A new one is taken as soon as it is there."""
+    key: FilePath = Field(examples=["/etc/edge-runtime/box.key"])
+    """Its key (PEM, no passphrase), which the daemon alone may read."""
+
+
 def read_token(path: Path) -> str:
     """The token in a file.
 

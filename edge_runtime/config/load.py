@@ -104,7 +104,7 @@ def parse_config(
         for key, path in (trusted | callers).items():
             if not has_file(path):
                 problems.append(_at(document, key, f"no file {path}", "a public key"))
-        problems.extend(_token_problems(config.http, document))
+        problems.extend(_http_problems(config.http, document))
     if config is not None and check_files and base is not None:
         found = find_sink_problem(config, own_file)
         if found is not None:
@@ -277,7 +277,11 @@ def fill_from_files(mqtt: MqttConfig, document: Document, problems: list[Problem
     return mqtt.model_copy(update={"password": SecretStr(password)})
 
 
-def _token_problems(http: HttpConfig, document: Document) -> Iterator[Problem]:
+def _http_problems(http: HttpConfig, document: Document) -> Iterator[Problem]:
+    for key in ("cert", "key") if http.tls is not None else ():
+        path: Path = getattr(http.tls, key)
+        if not has_file(path):
+            yield _at(document, ("http", "tls", key), f"no file {path}", "a PEM file")
     for name, one in http.tokens.items():
         try:
             read_token(one.file)

@@ -113,7 +113,7 @@ class Daemon:
         """Live until asked to stop (or for ``for_s`` seconds); gives the exit code.
 
         Raises:
-            BundleError, EngineError, StateError, PortUnavailable: it cannot start; what had been started is ended.
+            BundleError, EngineError, StateError, NotListening: it cannot start; what had been started is ended.
         """
         try:
             self.startup()

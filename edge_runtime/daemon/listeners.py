@@ -1,4 +1,4 @@
-"""The servers of the daemon, each with its port; one whose port is taken tries again."""
+"""The servers of the daemon, each with its port; one that cannot listen now tries again."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 import structlog
 
 from edge_runtime.daemon.running import Running
-from edge_runtime.serving.listener import PortUnavailable
+from edge_runtime.serving.listener import NotListening
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ class Server(Protocol):
         """Listen from now on.
 
         Raises:
-            PortUnavailable: not now; it may be started again.
+            NotListening: not now; it may be started again.
         """
 
     def stop(self) -> None:
@@ -45,10 +45,10 @@ class Listeners:
 
         Args:
             now_s: Monotonic.
-            is_patient: Whether a taken port is told and tried again: it does not stop inference.
+            is_patient: Whether a problem is told and tried again: it does not stop inference.
 
         Raises:
-            PortUnavailable: for a person at a terminal.
+            NotListening: for a person at a terminal.
         """
         for name in self._servers:
             self._try(name, is_patient=is_patient)
@@ -71,11 +71,11 @@ class Listeners:
         others = {part: problem for part, problem in before.items() if part != name}
         try:
             self._servers[name].start()
-        except PortUnavailable as err:
+        except NotListening as err:
             if not is_patient:
                 raise
             if name not in before:
-                log.error("not listening until the port is free", part=name, reason=str(err))
+                log.error("not listening yet", part=name, reason=str(err))
             self._running.listen_problems = {**others, name: err.problem}
         else:
             if name in before:

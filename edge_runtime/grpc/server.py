@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from edge_runtime.errors import ExtraMissing
+from edge_runtime.serving.certificate import Certificate, CertificateFiles
 from edge_runtime.serving.listener import prove_address
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
@@ -51,6 +52,7 @@ class GrpcServer:
         max_message_bytes: Longer ones are refused while they come.
         make_handler: Makes what answers the calls; called in the server's thread.
         crashes: Counts failures of the thread. They never end the daemon: inference goes on without it.
+        certificate: Encrypts; None: nothing is encrypted.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class GrpcServer:
         max_message_bytes: int,
         make_handler: Callable[[], Any],
         crashes: Crashes,
+        certificate: CertificateFiles | None = None,
     ) -> None:
-        self._host, self._port, self._make_handler = host, port, make_handler
+        self._certificate = certificate
+        self._host, self.port, self._make_handler = host, port, make_handler
         self._options = {**_OPTIONS, "grpc.max_receive_message_length": max_message_bytes}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
@@ -72,8 +76,11 @@ class GrpcServer:
 
         Raises:
             PortUnavailable: the port is taken, not allowed, or the address is not of this machine.
+            CertificateUnusable: it cannot be used now.
         """
-        prove_address(self._host, self._port, KEY)
+        if self._certificate is not None:
+            self._certificate.read()
+        prove_address(self._host, self.port, KEY)
         self._thread.start()
 
     def stop(self) -> None:
@@ -95,7 +102,10 @@ class GrpcServer:
         server = grpc.aio.server(options=list(self._options.items()), maximum_concurrent_rpcs=MOST_CALLS)
         server.add_generic_rpc_handlers((self._make_handler(),))
         host = f"[{self._host}]" if ":" in self._host else self._host
-        server.add_insecure_port(f"{host}:{self._port}")
+        if self._certificate is None:
+            server.add_insecure_port(f"{host}:{self.port}")
+        else:
+            server.add_secure_port(f"{host}:{self.port}", _make_credentials(self._certificate))
         await server.start()
         try:
             self._thread.succeeded()
@@ -103,3 +113,23 @@ class GrpcServer:
                 await self._stopped.wait()
         finally:
             await server.stop(GRACE_S)
+
+
+def _make_credentials(files: CertificateFiles) -> Any:
+    """Asked at each handshake, whether there is another certificate now."""
+    import grpc
+
+    used = files.read()
+
+    def wrap(one: Certificate) -> Any:
+        return grpc.ssl_server_certificate_configuration([(one.key_pem, one.cert_pem)])
+
+    def fetch() -> Any:
+        nonlocal used
+        found = files.read()
+        if found is used:
+            return None
+        used = found
+        return wrap(found)
+
+    return grpc.dynamic_ssl_server_credentials(wrap(used), fetch)

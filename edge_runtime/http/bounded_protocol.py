@@ -8,7 +8,7 @@ one that has waited longest, of the client that has most. So there is always an 
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -31,27 +31,44 @@ def choose_victim(waiting: Mapping[_Key, tuple[str, float]]) -> _Key:
     return min(waiting, key=lambda one: (-most[waiting[one][0]], waiting[one][1]))
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedConnection:
+    """One that can be ended for another."""
+
+    address: str
+    """Of the client."""
+    waits_since_s: float
+    """Of the last step forward: connected, a whole request, a whole answer, a part of one taken."""
+
+    def end(self) -> None:
+        """Cut it, whatever is still to be sent."""
+        raise NotImplementedError
+
+
+def make_room(connections: Iterable[object], new: BoundedConnection) -> None:
+    """End one of the others if there are too many."""
+    others = {
+        one: (one.address, one.waits_since_s)
+        for one in connections
+        if isinstance(one, BoundedConnection) and one is not new
+    }
+    if len(others) >= MAX_CONNECTIONS:
+        choose_victim(others).end()
+
+
+class BoundedProtocol(H11Protocol, BoundedConnection):
     """One connection; see the module."""
+
+    wire: asyncio.Transport | None = None
+    """Below TLS."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Take a new connection, and end another one if there are too many."""
         super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
         self.waits_since_s = self.loop.time()
-        """Of the last step forward: connected, a whole request, a whole answer, a part of one taken."""
         self._unsent_bytes, self._received_bytes = 0, 0
         self._timer = self.loop.call_later(_CHECK_S, self._check)
-        others = {
-            one: (one.address, one.waits_since_s) for one in self.connections if isinstance(one, type(self))
-        }
-        others.pop(self, None)
-        if len(others) >= MAX_CONNECTIONS:
-            choose_victim(others).end()
-
-    @property
-    def address(self) -> str:
-        """Of the client."""
-        return self.client[0] if self.client else ""
+        make_room(self.connections, self)
 
     def end(self) -> None:
         """Cut it, whatever is still to be sent."""
@@ -84,8 +101,13 @@ class BoundedProtocol(H11Protocol):
         cycle = self.cycle
         return cycle is not None and not cycle.more_body and not cycle.response_started
 
+    def _count_unsent(self) -> int:
+        """What waits to be encrypted, and to be sent."""
+        over_tls = 0 if self.wire is None else self.wire.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + over_tls
+
     def _check(self) -> None:
-        now_s, unsent_bytes = self.loop.time(), self.transport.get_write_buffer_size()
+        now_s, unsent_bytes = self.loop.time(), self._count_unsent()
         if unsent_bytes < self._unsent_bytes or self._is_ours:
             self.waits_since_s = now_s
         self._unsent_bytes = unsent_bytes

@@ -5,8 +5,10 @@ Importing this module is cheap: the server's thread imports uvicorn and starlett
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from edge_runtime.serving.certificate import CertificateFiles
 from edge_runtime.serving.listener import open_listener
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
@@ -25,10 +27,18 @@ class HttpServer:
         port: 0 takes a free one (see ``port``).
         app: Makes the ASGI application; called in the server's thread.
         crashes: Counts failures of the thread. They never end the daemon: inference goes on without pages.
+        certificate: Encrypts; None: nothing is encrypted.
     """
 
-    def __init__(self, host: str, port: int, app: Callable[[], "ASGIApp"], crashes: Crashes) -> None:
-        self._host, self._app = host, app
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        app: Callable[[], "ASGIApp"],
+        crashes: Crashes,
+        certificate: CertificateFiles | None = None,
+    ) -> None:
+        self._host, self._app, self._certificate = host, app, certificate
         self.port = port
         """After ``start``, the port that it listens on."""
         self._socket: socket.socket | None = None
@@ -40,7 +50,10 @@ class HttpServer:
 
         Raises:
             PortUnavailable: the port is taken, not allowed, or the address is not of this machine.
+            CertificateUnusable: it cannot be used now.
         """
+        if self._certificate is not None:
+            self._certificate.read()
         self._socket = open_listener(self._host, self.port)
         self.port = self._socket.getsockname()[1]
         self._thread.start()
@@ -59,7 +72,7 @@ class HttpServer:
     def _serve(self) -> None:
         import uvicorn
 
-        from edge_runtime.http.bounded_protocol import MAX_CONNECTIONS, BoundedProtocol
+        from edge_runtime.http.bounded_protocol import MAX_CONNECTIONS
 
         app = self._app()
 
@@ -70,7 +83,7 @@ class HttpServer:
         config = uvicorn.Config(
             serve_one,
             loop="asyncio",
-            http=BoundedProtocol,
+            http=_choose_protocol(self._certificate),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -87,3 +100,13 @@ class HttpServer:
         # The server closes the sockets it is given, unless it fails early; a second try needs one too.
         with self._socket.dup() as listener:
             self._server.run(sockets=[listener])
+
+
+def _choose_protocol(certificate: CertificateFiles | None) -> Any:
+    """Makes the protocol of a new connection; uvicorn calls it as the class that it names."""
+    from edge_runtime.http.bounded_protocol import BoundedProtocol
+    from edge_runtime.http.tls_protocol import TlsProtocol
+
+    return (
+        BoundedProtocol if certificate is None else partial(TlsProtocol, lambda: certificate.read().context)
+    )

@@ -9,14 +9,21 @@ from edge_runtime.errors import EdgeRuntimeError, ExitCode
 BACKLOG = 64
 
 
-class PortUnavailable(EdgeRuntimeError):
+class NotListening(EdgeRuntimeError):
+    """A server cannot begin now; it may be tried again."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"http: {problem}")
+
+
+class PortUnavailable(NotListening):
     """The address cannot be listened on; the operator must free the port or choose another."""
 
     exit_code = ExitCode.UNAVAILABLE
 
     def __init__(self, host: str, port: int, reason: str, key: str = "http.port") -> None:
-        self.problem = f"cannot listen on {host}:{port}: {reason}; change {key} or free it"
-        super().__init__(f"http: {self.problem}")
+        super().__init__(f"cannot listen on {host}:{port}: {reason}; change {key} or free it")
 
 
 def open_listener(host: str, port: int, key: str = "http.port") -> socket.socket:

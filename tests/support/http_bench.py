@@ -27,9 +27,10 @@ class Bench:
     """One model, ``parts``; its engine waits while ``gate`` is not set."""
 
     def __init__(
-        self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None, **policy
-    ):
-        self.camera = camera or StillCamera()
+        self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None,
+        certificate=None, listed=(), **policy,
+    ):  # fmt: skip
+        self.listed, self.camera = list(listed), camera or StillCamera()
         self.engine = FakeEngine(gate=threading.Event())
         self.engine.gate.set()
         self.pipeline, self.results, _ = make_pipeline(self.engine, request_limit=queue, **policy)
@@ -47,9 +48,10 @@ class Bench:
         self.predict = PredictService.make(
             self.predictions, access or Access(), MOST_BYTES, queue, self.crashes
         )
-        self.server = HttpServer("127.0.0.1", 0, self._make_app, Crashes())
+        self.server = HttpServer("127.0.0.1", 0, self._make_app, Crashes(), certificate)
         self.server.start()
-        self.url = f"http://127.0.0.1:{self.server.port}"
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.server.port}"
 
     def close(self):
         self.engine.gate.set()
@@ -64,7 +66,8 @@ class Bench:
 
     def _make_app(self):
         self.app = build_app(
-            dict, lambda: Health(live=True, ready=True), lambda _: [], lambda _: [], dict, dict,
+            dict, lambda: Health(live=True, ready=True), lambda most: self.listed[:most],
+            lambda _: [], dict, dict,
             lambda: DOCUMENT, list, self.predict.access, self.crashes,
             trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
             predict=self.predict, pictures=PictureService(self.camera, self.crashes),

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from edge_runtime.cli.check_certificate import EXPIRED, UNUSABLE
 from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
 from edge_runtime.errors import ExitCode
 from edge_runtime.system.child_process import start_child, whole_environment
@@ -24,6 +25,8 @@ CHECKED = {
     ExitCode.IO: "state.unreadable",
 }
 """Findings by the exit code that the check gives a problem; every other one is ``configuration.wrong``."""
+CERTIFICATE = {UNUSABLE: "certificate.unusable", EXPIRED: "certificate.expired"}
+"""Findings by the key."""
 _ADVICE = {
     ExitCode.DATA: "install the bundle again (edge-runtime bundle install --help), or another version of it",
     ExitCode.UNAVAILABLE: "see the engine above; a device needs its driver, and as a service its rights",
@@ -76,7 +79,10 @@ def judge_check(checked: dict[str, Any]) -> Iterator[Finding]:
         advice = _ADVICE.get(
             code, "edit the file; a running daemon keeps what was in force until it is right"
         )
-        yield problem(CHECKED.get(code, "configuration.wrong"), found, advice, code)
+        if one["where"] in CERTIFICATE:
+            advice = "renew the files; a running daemon takes them at once, without a restart"
+        found_id = CERTIFICATE.get(one["where"], CHECKED.get(code, "configuration.wrong"))
+        yield problem(found_id, found, advice, code)
     for text in checked["notes"]:
         yield note("configuration.note", text)
     for name, model in checked["models"].items():

@@ -3,6 +3,7 @@
 import errno
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator
 
 import orjson
@@ -44,15 +45,20 @@ def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Fin
 def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
     """The daemon is known by its number where that can be seen; where it has tokens, it answers no one without."""
     place, pid = f"{config.http.host}:{port}", _find_listener(port)
-    if (pid is not None and pid == daemon_pid) or _ask_device(config) == config.device:
+    if (pid is not None and pid == daemon_pid) or _ask(config) == config.device:
         return fine("port", f"the daemon answers at {place}")
     found = f"{place}, the port of {_PURPOSES[key]}, is taken by {_name_program(pid)}"
     return problem("port.taken", found, f"set {key} to a free one, or end that program", ExitCode.UNAVAILABLE)
 
 
-def _ask_device(config: Config) -> str | None:
-    """The name of the device whose daemon answers; None when it is none."""
-    connection = http.client.HTTPConnection(config.http.host, config.http.port, timeout=_ANSWER_S)
+def _ask(config: Config) -> str | None:
+    """The name of the device whose daemon answers; None when it is none, or tells nothing without a token."""
+    connection: http.client.HTTPConnection
+    host, port = config.http.host, config.http.port
+    if config.http.tls is None:
+        connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_S)
+    else:
+        connection = http.client.HTTPSConnection(host, port, timeout=_ANSWER_S, context=_trust_all())
     try:
         connection.request("GET", "/status")
         answer = orjson.loads(connection.getresponse().read(2**22))
@@ -61,6 +67,13 @@ def _ask_device(config: Config) -> str | None:
         return None
     finally:
         connection.close()
+
+
+def _trust_all() -> ssl.SSLContext:
+    """Nothing secret is sent; the names of a certificate are those that others call the box by."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _find_listener(port: int) -> int | None:

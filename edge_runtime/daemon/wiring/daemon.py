@@ -48,6 +48,7 @@ from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.messaging.uploads import Uploads
 from edge_runtime.recordings.feed import Feed
+from edge_runtime.serving.certificate import open_certificate
 from edge_runtime.serving.listener import prove_address
 from edge_runtime.sources.base import Source
 from edge_runtime.system.heap import share_one_arena
@@ -273,13 +274,15 @@ def prove_start(running: Running, config: Config) -> None:
     """Whether a start would have its state directory and its ports; those of this process are in use by it.
 
     Raises:
-        StateError, PortUnavailable, ExtraMissing: it would not, or lacks a library.
+        StateError, NotListening, ExtraMissing: it would not, or lacks a library.
     """
     own = running.config
     if config.state_dir != own.state_dir:
         lock_state_dir(config.state_dir).close()
     if not config.http.enabled:
         return
+    if config.http.tls is not None:
+        open_certificate(config.http.tls.cert, config.http.tls.key)
     if config.http.grpc_port is not None:
         require_grpc()
     own_ports = own.http.ports if own.http.enabled else {}

@@ -24,6 +24,7 @@ from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import DaemonTypes, describe
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
+from edge_runtime.serving.certificate import CertificateFiles
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.predictions import Predictions, ServedModel
 from edge_runtime.serving.request_counts import RequestCounts
@@ -95,7 +96,9 @@ def make_servers(
         )
 
     servers: dict[str, Server] = {
-        "http": HttpServer(config.http.host, config.http.port, application, crashes)
+        "http": HttpServer(
+            config.http.host, config.http.port, application, crashes, _find_certificate(config)
+        )
     }
     if config.http.grpc_port is not None:
         servers["grpc"] = _make_grpc(
@@ -114,7 +117,19 @@ def _make_grpc(
 
         return InferenceService(predict, is_ready, calls).make_handler()
 
-    return GrpcServer(config.http.host, port, predict.max_body_bytes, make_handler, predict.crashes)
+    return GrpcServer(
+        config.http.host,
+        port,
+        predict.max_body_bytes,
+        make_handler,
+        predict.crashes,
+        _find_certificate(config),
+    )
+
+
+def _find_certificate(config: Config) -> CertificateFiles | None:
+    tls = config.http.tls
+    return None if tls is None else CertificateFiles(tls.cert, tls.key, time.monotonic)
 
 
 def _make_access(config: Config, wrong_tokens: WrongTokens) -> Access:

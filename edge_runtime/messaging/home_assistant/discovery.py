@@ -108,4 +108,5 @@ def _find_page(config: Config) -> str | None:
     if not http.enabled or http.is_loopback or http.host in ("0.0.0.0", "::"):  # noqa: S104 - not listened on here
         return None
     host = f"[{http.host}]" if ":" in http.host else http.host
-    return f"http://{host}:{http.port}/"
+    scheme = "http" if http.tls is None else "https"
+    return f"{scheme}://{host}:{http.port}/"

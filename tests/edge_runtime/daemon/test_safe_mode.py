@@ -9,6 +9,7 @@ from edge_runtime.daemon.health import Weight, judge
 from edge_runtime.daemon.listeners import AGAIN_S
 from edge_runtime.errors import CommandError, ConfigError, Problem, StateError
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
+from edge_runtime.serving.certificate import CertificateUnusable
 from edge_runtime.serving.listener import PortUnavailable
 from edge_runtime.system.systemd import SystemdNotify
 from tests.edge_runtime.daemon.test_daemon import BAD_BUNDLE, DaemonBench
@@ -173,10 +174,13 @@ def test_at_a_terminal_a_start_with_models_needs_its_port(tmp_path):
         bench.daemon.run()
 
 
-def test_as_a_service_a_taken_port_stops_no_inference_and_is_tried_again(tmp_path):
+@pytest.mark.parametrize(
+    "error", [PortUnavailable("127.0.0.1", 8080, "in use"), CertificateUnusable("the key is another's")]
+)
+def test_as_a_service_a_server_that_cannot_listen_stops_no_inference_and_tries_again(tmp_path, error):
     bench = DaemonBench(tmp_path)
     bench.daemon.notify = SystemdNotify({"NOTIFY_SOCKET": "@edge-runtime-test-absent"})
-    bench.errors["http"] = PortUnavailable("127.0.0.1", 8080, "in use")
+    bench.errors["http"] = error
     bench.start()
     now_s = time.monotonic()
     bench.daemon.tick(now_s)
