@@ -12,7 +12,9 @@ import click
 from edge_runtime.cli.free_port import find_free_port
 from edge_runtime.cli.init.draft import Draft, hide_password, write_text
 from edge_runtime.cli.init.find_cameras import find_cameras
+from edge_runtime.cli.init.network_cameras import WAIT_S, find_network_cameras
 from edge_runtime.cli.options import EXISTING_FILE, JSON, PATH, print_answer
+from edge_runtime.cli.progress import Progress
 
 _DEMO_BUNDLE, _DEMO_CAMERA = "demo:efficientnet-lite0", "demo:conveyor"
 _NAMED = re.compile(r"([A-Za-z0-9_-]{1,64})=(.+)", re.DOTALL)
@@ -30,6 +32,11 @@ _FIRST_PORT = 8080
     metavar="[NAME=]ADDRESS",
     help="rtsp://..., http://..., /dev/video0, a folder, a video; may be given again. Else those of this box.",
 )
+@click.option(
+    "--network/--no-network",
+    default=True,
+    help="Ask the network for cameras (ONVIF, 3 s), where no --camera is given. Their addresses become comments.",
+)
 @click.option("--broker", metavar="HOST[:PORT]", help="MQTT broker; without one results go to a file.")
 @click.option("--user", help="At the broker. The password belongs into the environment: EDGE_MQTT_PASSWORD.")
 @click.option("--ca", type=EXISTING_FILE, help="PEM file of the broker's authority: turns TLS on.")
@@ -46,13 +53,14 @@ def init(
     ca: Path | None,
     state_dir: Path | None,
     *,
+    network: bool,
     yes: bool,
     as_json: bool,
 ) -> int:
     """Write a first configuration to FILE, with comments.
 
     A file that is there is never overwritten. At a terminal it asks for what was not given. Cameras of this box are
-    found, network cameras are not.
+    found, and those of the network that answer to ONVIF.
     """
     if os.path.lexists(file):
         raise click.UsageError(f"{file} is there already; choose another name, or edit it")
@@ -68,6 +76,7 @@ def init(
         )
         if broker is not None:
             user = click.prompt("User at the broker, empty for none", default="", show_default=False) or None
+    hints = _find_hints() if network and not cameras else {}
     named = _name_cameras(cameras or _choose_cameras(asks=asks))
     hidden = {name: hide_password(name, address) for name, address in named.items()}
     variables = tuple(variable for _, variable in hidden.values() if variable is not None)
@@ -82,11 +91,13 @@ def init(
         user,
         ca and ca.resolve(),
         variables,
+        hints,
     )
     _write(file, draft)
     report = {
         "config": str(file),
         "cameras": list(addresses),
+        "found_on_network": [{"address": address, "name": name} for address, name in hints.items()],
         "port": draft.port,
         "secrets": list(draft.secrets),
     }
@@ -109,6 +120,16 @@ def _find_bundle(state_dir: Path) -> str:
     except OSError:
         installed = []
     return installed[0] if installed else _DEMO_BUNDLE
+
+
+def _find_hints() -> dict[str, str]:
+    """Likely addresses of cameras on the network, and their names."""
+    with Progress() as progress:
+        progress.begin(f"asking the network for cameras, {WAIT_S:g} s")
+        found = {one.address_hint: one.name for one in find_network_cameras()}
+    for address, name in found.items():
+        click.echo(f"found {address} {name}".rstrip(), err=True)
+    return found
 
 
 def _choose_cameras(*, asks: bool) -> list[str]:

@@ -28,6 +28,8 @@ class Draft:
     ca: Path | None = None
     variables: tuple[str, ...] = field(default=())
     """Of the environment, for the passwords of cameras."""
+    hints: Mapping[str, str] = field(default_factory=dict)
+    """Likely addresses of cameras on the network, and what these call themselves."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -74,8 +76,24 @@ def write_text(draft: Draft) -> str:
     for name, address in draft.cameras.items():
         lines += [f"  {_scalar(name)}:", f"    path: {_scalar(address)}", f"    model: {_scalar(model)}"]
         lines += ["    # fps: 10  # at most so many pictures a second"]
+    lines += _write_hints(draft.hints, _scalar(model))
     lines += ["", *_write_broker(draft), "", *_write_rest(draft)]
     return "\n".join(lines) + "\n"
+
+
+def _write_hints(hints: Mapping[str, str], model: str) -> list[str]:
+    """Cameras of the network as comments: which stream they have, and their passwords, only a person knows."""
+    if not hints:
+        return []
+    lines = [
+        "  # Found on the network. The path of the stream is a guess by the name; the manual of the camera has it."
+    ]
+    for number, (address, name) in enumerate(hints.items(), 1):
+        variable = f"EDGE_NETWORK{number}_PASSWORD"
+        with_login = address.replace("rtsp://", f"rtsp://USER:{{{variable}}}@", 1)
+        lines += [f"  # network{number}:  # {name or 'without a name'}"]
+        lines += [f"  #   path: {_scalar(with_login)}", f"  #   model: {model}"]
+    return lines
 
 
 def _write_broker(draft: Draft) -> list[str]:

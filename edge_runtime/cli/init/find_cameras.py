@@ -1,8 +1,4 @@
-"""The cameras on this box, as V4L2 shows them. Each device is asked what it is; no picture is taken.
-
-Network cameras are not looked for: WS-Discovery (ONVIF) finds addresses of services and no stream to open without a
-password, and the one library for it parses what strangers on the network send with a parser that they can exhaust.
-"""
+"""The cameras on this box, as V4L2 shows them. Each device is asked what it is; no picture is taken."""
 
 import fcntl
 import os

@@ -12,6 +12,7 @@ import pytest
 
 from edge_runtime.cli.init import commands
 from edge_runtime.cli.init.find_cameras import FoundCamera, find_cameras, read_capability
+from edge_runtime.cli.init.network_cameras import NetworkCamera
 from edge_runtime.cli.main import main
 from edge_runtime.config import load_config
 from edge_runtime.system.camera_address import CameraKind
@@ -21,6 +22,7 @@ from edge_runtime.system.camera_address import CameraKind
 def init(capsys, monkeypatch, tmp_path):
     """Gives (exit code, the configuration's file) of a command line; the box has no camera."""
     monkeypatch.setattr(commands, "find_cameras", list)
+    monkeypatch.setattr(commands, "find_network_cameras", list)
 
     def call(*arguments):
         file = tmp_path / "box.yaml"
@@ -73,7 +75,27 @@ def test_for_machines(init, capsys):
     port = load_config(file, {"EDGE_MQTT_PASSWORD": "p"}).http.port
     assert answer == {
         "config": str(file), "cameras": ["camera1"], "port": port, "secrets": ["EDGE_MQTT_PASSWORD"],
+        "found_on_network": [],
     }  # fmt: skip
+
+
+def test_cameras_of_the_network_are_comments_to_be_completed(init, monkeypatch):
+    found = [NetworkCamera("10.0.0.7", "AXIS M1065: # x"), NetworkCamera("10.0.0.8", "")]
+    monkeypatch.setattr(commands, "find_network_cameras", lambda: found)
+    code, file = init()
+    assert code == 0
+    assert list(load_config(file, {}).cameras) == ["camera1"]
+    text = file.read_text().replace("  # network", "  network").replace("  #   ", "    ")
+    file.write_text(text.replace("USER", "anna"))
+    cameras = load_config(file, {"EDGE_NETWORK1_PASSWORD": "p", "EDGE_NETWORK2_PASSWORD": "q"}).cameras
+    assert cameras["network1"].path == "rtsp://anna:p@10.0.0.7/axis-media/media.amp"
+    assert cameras["network2"].path == "rtsp://anna:q@10.0.0.8/stream1"
+
+
+@pytest.mark.parametrize("arguments", [["--no-network"], ["--camera", "/dev/video0"]])
+def test_the_network_is_not_asked_where_that_is_not_wanted(init, monkeypatch, arguments):
+    monkeypatch.setattr(commands, "find_network_cameras", lambda: pytest.fail("asked"))
+    assert init(*arguments)[0] == 0
 
 
 @pytest.mark.parametrize(
