@@ -45,13 +45,13 @@ _MEANINGS = {
     ExitCode.CONFIG: "the configuration must be changed",
     ExitCode.INTERRUPTED: "ended by Ctrl-C",
 }
-_GRAVEST_FIRST = (ExitCode.CONFIG, ExitCode.DATA, ExitCode.IO, ExitCode.SOFTWARE, ExitCode.UNAVAILABLE)
+GRAVEST_FIRST = (ExitCode.CONFIG, ExitCode.DATA, ExitCode.IO, ExitCode.SOFTWARE, ExitCode.UNAVAILABLE)
 """A person must edit, supply a bundle, repair a disk, or look; a missing device may come by itself."""
 
 
 def gravest(codes: Iterable[int]) -> ExitCode:
     """The exit code of a command that found several problems; 0 when it found none."""
-    return min(map(ExitCode, codes), key=_GRAVEST_FIRST.index, default=ExitCode.OK)
+    return min(map(ExitCode, codes), key=GRAVEST_FIRST.index, default=ExitCode.OK)
 
 
 class EdgeRuntimeError(Exception):

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS
 from calibration.cli.main import cli as calibration_cli
+from edge_runtime import __version__
 from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.cli.main import cli as edge_cli
 from edge_runtime.config import parse_config
@@ -22,6 +23,8 @@ from edge_runtime.messaging.encoding import encode_rejection, encode_result
 from edge_runtime.system.rfc3339 import parse_rfc3339
 from tests.support.onnx_nets import classifier, hazy, pictures
 from tests.support.paths import ROOT
+from tools.document.reference import REFERENCE, make_files
+from tools.document.since import Since
 
 PAGES = [
     ROOT / "README.md",
@@ -33,6 +36,7 @@ HISTORY = ROOT / "docs" / "decisions"
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 NAMED_FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|toml|yaml|service|jinja|html))`")
 MINIMAL = "device: d\nmodels: {parts: {bundle: p}}\ncameras: {c: {path: pictures, model: parts}}\n"
 ENVIRONMENT = {"EDGE_MQTT_PASSWORD": "secret", "EDGE_CAMERA_PASSWORD": "secret"}
@@ -55,6 +59,31 @@ def named(cases: Iterator[tuple[Path, str]]) -> list[object]:
 def test_every_link_leads_to_a_file(page):
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def find_anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them: small letters, no punctuation, a bar for each space."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    anchors: dict[str, int] = {}
+    for heading in re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        anchors[anchor] = anchors.get(anchor, 0) + 1
+    return {f"{anchor}-{n}" if n else anchor for anchor, count in anchors.items() for n in range(count)}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_link_into_a_page_leads_to_a_heading(page):
+    links = [link for link in ANCHOR.findall(page.read_text(encoding="utf-8")) if "://" not in link[0]]
+    targets = [((page.parent / path).resolve() if path else page, anchor) for path, anchor in links]
+    lost = [
+        (str(path), anchor)
+        for path, anchor in targets
+        if path.suffix == ".md" and anchor not in find_anchors(path)
+    ]
+    assert lost == []
 
 
 @pytest.mark.parametrize(
@@ -188,30 +217,13 @@ def test_the_rejection_on_the_page_is_one_as_it_is_sent():
     assert orjson.loads(encode_rejection(rejected, device, shown["model"])) == shown
 
 
-def test_the_table_of_keys_is_that_of_the_schema(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    sys.modules.pop("document_config", None)
-    from document_config import PAGE, page
-
-    text = PAGE.read_text(encoding="utf-8")
-    assert page(text) == text, "run: python tools/document_config.py"
+SINCE = Since()
+WRITTEN = make_files(SINCE)
 
 
-def test_the_table_of_metrics_is_that_of_the_code(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    sys.modules.pop("document_metrics", None)
-    from document_metrics import PAGE, page
-
-    text = PAGE.read_text(encoding="utf-8")
-    assert page(text) == text, "run: python tools/document_metrics.py"
-
-
-def test_the_man_page_is_that_of_the_command_line(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    sys.modules.pop("document_man", None)
-    from document_man import PAGE, write_page
-
-    assert write_page() == PAGE.read_text(encoding="utf-8"), "run: python tools/document_man.py"
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_what_is_written_from_the_types_is_current(path):
+    assert path.read_text(encoding="utf-8") == WRITTEN[path], "run: python -m tools.document"
 
 
 def test_the_messages_of_grpc_are_those_of_the_source(monkeypatch):
@@ -222,6 +234,26 @@ def test_the_messages_of_grpc_are_those_of_the_source(monkeypatch):
 
     found, expected = FileDescriptorSet.FromString(COMPILED.read_bytes()), compile_proto()
     assert found == FileDescriptorSet.FromString(expected), "run: python tools/compile_proto.py"
+
+
+def test_the_reference_has_nothing_else():
+    assert set(REFERENCE.iterdir()) == {path for path in WRITTEN if path.parent == REFERENCE}
+
+
+def test_no_name_that_a_release_has_promised_is_gone():
+    """One that is taken away on purpose is taken out of ``since.json`` too, and is in the changelog under Removed."""
+    assert SINCE.removed == set()
+
+
+def test_since_takes_new_names_in_and_misses_old_ones(tmp_path):
+    (tmp_path / "since.json").write_text('{"0.1.0": ["key a", "key b"], "next": ["key c"]}')
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-11-29\n")
+    since = Since(tmp_path / "since.json", tmp_path / "CHANGELOG.md")
+    assert [since.of(name) for name in ("key a", "key d")] == ["0.1.0", "next"]
+    assert since.removed == {"key b"}
+    assert orjson.loads(since.render()) == {"0.1.0": ["key a", "key b"], "next": ["key d"]}
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## [{__version__}] - 2026-12-24\n")
+    assert Since(tmp_path / "since.json", tmp_path / "CHANGELOG.md").of("key c") == __version__
 
 
 def test_every_verb_has_arguments_on_the_page_that_it_takes():

@@ -53,14 +53,14 @@ _WHY = {
     403: "Not with this token, not from a page from elsewhere, or turned off.",
     404: "No such model, version or page.",
     405: "Not with this method.",
-    408: "The body came too slowly.",
-    413: "Too large.",
+    408: "The body came too slowly (30 s).",
+    413: "Larger than `pictures.max_file_mib`.",
     415: "Encoded bodies are not taken.",
     422: "The picture or tensor cannot be used.",
-    429: "As many as may be are under way, or too many wrong tokens came.",
-    500: "The inference failed; the log says why.",
-    503: "The device stops, or no model runs.",
-    504: "No answer in time.",
+    429: "`http.predict.queue` pictures are under way, or too many wrong tokens came; see `Retry-After`.",
+    500: "The inference failed, or its answer cannot be used; the log says why.",
+    503: "The device stops, or no model runs (safe mode).",
+    504: "No answer within `http.predict.timeout_s`.",
 }
 _REFUSED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 _MOST: Schema = {
@@ -151,27 +151,41 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         "/page/{part}",
         _get("A part of the dashboard.", {200: part, **unchanged, **_refusals(404)}, *_names("part")),
     )
-    yield "/healthz", _get("Whether inference makes progress.", _verdict())
-    yield "/readyz", _get("Whether the device may be relied on.", _verdict())
+    yield "/healthz", _get("Whether inference makes progress, or nothing is due; with reasons.", _verdict())
+    yield "/readyz", _get("Whether results can be trusted; with reasons.", _verdict())
     yield "/session", _session()
-    yield "/status", _get("Everything.", {200: _json("Status")})
+    yield "/status", _get("Everything that the device knows about itself.", {200: _json("Status")})
     for name in ("results", "events", "reports"):
         listed = {
             "type": "object",
             "properties": {name: {"type": "array", "items": _ANY}},
             "required": [name],
         }
-        yield f"/{name}", _get(f"The newest {name}.", {200: _inline(listed), **_refusals(400)}, _MOST)
-    yield "/trends", _get("Figures over time.", {200: _json("Trends"), **_refusals(400)}, *_TRENDS)
+        yield (
+            f"/{name}",
+            _get(f"The newest {name}, the newest first.", {200: _inline(listed), **_refusals(400)}, _MOST),
+        )
+    yield (
+        "/trends",
+        _get(
+            "Figures of the last hour or day over time, as the charts show them.",
+            {200: _json("Trends"), **_refusals(400)},
+            *_TRENDS,
+        ),
+    )
     page = {"content": {"text/html": {}, "application/json": {"schema": _ANY}}, "description": "The report."}
     yield (
         "/reports/{model}/{report}",
-        _get("A report; with .json its figures.", {200: page, **_refusals(404)}, *_names("model", "report")),
+        _get(
+            "A recalibration, a dry run or a trial; with .json behind the id its figures.",
+            {200: page, **_refusals(404)},
+            *_names("model", "report"),
+        ),
     )
     yield "/cameras/{stream}/picture.jpg", _picture()
-    yield "/metrics", _get("For Prometheus.", {200: _other("text/plain")})
-    yield "/asyncapi.json", _get("Topics and commands.", {200: _inline(_ANY)})
-    yield "/openapi.json", _get("This document.", {200: _inline(_ANY)})
+    yield "/metrics", _get("Counters, gauges and histograms for Prometheus.", {200: _other("text/plain")})
+    yield "/asyncapi.json", _get("Topics, commands and payloads, an AsyncAPI document.", {200: _inline(_ANY)})
+    yield "/openapi.json", _get("This document, about all addresses.", {200: _inline(_ANY)})
     for path, names in (("/predict", ()), ("/predict/{model}", ("model",))):
         yield path, _post("A picture is answered.", _predict_body(), _predicted(), *_names(*names))
     yield from _oip_paths()

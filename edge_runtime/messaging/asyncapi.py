@@ -11,6 +11,7 @@ from edge_runtime import __version__
 from edge_runtime.config import Config, HomeAssistantConfig
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.commands.roles import find_least_role
+from edge_runtime.messaging.commands.verb_texts import VERB_TEXTS
 from edge_runtime.messaging.event_schemas import event_payload, event_schemas
 from edge_runtime.messaging.home_assistant.contract import make_messages, make_topics
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -23,11 +24,14 @@ from edge_runtime.messaging.payloads import (
     TOKEN,
     answer,
 )
-from edge_runtime.messaging.type_schemas import REF, Schema, describe_types
+from edge_runtime.messaging.type_schemas import REF, Schema, describe_model, describe_types
 
 VERSION = "3.0.0"
 
 _RECEIVED = frozenset({"picture", "upload", "home-assistant"})
+_RETAINED = frozenset({"availability", "state", "discovery"})
+_LIGHT = frozenset({"figures", "progress"})
+"""Not worth keeping while the broker is away: at QoS 0."""
 _PARAMETERS = {
     "stream": {"description": "Name of a camera."},
     "chunk": {"description": "SHA-256 of the content, base64url without padding."},
@@ -82,12 +86,11 @@ def describe_device(
         action = "receive" if name in _RECEIVED else "send"
         operations[f"{action}-{name}"] = _operation(action, name, [name])
     data = {**ANSWER_DATA, "status": {"$ref": REF + types.status.__name__}}
-    for verb, arguments in ARGUMENTS.items():
+    for verb in ARGUMENTS:
         request, response = f"request-{verb}", f"response-{verb}"
         messages[request] = _message(_request(verb), f"Needs the role {find_least_role(verb)}.")
         messages[response] = _message(answer(data.get(verb, {"type": "object"})), f"The answer to {verb}.")
-        what = " ".join((arguments.__doc__ or "").split()).replace("``", "")
-        channels[request] = _channel(topics.request(verb), what, request)
+        channels[request] = _channel(topics.request(verb), VERB_TEXTS[verb], request)
         channels[response] = _channel(
             topics.response(verb), "Where the caller names no other topic.", response
         )
@@ -165,10 +168,7 @@ def _device_messages(types: DaemonTypes) -> dict[str, Schema]:
 
 def _request(verb: str) -> Schema:
     """JSON, or a token instead; an empty message where no argument is needed."""
-    arguments = ARGUMENTS[verb].model_json_schema(ref_template="#/components/schemas/{model}")
-    for key in ("title", "description"):
-        arguments.pop(key, None)
-    return {"oneOf": [arguments, TOKEN]}
+    return {"oneOf": [describe_model(ARGUMENTS[verb]), TOKEN]}
 
 
 def _message(payload: Schema, summary: str) -> Schema:
@@ -186,7 +186,13 @@ def _channel(address: str, what: str, message: str, **more: Any) -> Schema:
 
 def _operation(action: str, channel: str, messages: list[str]) -> Schema:
     listed = [_ref(f"channels/{channel}/messages", message) for message in messages]
-    return {"action": action, "channel": _ref("channels", channel), "messages": listed}
+    mqtt = {"qos": int(channel not in _LIGHT), "retain": channel in _RETAINED, "bindingVersion": "0.2.0"}
+    return {
+        "action": action,
+        "channel": _ref("channels", channel),
+        "messages": listed,
+        "bindings": {"mqtt": mqtt},
+    }
 
 
 def _ref(place: str, name: str) -> Schema:

@@ -33,6 +33,7 @@ class DriftFigures:
     cusum: Distance
     """Slow drift; ``cusum_threshold`` is where it becomes alarming."""
     cusum_threshold: Distance
+    """The slow drift that is alarming."""
     drifted: bool
     """True from an alarm until the score has returned to healthy."""
     verdict: Literal["healthy", "sensor", "content"]
@@ -66,6 +67,7 @@ class PatchFacts:
     id: str
     """Digest of the patch."""
     candidate: str
+    """As of the report."""
     taps: Count
     """Places in the model that it corrects."""
     channels: Count
@@ -150,6 +152,7 @@ class ConfigRefused:
 
     kind: ClassVar = "config"
     problems: tuple[str, ...]
+    """Line, key and what was expected."""
     safe_mode: bool = False
     """No camera and no model runs."""
 
@@ -164,6 +167,7 @@ class ConfigUndone:
     undone: tuple[str, ...]
     """Paths of the keys that decide how the box is reached, and were changed by it."""
     reason: str
+    """Why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +187,11 @@ class StateDamaged:
 
     kind: ClassVar = "state"
     file: str
+    """Its path."""
     lost: str
     """What the daemon does without it."""
     problem: str
+    """What is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +219,7 @@ class RolloutMoved:
     stage: str
     """The stage that it is in now: ``staged``, ``shadow``, ``canary``, ``watched``, ``active`` or ``refused``."""
     reason: str
+    """Why."""
     paused: str | None = None
     """Why it waits for a person; None: it does not."""
     findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
@@ -243,6 +250,7 @@ class Commissioned:
 
     kind: ClassVar = "commissioned"
     name: str
+    """Of the baseline."""
     frames: Count
     """Healthy frames it was made from."""
     taps: Count
@@ -257,6 +265,7 @@ class TaskFailed:
 
     task: Literal["commission", "recalibrate"]
     error: str
+    """Why."""
     cause: str
     """``first start``, ``drift alarm``, ``schedule`` or ``command``."""
     is_lasting: bool
@@ -276,7 +285,9 @@ class BaselineChanged:
 
     kind: ClassVar = "baseline"
     before: str
+    """The baseline that was in use."""
     after: str
+    """The one that is in use now."""
     scores: Mapping[str, BaselineScore]
     """By baseline."""
 
@@ -287,6 +298,7 @@ class PatchesPaused:
 
     kind: ClassVar = "baseline"
     reason: str
+    """Why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +308,7 @@ class PatchResumed:
     kind: ClassVar = "baseline"
     generation: Generation
     reason: str
+    """Why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +370,10 @@ class ProposalEnded:
     patch: str
     """Its id."""
     outcome: Literal["approved", "rejected", "withdrawn"]
+    """``approved``: it is active, or in the shadow first. ``rejected``: never used again.
+    ``withdrawn``: its drift is over, or it cannot be used any more."""
     reason: str
+    """``command``, or why it was withdrawn."""
     generation: Generation | None = None
     """Active now; only when approved, and not where the patch goes into the shadow first."""
 
@@ -375,9 +391,12 @@ class PatchTried:
     patch: str
     """Its id."""
     outcome: ShadowOutcome
+    """``waits``: for a newer version that is on its way. ``inconclusive``: it waits for a person. ``failed``: it
+    cannot be opened or put in. ``withdrawn``: ended without a verdict. ``rejected``: by command."""
     active: str
     """The generation that it is compared with, which answers meanwhile."""
     reason: str
+    """Why."""
     findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
     """By metric: ``value``, ``limit`` and ``verdict``; empty before the first look."""
     report: str | None = None
@@ -392,8 +411,11 @@ class RolledBack:
 
     kind: ClassVar = "rollback"
     before: Generation
+    """The generation that was active."""
     after: Generation
+    """The one that is active now; without ``+patch`` it is the bundle as it is."""
     reason: str
+    """Why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +426,7 @@ class DeliveryTrouble:
     channel: str
     """``mqtt`` or ``file``."""
     problems: tuple[str, ...]
+    """What is new: a topic that the broker refuses, messages that are dropped, nothing delivered for a minute."""
 
 
 @dataclass(frozen=True, slots=True)

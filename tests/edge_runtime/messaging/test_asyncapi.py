@@ -19,6 +19,7 @@ from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.messaging.commands.verb_texts import VERB_TEXTS
 from edge_runtime.messaging.encoding import (
     encode_deprecated_event,
     encode_event,
@@ -79,6 +80,10 @@ def test_every_reference_leads_somewhere():
         found = DOCUMENT
         for name in reference.removeprefix("#/").split("/"):
             found = found[name]
+
+
+def test_every_verb_has_its_words_and_no_other():
+    assert VERB_TEXTS.keys() == ARGUMENTS.keys()
 
 
 @pytest.mark.parametrize("verb", ARGUMENTS)

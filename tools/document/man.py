@@ -1,15 +1,15 @@
-"""Writes ``docs/edge-runtime.1``, the man page, from the definitions of the command line."""
+"""The man page, ``docs/edge-runtime.1``, from the definitions of the command line."""
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from edge_runtime.cli.main import cli
 from edge_runtime.errors import ExitCode
+from tools.document.since import ROOT
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "edge-runtime.1"
+PAGE = ROOT / "docs" / "edge-runtime.1"
 _TAIL = """\
 .SH ENVIRONMENT
 .TP
@@ -33,7 +33,7 @@ def write_page() -> str:
     """The page in the man macros of roff; the same definitions give the same text."""
     context = click.Context(cli, info_name="edge-runtime")
     lines = [
-        '.\\" Written by "python tools/document_man.py"; a test compares.',
+        '.\\" Written by "python -m tools.document"; a test compares.',
         '.TH EDGE\\-RUNTIME 1 "" "edge\\-runtime" "User Commands"',
         ".SH NAME",
         f"edge\\-runtime \\- {_escape(_first_line(cli))}",
@@ -90,7 +90,3 @@ def _escape(text: str) -> str:
     """As text, not as macros; a hyphen that can be copied."""
     escaped = " ".join(text.splitlines()).replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
-
-
-if __name__ == "__main__":
-    PAGE.write_text(write_page(), encoding="utf-8")
