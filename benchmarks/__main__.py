@@ -62,6 +62,7 @@ BENCHMARKS = {
     "http-perf": Benchmark(
         "requests over HTTP and gRPC beside a camera, by perf_analyzer", "performance.requests.trial"
     ),
+    "tracking": Benchmark("object events on a street with labels, and their cost", "tracking.trial"),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

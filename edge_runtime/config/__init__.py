@@ -28,6 +28,7 @@ from edge_runtime.config.shape import (
     PicturesConfig,
     RecalibrationConfig,
 )
+from edge_runtime.config.tracking import TrackingConfig
 
 __all__ = [
     "Address",
@@ -53,6 +54,7 @@ __all__ = [
     "RolloutConfig",
     "RolloutMetric",
     "TlsConfig",
+    "TrackingConfig",
     "VersionPolicy",
     "changes",
     "find_last_good",

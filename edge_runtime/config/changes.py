@@ -37,6 +37,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("cameras.*.priority", Effect.LIVE),
     ("cameras.*.snapshots", Effect.LIVE),
     ("cameras.*.recordings", Effect.LIVE),
+    ("cameras.*.tracking", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("mqtt.home_assistant", Effect.LIVE),
     ("mqtt", Effect.RECONNECT),

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from edge_runtime.config.http_requests import MAX_TOKENS, HttpTlsConfig, HttpTokenConfig, PredictConfig
 from edge_runtime.config.section import Section
+from edge_runtime.config.tracking import TrackingConfig
 from edge_runtime.config.values import CameraPath, FilePath, Host, Name, Port, Seconds, Text, TopicPrefix
 from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
 
@@ -87,6 +88,9 @@ class CameraConfig(Section):
     live on the status page."""
     recordings: bool = False
     """Whether who may write to state_dir on the box may record its pictures: edge-runtime record."""
+    tracking: TrackingConfig | None = None
+    """Follow detected objects, {} by the defaults, so that one person is one event; null: each frame is answered by
+    itself."""
     demo: DemoConfig | None = None
     """Options of demo:conveyor."""
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,8 @@ from edge_runtime.system.environment import SECRET_PREFIX, secrets_in
 from edge_runtime.system.regular_file import TRANSIENT
 
 MAX_SECRET_BYTES = 4096
+TRACKER = "trackforge"
+"""The library that follows objects."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
@@ -105,6 +108,7 @@ def parse_config(
             if not has_file(path):
                 problems.append(_at(document, key, f"no file {path}", "a public key"))
         problems.extend(_http_problems(config.http, document))
+        problems.extend(_tracking_problems(config, document))
     if config is not None and check_files and base is not None:
         found = find_sink_problem(config, own_file)
         if found is not None:
@@ -289,6 +293,14 @@ def _http_problems(http: HttpConfig, document: Document) -> Iterator[Problem]:
             found = f"cannot be read ({err.strerror})" if isinstance(err, OSError) else "no token in it"
             where = ("http", "tokens", name, "file")
             yield _at(document, where, f"{one.file}: {found}", TOKEN_EXPECTED)
+
+
+def _tracking_problems(config: Config, document: Document) -> Iterator[Problem]:
+    """A camera is opened where nothing can fail, so the library is looked for here."""
+    for name, camera in config.cameras.items():
+        if camera.tracking is not None and find_spec(TRACKER) is None:
+            expected = "the extra 'tracking': pip install 'edge-runtime[tracking]'"
+            yield _at(document, ("cameras", name, "tracking"), "no library for it is installed", expected)
 
 
 def has_file(path: Path) -> bool:

@@ -15,6 +15,7 @@ from edge_runtime.messaging.commands.verb_texts import VERB_TEXTS
 from edge_runtime.messaging.event_schemas import event_payload, event_schemas
 from edge_runtime.messaging.home_assistant.contract import make_messages, make_topics
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.object_events import OBJECT_EVENT
 from edge_runtime.messaging.payloads import (
     ANSWER_DATA,
     AVAILABILITY,
@@ -123,6 +124,7 @@ def _device_topics(topics: Topics) -> Mapping[str, tuple[str, str]]:
     return {
         "result": (f"{root}/result/{{stream}}", "One message for each answered frame."),
         "rejected": (f"{root}/rejected/{{stream}}", "One message for each frame that has no result."),
+        "objects": (f"{root}/objects/{{stream}}", "What becomes of each object that is followed (tracking)."),
         "event": (topics.event, "What an operator may want to know."),
         "availability": (topics.availability, "Retained; also the last will."),
         "state": (topics.state, "Retained: health, and the active generation of every model."),
@@ -151,6 +153,7 @@ def _device_messages(types: DaemonTypes) -> dict[str, Schema]:
     return {
         "result": _message(RESULT, "An answer of a model."),
         "rejected": _message(REJECTION, "Why a frame has no answer."),
+        "objects": _message(OBJECT_EVENT, "An object has come, is told of again, or has gone."),
         "event": _message(event_payload(), "What an operator may want to know."),
         "availability": {**_message(AVAILABILITY, "Plain text."), "contentType": "text/plain"},
         "state": _message(state, "How the device is."),

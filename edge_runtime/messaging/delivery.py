@@ -153,6 +153,14 @@ class Delivery:
         self._answer(result.stream, result.origin, payload)
         self._on_result(result)
 
+    def add_object_event(self, stream: str, payload: bytes) -> None:
+        """Accept a step in the life of an object; returns at once."""
+        self._put(self._topics.objects(stream), payload)
+
+    def is_behind(self) -> bool:
+        """Whether a destination is away: what would not be missed need not wait for it."""
+        return any(channel.publisher.ready_since_s is None for channel in self.channels)
+
     def add_rejection(self, model: str, rejected: Rejected) -> None:
         """Say that a frame will have no result; returns at once. Beyond the quota it is logged and counted."""
         rejected = replace(rejected, detail=PROCESS.text(rejected.detail))

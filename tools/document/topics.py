@@ -15,6 +15,7 @@ Document = Mapping[str, Any]
 _PAYLOADS = {
     "result": "[below](#result)",
     "rejected": "[below](#rejected)",
+    "objects": "[below](#objects)",
     "event": "[events](events.md)",
     "availability": "text: `online` or `offline`",
     "state": "[below](#state)",
@@ -38,7 +39,7 @@ def make_topics_page(document: Document, since: Since) -> str:
         table(head, rows),
     ]
     definitions = document["components"]["schemas"]
-    for name in ("result", "rejected", "state", "figures"):
+    for name in ("result", "rejected", "objects", "state", "figures"):
         message = document["components"]["messages"][name]
         fields = list(list_fields(message["payload"], definitions))
         parts += [f"## {name.capitalize()}", message["summary"], make_rows(fields, since, f"topic {name}")]

@@ -24,6 +24,8 @@ from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.listeners import Listeners
+from edge_runtime.daemon.object_events import ObjectEvents
+from edge_runtime.daemon.open_objects import OpenObjects
 from edge_runtime.daemon.recording_server import RecordingServer
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -38,6 +40,7 @@ from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.grpc.server import require_grpc
+from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
 from edge_runtime.messaging.commands.protocol import Entry
 from edge_runtime.messaging.commands.unanswered import FOLDER, Unanswered
@@ -92,12 +95,18 @@ def build_daemon(
         crashes = Crashes(stop.fail)
         outboxes = Outboxes(config, crashes)
         resources.callback(outboxes.close)
-        delivery = Delivery(config.device, on_result)
+
+        def note_result(result: Result) -> None:
+            objects.note(result)
+            on_result(result)
+
+        delivery = Delivery(config.device, note_result)
 
         def emit(fact: Fact, model: str | None = None) -> None:
             delivery.add_event(Event(time.time(), fact, model))
 
         running = Running(config)
+        objects = ObjectEvents(running, delivery, OpenObjects(config.state_dir), TrackforgeTracker, crashes)
         feed = Feed()
         cameras = _make_cameras(running, delivery, feed, crashes, resources)
         records = _open_command_records(config.state_dir, resources)
@@ -184,6 +193,7 @@ def build_daemon(
             trends=trends,
             delivery=delivery,
             home_assistant=HomeAssistant(running, crashes),
+            objects=objects,
             under_way=under_way,
             listeners=Listeners(
                 make_servers(running, reporter, trends, cameras, delivery, snapshots, crashes, resources),

@@ -99,6 +99,10 @@ class Topics:
         """Frames of one stream that have no result, and why."""
         return f"{self.root}/rejected/{check_part(stream, 'stream')}"
 
+    def objects(self, stream: str) -> str:
+        """What becomes of the objects of one stream, where they are followed."""
+        return f"{self.root}/objects/{check_part(stream, 'stream')}"
+
     def picture(self, stream: str) -> str:
         """Where pictures of a stream come in, when its camera's path is ``mqtt``."""
         return f"{self.root}/picture/{check_part(stream, 'stream')}"

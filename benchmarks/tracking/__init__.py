@@ -1,0 +1,1 @@
+"""Whether one person on a street is one event."""
