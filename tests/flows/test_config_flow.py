@@ -10,6 +10,7 @@ from edge_runtime.config import Address
 from edge_runtime.errors import NoAnswer
 from tests.support.daemon_box import Box
 from tests.support.install_bench import Archive
+from tests.support.listener import Listener
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import WAIT_S, until
 
@@ -38,6 +39,7 @@ def broker(tmp_path):
 @pytest.fixture
 def box(tmp_path, broker):
     box = Box(tmp_path)
+    listener = Listener(broker)
     box.write(TEXT.format(state=box.state, port=box.port, broker=broker.port))
     box.start()
     to = Address.model_validate({"device": "box", "mqtt": {"host": "127.0.0.1", "port": broker.port}})
@@ -49,6 +51,7 @@ def box(tmp_path, broker):
     finally:
         box.process.terminate()
         assert box.wait() == 0
+    listener.close()
 
 
 def hears(box):

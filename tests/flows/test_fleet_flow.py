@@ -13,6 +13,7 @@ from tests.support.bundle_builds import replace_file
 from tests.support.bundle_store import make_bundle
 from tests.support.daemon_box import Box
 from tests.support.docker_registry import DockerRegistry
+from tests.support.listener import Listener
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -34,6 +35,7 @@ class FleetUnderTest:
     def __init__(self, folder, stack):
         self._folder, self.boxes = folder, {}
         self._broker = stack.enter_context(Mosquitto(folder / "broker"))
+        self.listener = Listener(self._broker, *NAMES, groups=("line-3",))
         self._registry = stack.enter_context(DockerRegistry(folder / "registry"))
         self._run_cli("keys", "make", folder / "anna", "--for", "commands")
         for name in NAMES:
@@ -124,3 +126,4 @@ def test_a_fleet_takes_what_its_canary_takes_and_nothing_else(tmp_path):
         assert fleet.rollouts() == [(2, ["3"]), *[(2, [])] * 4]
         assert fleet.installed() == [["1", "2", "3"], *[["1", "2"]] * 4]
         assert fleet.roll_out(2, *NAMES) == (0, dict.fromkeys(NAMES, "active"))  # they have it
+        fleet.listener.close()

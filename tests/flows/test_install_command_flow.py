@@ -19,6 +19,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.messaging.commands.command_keys import load_command_key
 from tests.support.install_bench import Archive
 from tests.support.install_box import InstallBox
+from tests.support.listener import Listener, check_messages
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -88,12 +89,15 @@ class Bench:
 def bench(tmp_path_factory):
     folder = tmp_path_factory.mktemp("install")
     with Mosquitto(folder / "broker") as broker:
-        bench = Bench(folder, broker)
+        listener, bench = Listener(broker, "belt-3"), Bench(folder, broker)
         try:
             assert until(bench.is_up)
             yield bench
         finally:
             bench.box.kill()
+        listener.stop()
+        status = "edge/belt-3/response/status"  # the box of the test knows nothing of itself
+        check_messages([one for one in listener.heard if one.topic != status], "belt-3")
 
 
 def test_the_shell_of_the_page_installs_a_bundle(bench):
