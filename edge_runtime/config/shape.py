@@ -232,8 +232,8 @@ class LogConfig(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level shown."""
-    format: Literal["json", "console"] = "json"
-    """json: one JSON object a line; console: for people."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """json: one JSON object a line; console: for people; auto: console at a terminal, else json."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from edge_runtime.config import Changes
+from edge_runtime.config import Changes, Config
 from edge_runtime.config.history import BY_START
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
@@ -146,7 +146,7 @@ class Daemon:
         self.listeners.start(time.monotonic(), is_patient=is_patient)
         self.recordings.start()
         self.notify.ready()
-        log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
+        log.info("ready", models=[runtime.bundle.id for runtime in models.values()], **_find_places(config))
         self.running.connection.start()
         self.watch.start()
         if not config.is_safe_mode:
@@ -241,3 +241,14 @@ class Daemon:
     def look_at_config(self) -> None:
         """Read the configuration file again at the next tick, as after SIGHUP."""
         self._must_look = True
+
+
+def _find_places(config: Config) -> dict[str, str]:
+    """Where a person finds the page and the results."""
+    places, sink = {}, config.sink_path()
+    if config.http.enabled:
+        host = f"[{config.http.host}]" if ":" in config.http.host else config.http.host
+        places["page"] = f"http://{host}:{config.http.port}/"
+    if sink is not None:
+        places["results"] = str(sink)
+    return places

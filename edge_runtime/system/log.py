@@ -88,7 +88,16 @@ def _renderer(format_: str, target: "SafeStream") -> Any:
     if format_ == "json":
         return structlog.processors.JSONRenderer(serializer=_to_json)
     plain = structlog.dev.plain_traceback  # the traceback is text by now, with secrets taken out
-    return structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=32, exception_formatter=plain)
+    render = structlog.dev.ConsoleRenderer(
+        colors=target.isatty(), pad_event_to=32, exception_formatter=plain, timestamp_key="time"
+    )
+
+    def render_for_people(logger: Any, method: str, entry: Entry) -> str:
+        return str(
+            render(logger, method, {key: value for key, value in entry.items() if key != "monotonic_s"})
+        )
+
+    return render_for_people
 
 
 def _with_priority(render: Renderer) -> Renderer:

@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -334,7 +335,10 @@ def _keep_config(
 def configure_log_as_set(config: Config) -> None:
     """Set up the log as the configuration says; its secrets are hidden from then on, in all that leaves the process."""
     PROCESS.learn(secrets_of(config, os.environ))
-    configure_log(config.log.level, config.log.format)
+    chosen = config.log.format
+    if chosen == "auto":
+        chosen = "console" if sys.stderr.isatty() else "json"
+    configure_log(config.log.level, chosen)
 
 
 def stop_on_signals(daemon: Daemon) -> None:

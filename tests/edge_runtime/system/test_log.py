@@ -107,6 +107,8 @@ def test_lines_for_people(lines: io.StringIO) -> None:
         structlog.get_logger().exception("failed", stream="belt")
     assert "failed" in lines.getvalue()
     assert "ValueError" in lines.getvalue()
+    assert lines.getvalue()[:2] == "20"  # the time is first
+    assert "monotonic_s" not in lines.getvalue()
 
 
 def test_messages_of_libraries_are_logged_from_warning_on(lines: io.StringIO) -> None:
