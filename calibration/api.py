@@ -40,7 +40,7 @@ from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import samples_to_keep, spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel, Runner
-from calibration.targets.open import Model, open_target
+from calibration.targets.open import Model, observe_patched, open_target
 from calibration.targets.target import Target
 from calibration.verdict import Verdict
 
@@ -195,12 +195,22 @@ def _one_file(files: ModelFiles, instead: str) -> bytes:
 
 
 def measure_drift(
-    model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1
+    model: Model,
+    baseline: Baseline,
+    x: NDArray[np.float32],
+    *,
+    patch: Patch | None = None,
+    threads: int = 1,
 ) -> dict[str, float]:
-    """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
-    target = open_matching(model, baseline, threads)
-    seen = target.observe(reference.check(x).x)
-    return drift_between(seen.moments, baseline.moments)
+    """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none).
+
+    With a ``patch`` of the model: at those taps of the patched model that can still be read.
+    """
+    target, given = open_matching(model, baseline, threads), reference.check(x).x
+    if patch is None:
+        return drift_between(target.observe(given).moments, baseline.moments)
+    seen, healthy = observe_patched(target, patch, given, threads), baseline.moments
+    return drift_between({tap: seen[tap] for tap in healthy if tap in seen}, healthy)
 
 
 def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> DriftReport:

@@ -11,10 +11,10 @@ import numpy as np
 from calibration.baseline.baseline import Baseline
 from calibration.drift.divergence import drift_between
 from calibration.report.thumbnails import PictureScale, Strip, strips
-from calibration.stats.moments import INPUT_TAP, TapMoments, moments_of_frames
+from calibration.stats.moments import TapMoments
 from calibration.stats.sampling import spread_over
 from calibration.targets.base import Batch
-from calibration.targets.open import Model, open_target
+from calibration.targets.open import Model, observe_patched, open_target
 from calibration.verdict import Verdict
 
 LAYER_FRAMES = 12
@@ -84,11 +84,5 @@ def _layer_drift(model: Model, baseline: Baseline, x: Batch, verdict: Verdict, t
         healthy = drift(target.observe(some).moments)
     before = drift(target.observe(chosen).moments)
     if verdict.patch is not None:
-        done = target.patched(verdict.patch)
-        patched = open_target(done.files, threads)
-        seen = {**patched.observe(chosen).moments}
-        on_input = verdict.patch.taps.get(INPUT_TAP)
-        if on_input is not None:  # it is folded into the first layer: outside, the input looks as before
-            seen[INPUT_TAP] = moments_of_frames(on_input.apply(chosen)).pool()
-        after = drift(seen)
+        after = drift(observe_patched(target, verdict.patch, chosen, threads))
     return LayerDrift(before, after, healthy, len(chosen))

@@ -6,10 +6,11 @@ The one place that names the backends; their frameworks are imported only when a
 from pathlib import Path
 
 from calibration.errors import ModelError
-from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
+from calibration.patch import Patch
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, TapMoments, moments_of_frames
 from calibration.stats.sensor_features import SENSOR_TAPS
 from calibration.targets import model_files
-from calibration.targets.base import ModelFiles
+from calibration.targets.base import Batch, ModelFiles
 from calibration.targets.safe_form.decide import detect_format
 from calibration.targets.target import Target
 
@@ -35,6 +36,21 @@ def open_target(model: Model, threads: int = 1) -> Target:
     target = _open(files, name, threads)
     _require_free_names(name, target)
     return target
+
+
+def observe_patched(target: Target, patch: Patch, x: Batch, threads: int = 1) -> dict[str, TapMoments]:
+    """The moments of ``x``, float32 (N, C, ...), at the input and the taps of the patched model.
+
+    Taps that the patch made unreadable are left out.
+
+    Raises:
+        PatchError: the patch was made for another model.
+    """
+    seen = dict(open_target(target.patched(patch).files, threads).observe(x).moments)
+    on_input = patch.taps.get(INPUT_TAP)
+    if on_input is not None:  # it is folded into the first layer: outside, the input looks as before
+        seen[INPUT_TAP] = moments_of_frames(on_input.apply(x)).pool()
+    return seen
 
 
 def _open(files: ModelFiles, name: str, threads: int) -> Target:

@@ -11,9 +11,10 @@ from typing import Any
 
 from calibration.report import charts, formatting
 from calibration.report.template import render
+from edge_runtime.deployment.arm_tables import figure_rows, label_rows
 from edge_runtime.deployment.disagreements import Disagreement
 from edge_runtime.deployment.rollout_policy.comparison import Comparison
-from edge_runtime.deployment.rollout_policy.figures import CONFIDENT, ArmSummary
+from edge_runtime.deployment.rollout_policy.figures import ArmSummary
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, VerdictKind
 
@@ -32,8 +33,6 @@ _METRICS = {
     "answers": ("The most frequent label", "share"),
 }
 _CSS = {VerdictKind.PASS: "good", VerdictKind.FAIL: "warn"}
-_SHOWN_LABELS = 12
-_LONGEST_LABEL = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +150,9 @@ def _measured(one: StageRecord, candidate: ArmSummary, active: ArmSummary) -> di
         "name": str(one.stage).capitalize(),
         "what": _WHAT[one.stage],
         "findings": [_finding_row(finding) for finding in one.findings],
-        "rows": _rows(active, candidate),
+        "rows": figure_rows(active, candidate),
         "comparisons": [comparison.text for comparison in one.comparisons],
-        "labels": _labels(active, candidate),
+        "labels": label_rows(active, candidate),
         "margins": charts.histograms(active.margins, candidate.margins),
         "entropies": charts.histograms(active.entropies, candidate.entropies),
     }
@@ -189,58 +188,6 @@ def _form(value: float | None, form: str, digits: str = "") -> str:
         case "of":
             return f"{number} of it"
     return f"{value:{digits or '.3f'}}"
-
-
-def _rows(active: ArmSummary, candidate: ArmSummary) -> list[tuple[str, str, str]]:
-    def row(title: str, form: str, first: float | None, second: float | None) -> tuple[str, str, str]:
-        return title, _fill(form, first), _fill(form, second)
-
-    ours, theirs = candidate, active
-    rows = [
-        row("Frames", "{:,}", theirs.frames, ours.frames),
-        row("Without an answer", "{:,}", theirs.failures, ours.failures),
-        row("Latency, median", "{:.1f} ms", theirs.latency_p50_ms, ours.latency_p50_ms),
-        row("Latency, 99th percentile", "{:.1f} ms", theirs.latency_p99_ms, ours.latency_p99_ms),
-        row("Mean confidence", "{:.3f}", theirs.confidence, ours.confidence),
-        row(
-            f"Confident answers (from {CONFIDENT:g})", "{:.1%}", theirs.confident_share, ours.confident_share
-        ),
-        row(
-            "Answers with another label than the one before",
-            "{:.1%}",
-            theirs.switching_rate,
-            ours.switching_rate,
-        ),
-        row("Variety of labels (1: all alike often)", "{:.2f}", theirs.label_entropy, ours.label_entropy),
-    ]
-    if ours.agreement is not None:
-        agreed = f"{ours.agreement:.3f} on {ours.agreements:,} frames"
-        rows.insert(2, ("Agreement on the same frames", "", agreed))
-    return [one for one in rows if one[1:] != ("–", "–")]
-
-
-def _fill(form: str, value: float | None) -> str:
-    return "–" if value is None else form.format(value)
-
-
-def _labels(active: ArmSummary, candidate: ArmSummary) -> list[dict[str, Any]]:
-    """Shares of both arms, the most frequent first; a label beyond an arm's list has no figure there."""
-    shares = [{label: count / arm.labelled for label, count in arm.labels} for arm in (active, candidate)]
-    largest = max((share for one in shares for share in one.values()), default=1.0)
-    names = sorted({*shares[0], *shares[1]}, key=lambda name: -max(one.get(name, 0.0) for one in shares))
-    return [
-        {
-            "label": name if len(name) <= _LONGEST_LABEL else f"{name[:_LONGEST_LABEL]}…",
-            "cells": [
-                {
-                    "text": "–" if name not in one else f"{one[name]:.1%}",
-                    "width": round(100 * one.get(name, 0.0) / largest, 1),
-                }
-                for one in shares
-            ],
-        }
-        for name in names[:_SHOWN_LABELS]
-    ]
 
 
 def _sentence(text: str) -> str:
