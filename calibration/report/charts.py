@@ -123,9 +123,12 @@ def span_chart(spans: Mapping[str, tuple[float, float, float]], limits: tuple[fl
     return Chart(tuple(columns), tuple((axis.y(mark), f"×{mark:.2g}") for mark in marks))
 
 
-def histograms(wide: Sequence[int], narrow: Sequence[int]) -> Chart | None:
-    """Two histograms of as many equal parts of 0..1, one in front of the other, as shares of their counts.
+def histograms(
+    wide: Sequence[int], narrow: Sequence[int], *, end: float = 1.0, unit: str = ""
+) -> Chart | None:
+    """Two histograms of as many equal parts of 0..``end``, in this unit, one in front of the other.
 
+    They are shares of their counts.
     ``top`` is the share of ``wide``, ``inner_top`` that of ``narrow``; the highest one reaches the top. None without
     any count.
     """
@@ -143,7 +146,7 @@ def histograms(wide: Sequence[int], narrow: Sequence[int]) -> Chart | None:
     columns, parts = [], len(wide)
     for i, (x, width) in enumerate(_slots(parts, HISTOGRAM_WIDTH)):
         texts = [f"{share[i]:.1%}" for share, known in zip(shares, has, strict=True) if known]
-        text = f"{i / parts:.1f} to {(i + 1) / parts:.1f}: {' and '.join(texts)}"
+        text = f"{i * end / parts:.1f} to {(i + 1) * end / parts:.1f}{unit}: {' and '.join(texts)}"
         tops = [
             y(share[i]) if known and share[i] > 0 else None for share, known in zip(shares, has, strict=True)
         ]

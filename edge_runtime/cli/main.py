@@ -17,6 +17,7 @@ from edge_runtime.cli.bundle import bundle_group
 from edge_runtime.cli.calibrate import calibrate
 from edge_runtime.cli.check import check, schema
 from edge_runtime.cli.command_log import command_log
+from edge_runtime.cli.compare import compare
 from edge_runtime.cli.config import config_group
 from edge_runtime.cli.demo.commands import demo
 from edge_runtime.cli.doctor.commands import doctor
@@ -67,7 +68,7 @@ def cli(env_file: str | None, *, quiet: bool) -> None:  # noqa: ARG001 - read by
 for subcommand in (
     run, demo, init, check, doctor, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group,
     rollout_group, tune_command, bench_command, command_log, config_group, asyncapi,
-    record, replay,
+    record, replay, compare,
 ):  # fmt: skip
     cli.add_command(subcommand)
 

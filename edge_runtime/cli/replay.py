@@ -8,15 +8,13 @@ import click
 
 from edge_runtime.cli.options import EXISTING_FOLDER, JSON, PATH, print_answer
 from edge_runtime.cli.progress import Progress
-from edge_runtime.errors import RecordingError
+from edge_runtime.errors import ExitCode, RecordingError
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
     from edge_runtime.recordings.arms import Arm
     from edge_runtime.recordings.reader import Recording
     from edge_runtime.recordings.replay import ModelReplay
-
-DIFFERENT = 65  # EX_DATAERR
 
 
 @click.command()
@@ -63,7 +61,7 @@ def replay(recording: Path, config_path: Path | None, bundles: tuple[str, ...], 
         [] if opened.is_whole else ["the recording was cut off; it is replayed up to its last whole frame"]
     )
     print_answer(answer, as_json, "\n".join([*cut_off, *(text for one in found for text in _describe(one))]))
-    return 0 if is_same else DIFFERENT
+    return ExitCode.OK if is_same else ExitCode.DATA
 
 
 def _read_bundles(given: tuple[str, ...], recording: "Recording") -> dict[str, Path]:

@@ -54,9 +54,12 @@ class Disagreement:
 class Disagreements:
     """Keeps the frames with the least agreement, of equal ones a random choice. One thread adds, any may read."""
 
-    def __init__(self, *, is_bgr: bool, seed: int = 0) -> None:
+    def __init__(
+        self, *, is_bgr: bool, seed: int = 0, most_kept: int = MOST_KEPT, most_side: int = MOST_SIDE
+    ) -> None:
         """No picture is kept before ``set_pictures`` allows it; ``is_bgr`` tells the colours of a sample."""
         self._is_bgr, self._keeps_pictures = is_bgr, False
+        self._most_kept, self._most_side = most_kept, most_side
         self._lock, self._random = threading.Lock(), random.Random(seed)  # noqa: S311 - a choice of pictures
         self._kept: list[tuple[float, float, int, Disagreement]] = []
         """A heap whose first is the one to go: the highest agreement, negated."""
@@ -68,7 +71,7 @@ class Disagreements:
             return
         worth, by_chance = -agreement, self._random.random()
         with self._lock:
-            is_kept = len(self._kept) < MOST_KEPT or (worth, by_chance) > self._kept[0][:2]
+            is_kept = len(self._kept) < self._most_kept or (worth, by_chance) > self._kept[0][:2]
         if not is_kept:
             return
         kept = self._make(sample, active, candidate, agreement)
@@ -76,7 +79,7 @@ class Disagreements:
             if not self._keeps_pictures and kept.picture is not None:
                 return
             entry = (worth, by_chance, next(self._count), kept)
-            if len(self._kept) < MOST_KEPT:
+            if len(self._kept) < self._most_kept:
                 heapq.heappush(self._kept, entry)
             else:
                 heapq.heapreplace(self._kept, entry)
@@ -101,7 +104,7 @@ class Disagreements:
             pixels = (
                 sample.pixels if self._is_bgr or sample.pixels.shape[2] != 3 else sample.pixels[:, :, ::-1]
             )
-            uri = picture_uri(np.ascontiguousarray(pixels), MOST_SIDE)
+            uri = picture_uri(np.ascontiguousarray(pixels), self._most_side)
             picture, size = (uri if len(uri) <= MOST_URI_BYTES else None), pixels.shape[1::-1]
         return Disagreement(
             sample.stream,

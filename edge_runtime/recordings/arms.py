@@ -44,8 +44,7 @@ class Arm:
 
     generation: Generation
     bundle: Bundle
-    model: ModelFiles
-    """Patched, where there is a patch."""
+    patch: Patch | None
     engine: Engine
     preprocessor: Preprocessor
     postprocessor: Postprocessor
@@ -90,16 +89,17 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
     engine = open_bundle_engine(bundle, plan, settings)
     with close_on_error(engine):
         self_test(bundle, engine)
-    model, generation = bundle.model_files, Generation(bundle.id)
+    generation, loaded = Generation(bundle.id), None
     if patch is not None:
         engine.close()
-        model, generation = _patch(model, patch), Generation(bundle.id, patch.stem)
+        model, loaded = _patch(bundle.model_files, patch)
+        generation = Generation(bundle.id, patch.stem)
         engine = open_bundle_engine(bundle, plan, settings, model)
     golden = [golden_outputs(bundle, one) for one in bundle.manifest.golden]
     return Arm(
         generation,
         bundle,
-        model,
+        loaded,
         engine,
         Preprocessor(bundle.manifest.preprocess),
         Postprocessor(bundle.manifest, bundle.labels),
@@ -107,9 +107,10 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
     )
 
 
-def _patch(model: ModelFiles, path: Path) -> ModelFiles:
+def _patch(model: ModelFiles, path: Path) -> tuple[ModelFiles, Patch]:
     try:
-        return calibration.patched(model, Patch.load(path)).files
+        patch = Patch.load(path)
+        return calibration.patched(model, patch).files, patch
     except CalibrationError as err:
         fix = "Name the patch and the bundle that belong together."
         raise RecordingError(path, str(err), "a patch of this bundle's model", fix) from err

@@ -41,5 +41,6 @@ def keep_baselines(state_dir: Path, folder: Path, manifest: Manifest) -> None:
             kept = folder / BASELINES / f"{model}.safetensors"
             kept.parent.mkdir(mode=0o700, exist_ok=True)
             replace(found, healthy_samples=None).save(kept)
+            kept.chmod(0o600)
         except (CalibrationError, OSError) as err:
             log.warning("baseline not recorded", path=str(path), reason=str(err))

@@ -19,6 +19,7 @@ from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.recordings.manifest import (
     ANSWERS_FILE,
+    BASELINES,
     CONFIG_FILE,
     FRAMES_FILE,
     MANIFEST_FILE,
@@ -99,6 +100,10 @@ class Recording:
     def patch_path(self, model: str, patch: str) -> Path:
         """Of a patch that answered; may be missing."""
         return self.folder / PATCHES / model / f"{patch}.safetensors"
+
+    def baseline_path(self, model: str) -> Path:
+        """Of the baseline that was in use; may be missing."""
+        return self.folder / BASELINES / f"{model}.safetensors"
 
     def read_config(self) -> str:
         """The configuration that was in force, without secrets.

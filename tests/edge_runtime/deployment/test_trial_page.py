@@ -1,7 +1,5 @@
 """The page of a trial: everything in it, nothing injected, small, and without pictures where those are taken out."""
 
-from html.parser import HTMLParser
-
 import numpy as np
 import pytest
 
@@ -13,40 +11,10 @@ from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, VerdictKind
 from edge_runtime.deployment.trial_page import StageRecord, TrialOutcome, make_page
 from edge_runtime.inference.postprocess.postprocessor import Answer
+from tests.support.html_tags import parse
 
 EVIL = '"><script>alert(1)</script>'
 MOST_BYTES = 500_000
-
-
-class Tags(HTMLParser):
-    VOID = frozenset({"meta", "image", "line", "rect", "br"})
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen, self.links, self.styles = [], set(), [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.add(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href")]
-        self.styles += [name for name, _ in attrs if name == "style" or name.startswith("on")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-
-def parse(text):
-    tags = Tags()
-    tags.feed(text)
-    assert tags.open == []
-    return tags
 
 
 def sample(seq=0, size=(224, 300), geometry=None):

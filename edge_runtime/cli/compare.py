@@ -1,0 +1,155 @@
+"""``edge-runtime compare``: two models on one recording, as a page."""
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_runtime.cli.bundle_argument import BundlePath
+from edge_runtime.cli.options import EXISTING_FILE, EXISTING_FOLDER, JSON, PATH, OutputFile, print_answer
+from edge_runtime.cli.progress import Progress
+from edge_runtime.errors import RecordingError
+
+if TYPE_CHECKING:
+    from calibration.baseline.baseline import Baseline
+    from edge_runtime.recordings.arms import Arm
+    from edge_runtime.recordings.comparison import ComparisonResult
+    from edge_runtime.recordings.reader import Recording
+
+_PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
+
+
+class ArmSpec(BundlePath):
+    """Gives the folder of a bundle and the text of a patch, None without one; ``BUNDLE`` or ``BUNDLE+PATCH``."""
+
+    name = "bundle"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Both; a folder whose name has a ``+`` comes first.
+
+        Raises:
+            click.BadParameter: there is no such bundle.
+            ConfigError: the configuration does not say where bundles are.
+        """
+        text = str(value)
+        base, mark, patch = text.rpartition("+")
+        if not mark or Path(text).is_dir():
+            return super().convert(text, param, ctx), None
+        return super().convert(base, param, ctx), patch
+
+
+@click.command()
+@click.argument("recording", type=EXISTING_FOLDER)
+@click.argument("first", metavar="A", type=ArmSpec())
+@click.argument("second", metavar="B", type=ArmSpec())
+@click.option(
+    "--out", type=OutputFile(), default=Path("comparison.html"), show_default=True, help="The page."
+)
+@click.option("--model", help="Whose frames; needed when several models were recorded.")
+@click.option("--config", "config_path", type=PATH, is_eager=True, help="Find bundles by name in its store.")
+@click.option("--labels", type=EXISTING_FILE, help="CSV of 'CAMERA/NUMBER,LABEL': tells which one is right.")
+@click.option(
+    "--baseline",
+    "baselines",
+    type=EXISTING_FILE,
+    multiple=True,
+    help="Score drift from this baseline too; the recording has that of the box.",
+)
+@JSON
+def compare(
+    recording: Path,
+    first: tuple[Path, str | None],
+    second: tuple[Path, str | None],
+    out: Path,
+    model: str | None,
+    config_path: Path | None,  # noqa: ARG001 - where bundles are looked for
+    labels: Path | None,
+    baselines: tuple[Path, ...],
+    as_json: bool,
+) -> int:
+    """Compare two bundles or patches on a recording.
+
+    A and B are bundles: a folder, demo:NAME, or the name of an installed one. BUNDLE+PATCH is one with a patch: a file,
+    or p3 for one that the recording has.
+    """
+    from edge_runtime.recordings.comparison import compare as compare_arms
+    from edge_runtime.recordings.comparison_page import make_page
+    from edge_runtime.recordings.labels import read_labels
+    from edge_runtime.recordings.reader import open_recording
+    from edge_runtime.system.atomic_file import write_atomically
+
+    opened = open_recording(recording)
+    chosen = _choose_model(opened, model)
+    given = None if labels is None else read_labels(labels, opened)
+    known = _load_baselines([*baselines, opened.baseline_path(chosen)])
+    with ExitStack() as open_arms, Progress() as progress:
+        progress.begin("opening both")
+        arms = _open(opened, chosen, first, open_arms), _open(opened, chosen, second, open_arms)
+
+        def show(number: int, total: int) -> None:
+            progress.begin("answering", total, is_even=True)
+            progress.set(number)
+
+        def find_baseline(arm: "Arm") -> "Baseline | None":
+            return known.get(arm.bundle.model_files.sha256)
+
+        found = compare_arms(opened, chosen, arms, find_baseline, given, show)
+    write_atomically(out, make_page(found).encode())
+    print_answer({"page": str(out), **found.to_json()}, as_json, "\n".join(_describe(found, out)))
+    return 0
+
+
+def _choose_model(recording: "Recording", wanted: str | None) -> str:
+    models = list(recording.manifest.models)
+    if wanted is None and len(models) == 1:
+        return models[0]
+    if wanted not in models:
+        raise click.UsageError(f"--model: expected one of: {', '.join(models)}")
+    return wanted
+
+
+def _load_baselines(paths: list[Path]) -> "dict[str, Baseline]":
+    """By the model that they are of; those that are not there are passed over."""
+    from calibration.baseline.baseline import Baseline
+
+    loaded = [Baseline.load(path) for path in paths if path.exists()]
+    return {one.model_sha256: one for one in reversed(loaded)}
+
+
+def _open(recording: "Recording", model: str, spec: tuple[Path, str | None], opened: ExitStack) -> "Arm":
+    from edge_runtime.recordings.arms import open_arm
+
+    folder, patch = spec
+    path = None
+    if patch is not None:
+        path = recording.patch_path(model, patch) if _PATCH_ID.fullmatch(patch) else Path(patch)
+        if not path.is_file():
+            fix = "Name a file, or a patch of the recording such as p3."
+            raise RecordingError(
+                path, "no such patch", "a patch that answered in the recording, or a file", fix
+            )
+    arm = open_arm(folder, path)
+    opened.callback(arm.close)
+    return arm
+
+
+def _describe(found: "ComparisonResult", out: Path) -> list[str]:
+    answers = found.to_json()
+    first, second = answers["first"], answers["second"]
+    agreed = "cannot be compared" if found.agreement is None else f"agree on {found.agreement:.1%}"
+    lines = [f"{first['name']} and {second['name']} {agreed} of {found.compared} frames"]
+    if found.labelled:
+        lines.append(
+            f"  right: {first['accuracy']:.1%} and {second['accuracy']:.1%} of {found.labelled} labelled frames"
+        )
+    lines.append(
+        f"  latency, median: {first['latency_ms']['p50']:.1f} and {second['latency_ms']['p50']:.1f} ms; "
+        f"p99: {first['latency_ms']['p99']:.1f} and {second['latency_ms']['p99']:.1f} ms"
+    )
+    for arm in (found.first, found.second):
+        words = arm.drift.note if arm.drift.score is None else arm.drift.score.in_words()
+        lines.append(f"  drift, {arm.name}: {words}")
+    lines += [f"  {a} -> {b}: {count} frames" for a, b, count in found.changes[:3]]
+    return [*lines, f"  page: {out}"]
