@@ -26,8 +26,10 @@ from edge_runtime.http.identify import Identify
 from edge_runtime.http.login import make_session_route
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
-from edge_runtime.http.pictures import PictureService, make_picture_routes
+from edge_runtime.http.pictures import PictureService, PictureTaker, make_picture_route
 from edge_runtime.http.predict import make_predict_routes
+from edge_runtime.http.preview import make_preview_route
+from edge_runtime.http.result_events import ResultFeed, make_result_events_route
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.request_counts import RequestCounts
@@ -79,6 +81,7 @@ def build_app(
     trends: Callable[[float, int], object] | None = None,
     predict: PredictService | None = None,
     pictures: PictureService | None = None,
+    feed: ResultFeed | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -97,7 +100,8 @@ def build_app(
         counts: Counts the requests.
         trends: Figures over time: of the last so many seconds, behind a step; None: there is no address for that.
         predict: Answers pictures that are sent; None: there are no addresses for that.
-        pictures: Gives pictures of cameras; None: there is no address for that.
+        pictures: Gives pictures of cameras; None: there are no addresses for that.
+        feed: Gives results as they come; None: there is no address for that.
     """
     views: dict[str, View] = {
         **make_dashboard_views(),
@@ -115,10 +119,12 @@ def build_app(
     if trends is not None:
         views["/trends"] = partial(_show_trends, trends)
     # First, since it is asked for most often: each route before it costs a comparison.
-    routes = [] if pictures is None else make_picture_routes(pictures)
+    routes = [] if pictures is None else _make_picture_routes(pictures)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     http_access = HttpAccess(access)
     routes.append(make_session_route(http_access, crashes))
+    if feed is not None:
+        routes.append(make_result_events_route(feed, crashes))
     if predict is not None:
         routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
     middleware = [] if counts is None else [Middleware(CountRequests, counts, routes)]
@@ -127,6 +133,11 @@ def build_app(
     return Starlette(
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _show_http_error}
     )
+
+
+def _make_picture_routes(pictures: PictureService) -> list[Route]:
+    taker = PictureTaker(pictures.source)
+    return [make_picture_route(taker, pictures.crashes), make_preview_route(taker, pictures.crashes)]
 
 
 def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitable[Response]]:

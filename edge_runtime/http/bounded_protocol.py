@@ -2,8 +2,9 @@
 
 uvicorn limits the pause after an answer only. Here a connection ends when no whole request and no further
 :data:`BODY_STEP_BYTES` of a body come, or nothing of an answer can be sent, for :data:`STALL_S`; the time that it takes
-to make an answer is ours, not the client's. And when :data:`MAX_CONNECTIONS` are open, a new one takes the place of the
-one that has waited longest, of the client that has most. So there is always an answer for a probe of health.
+to make an answer, or its next part, is ours, not the client's. And when :data:`MAX_CONNECTIONS` are open, a new one
+takes the place of the one that has waited longest, of the client that has most. So there is always an answer for a
+probe of health.
 """
 
 import asyncio
@@ -82,11 +83,11 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
 
     def data_received(self, data: bytes) -> None:
         """A whole head of a request is a step forward, and a good part of a body; not each byte."""
-        before, was_whole = self.cycle, self._is_ours
+        before, was_whole = self.cycle, self._is_answering
         super().data_received(data)
         self._received_bytes += len(data)
         is_step = self._received_bytes >= BODY_STEP_BYTES
-        if self.cycle is not before or self._is_ours is not was_whole or is_step:
+        if self.cycle is not before or self._is_answering is not was_whole or is_step:
             self._received_bytes = 0
             self.waits_since_s = self.loop.time()
 
@@ -95,11 +96,18 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
         self.waits_since_s = self.loop.time()
         super().on_response_complete()
 
+    def shutdown(self) -> None:
+        """The server stops: an answer that has no end, and nothing to say now, ends here."""
+        is_idle = self._is_answering and self.cycle.response_started and not self._count_unsent()
+        super().shutdown()
+        if is_idle:
+            self.transport.close()
+
     @property
-    def _is_ours(self) -> bool:
-        """Whether the whole request is here, and nothing of its answer was sent."""
+    def _is_answering(self) -> bool:
+        """Whether the whole request is here, and not all of its answer was made."""
         cycle = self.cycle
-        return cycle is not None and not cycle.more_body and not cycle.response_started
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
 
     def _count_unsent(self) -> int:
         """What waits to be encrypted, and to be sent."""
@@ -108,7 +116,8 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
 
     def _check(self) -> None:
         now_s, unsent_bytes = self.loop.time(), self._count_unsent()
-        if unsent_bytes < self._unsent_bytes or self._is_ours:
+        is_ours = self._is_answering and not unsent_bytes
+        if unsent_bytes < self._unsent_bytes or is_ours:
             self.waits_since_s = now_s
         self._unsent_bytes = unsent_bytes
         if now_s - self.waits_since_s >= STALL_S:

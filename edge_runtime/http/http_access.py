@@ -34,6 +34,15 @@ def require(request: HTTPConnection, needed: Role) -> Caller:
     return require_role(caller_of(request), needed)
 
 
+def is_still_allowed(request: HTTPConnection, needed: Role) -> bool:
+    """Whether who asked once could ask now: tokens and sessions end while an answer goes on."""
+    try:
+        require_role(request.state.identify(), needed)
+    except Refusal:
+        return False
+    return True
+
+
 class HttpAccess:
     """The rules for requests over HTTP; see the module. Used by the server's thread."""
 

@@ -69,6 +69,11 @@ _MOST: Schema = {
     "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
 }
 
+_FPS: Schema = {
+    "name": "fps",
+    "in": "query",
+    "schema": {"type": "number", "minimum": 0.1, "maximum": 5, "default": 2},
+}
 _MAX_SIDE: Schema = {
     "name": "max_side",
     "in": "query",
@@ -182,7 +187,13 @@ def _paths() -> Iterator[tuple[str, Schema]]:
             *_names("model", "report"),
         ),
     )
-    yield "/cameras/{stream}/picture.jpg", _picture()
+    yield "/results/events", _result_events()
+    yield "/cameras/{stream}/picture.jpg", _picture("The next picture of a camera.", "image/jpeg", _MAX_SIDE)
+    preview = "Pictures of a camera, one after the other."
+    yield (
+        "/cameras/{stream}/preview.mjpg",
+        _picture(preview, "multipart/x-mixed-replace", _MAX_SIDE, _FPS),
+    )
     yield "/metrics", _get("Counters, gauges and histograms for Prometheus.", {200: _other("text/plain")})
     yield "/asyncapi.json", _get("Topics, commands and payloads, an AsyncAPI document.", {200: _inline(_ANY)})
     yield "/openapi.json", _get("This document, about all addresses.", {200: _inline(_ANY)})
@@ -218,14 +229,22 @@ def _oip_paths() -> Iterator[tuple[str, Schema]]:
         yield f"{path}/infer", _post("Inference.", body, answers, *given)
 
 
-def _picture() -> Schema:
+def _result_events() -> Schema:
+    streams = {"name": "stream", "in": "query", "schema": {"type": "array", "items": _TEXT}}
+    last = {"name": "Last-Event-ID", "in": "header", "schema": _TEXT}
+    answers = {200: _other("text/event-stream"), **_refusals(400, 500)}
+    return _get("Results as they come, as server-sent events.", answers, streams, last)
+
+
+def _picture(summary: str, content_type: str, *parameters: Schema) -> Schema:
     headers = {name: {"schema": {"type": "integer"}} for name in ("Frame-Seq", "Frame-Width", "Frame-Height")}
     at = {"Captured-At": {"schema": {"type": "string", "format": "date-time"}}}
-    answer = {**_other("image/jpeg"), "headers": {**at, **headers}}
+    answer = _other(content_type)
+    if content_type == "image/jpeg":
+        answer["headers"] = {**at, **headers}
     refused = _refusals(400, 401, 403, 404, 429, 500)
     silent = {503: {**_json("Error"), "description": "The camera gives no picture now."}}
-    summary = "The next picture of a camera."
-    return _get(summary, {200: answer, **refused, **silent}, *_names("stream"), _MAX_SIDE)
+    return _get(summary, {200: answer, **refused, **silent}, *_names("stream"), *parameters)
 
 
 def _predict_body() -> Schema:

@@ -88,64 +88,80 @@ class Waiting:
             call(coming.result())
 
 
-def make_picture_routes(service: PictureService) -> list[Route]:
+class PictureTaker:
+    """Takes pictures for all requests; they share the frames that they wait for, and one thread."""
+
+    def __init__(self, source: PictureSource) -> None:
+        self._source, self._waiting = source, Waiting()
+        self._maker = ThreadPoolExecutor(1, "http-pictures")
+
+    async def take(self, stream: str, max_side: int) -> Taken:
+        """The next frame and its picture; the server's thread is not woken between the two.
+
+        Raises:
+            Refusal: there is none, now or at all.
+        """
+        ready: Future[Future[Taken]] = Future()
+        jobs = list[Future[Taken]]()
+
+        def give(made: Future[Taken]) -> None:
+            if ready.set_running_or_notify_cancel():
+                ready.set_result(made)
+
+        def make(frame: Frame) -> None:
+            if not ready.cancelled():
+                job = self._maker.submit(_make, self._source, stream, frame, max_side)
+                jobs.append(job)
+                job.add_done_callback(give)
+
+        coming = self._source.ask(stream)
+        self._waiting.add(coming, make)
+        try:
+            made = await asyncio.wait_for(asyncio.wrap_future(ready), self._source.wait_s)
+        except TimeoutError as err:
+            raise self._source.describe_silence(stream) from err
+        finally:
+            self._waiting.remove(coming, make)
+            for job in jobs:  # it holds a whole frame
+                job.cancel()
+        return made.result()
+
+
+def make_picture_route(taker: PictureTaker, crashes: Crashes) -> Route:
     """The address of all cameras' pictures."""
-    room, maker = Room(MOST_REQUESTS, 0), ThreadPoolExecutor(1, "http-pictures")
-    show = partial(_show, service, room, maker, Waiting())
-    return [Route("/cameras/{stream}/picture.jpg", guard(service.crashes, "http-picture", show))]
+    show = partial(_show, taker, Room(MOST_REQUESTS, 0))
+    return Route("/cameras/{stream}/picture.jpg", guard(crashes, "http-picture", show))
 
 
-async def _show(
-    service: PictureService, room: Room, maker: ThreadPoolExecutor, waiting: Waiting, request: Request
-) -> Response:
+async def _show(taker: PictureTaker, room: Room, request: Request) -> Response:
     require(request, Role.OPERATOR)
-    stream, max_side = request.path_params["stream"], _read_side(request)
+    stream, max_side = request.path_params["stream"], read_side(request)
     with room.enter(0):
-        frame, made = await _take(service.source, stream, max_side, maker, waiting)
-    about = {
+        taken = await taker.take(stream, max_side)
+    return Response(taken[1].jpeg, 200, {**FRESH, **describe_picture(taken)}, "image/jpeg")
+
+
+def describe_picture(taken: Taken) -> dict[str, str]:
+    """Headers that say which frame it is, and in which coordinates its results are."""
+    frame, made = taken
+    return {
         "Captured-At": format_rfc3339(frame.captured_at_wall_s),
         "Frame-Seq": str(frame.seq),
         "Frame-Width": str(made.full_width),
         "Frame-Height": str(made.full_height),
     }
-    return Response(made.jpeg, 200, {**FRESH, **about}, "image/jpeg")
-
-
-async def _take(
-    source: PictureSource, stream: str, max_side: int, maker: ThreadPoolExecutor, waiting: Waiting
-) -> Taken:
-    """The next frame and its picture; this thread is not woken between the two."""
-    ready: Future[Future[Taken]] = Future()
-    jobs = list[Future[Taken]]()
-
-    def give(made: Future[Taken]) -> None:
-        if ready.set_running_or_notify_cancel():
-            ready.set_result(made)
-
-    def make(frame: Frame) -> None:
-        if not ready.cancelled():
-            job = maker.submit(_make, source, stream, frame, max_side)
-            jobs.append(job)
-            job.add_done_callback(give)
-
-    coming = source.ask(stream)
-    waiting.add(coming, make)
-    try:
-        made = await asyncio.wait_for(asyncio.wrap_future(ready), source.wait_s)
-    except TimeoutError as err:
-        raise source.describe_silence(stream) from err
-    finally:
-        waiting.remove(coming, make)
-        for job in jobs:  # it holds a whole frame
-            job.cancel()
-    return made.result()
 
 
 def _make(source: PictureSource, stream: str, frame: Frame, max_side: int) -> Taken:
     return frame, source.make(stream, frame, max_side, QUALITY)
 
 
-def _read_side(request: Request) -> int:
+def read_side(request: Request) -> int:
+    """The longer side that is asked for, pixels.
+
+    Raises:
+        Refusal: it is no such number.
+    """
     text = request.query_params.get("max_side", str(USUAL_SIDE))
     if not re.fullmatch(r"[0-9]{1,5}", text) or not SMALLEST_SIDE <= int(text) <= LARGEST_SIDE:
         raise Refusal(400, f"max_side is {text[:20]!r}; expected a number in {SMALLEST_SIDE}..{LARGEST_SIDE}")

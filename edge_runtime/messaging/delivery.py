@@ -40,6 +40,7 @@ RECENT_EVENTS = 256
 
 SendAnswer = Callable[[str, bytes, bytes | None], bool]
 """Response topic, payload, correlation data; False when it could not be sent. Must not wait."""
+Follower = Callable[[str, bytes], None]
 Mark = tuple[tuple[Outbox, int], ...]
 """How far each outbox was filled at one moment."""
 
@@ -129,6 +130,7 @@ class Delivery:
         self._results: deque[bytes] = deque()
         self._results_bytes = 0
         self._remembering = threading.Lock()
+        self._followers: tuple[Follower, ...] = ()
         self._events: deque[tuple[Event, bytes]] = deque(maxlen=RECENT_EVENTS)
         self.event_counts = EventCounts()
         self._send_answer: SendAnswer = _send_nowhere
@@ -148,7 +150,7 @@ class Delivery:
     def add_result(self, result: Result) -> None:
         """Accept a result; returns at once."""
         payload = encode_result(result)
-        self._remember(payload)
+        self._remember(result.stream, payload)
         self._put(self._topics.result(result.stream), payload)
         self._answer(result.stream, result.origin, payload)
         self._on_result(result)
@@ -191,8 +193,8 @@ class Delivery:
         """Whether everything that was put before the mark is on the disk or has left the outbox: a kill loses none."""
         return all(outbox.is_kept(last_id) for outbox, last_id in mark)
 
-    def _remember(self, payload: bytes) -> None:
-        """Keep the newest results, in number and bytes; the newest one always."""
+    def _remember(self, stream: str, payload: bytes) -> None:
+        """Keep the newest results, in number and bytes; the newest one always. Followers are told in the same order."""
         with self._remembering:
             self._results.append(payload)
             self._results_bytes += len(payload)
@@ -200,6 +202,8 @@ class Delivery:
                 len(self._results) > RECENT_RESULTS or self._results_bytes > RECENT_BYTES
             ):
                 self._results_bytes -= len(self._results.popleft())
+            for follower in self._followers:
+                follower(stream, payload)
 
     def add_event(self, event: Event) -> None:
         """Accept an event, without the secrets in its texts; returns at once."""
@@ -215,6 +219,20 @@ class Delivery:
         deprecated = encode_deprecated_event(event, self._device)
         if deprecated is not None:  # for one release; see CHANGELOG
             self._put(self._topics.event, deprecated)
+
+    def follow(self, follower: Follower) -> list[bytes]:
+        """Have it called with the stream and the payload of each result after those that are given, oldest first.
+
+        It is called in the threads that make results, and must not wait.
+        """
+        with self._remembering:
+            self._followers = (*self._followers, follower)
+            return list(self._results)
+
+    def unfollow(self, follower: Follower) -> None:
+        """Have it called no longer."""
+        with self._remembering:
+            self._followers = tuple(one for one in self._followers if one != follower)
 
     def recent_results(self, most: int) -> list[dict[str, Any]]:
         """The newest results, newest first."""

@@ -7,6 +7,8 @@ import socket
 from edge_runtime.errors import EdgeRuntimeError, ExitCode
 
 BACKLOG = 64
+VANISHED_MS = 30_000
+"""A client that acknowledges nothing for so long is gone; Linux else waits a quarter of an hour."""
 
 
 class NotListening(EdgeRuntimeError):
@@ -45,7 +47,8 @@ def open_listener(host: str, port: int, key: str = "http.port") -> socket.socket
     try:
         both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
         listener = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it, and the next
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MS)
         return listener
     except OSError as err:
         in_use = err.errno == errno.EADDRINUSE

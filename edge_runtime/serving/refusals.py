@@ -16,7 +16,7 @@ class Refusal(Exception):
 def full() -> Refusal:
     """No room for another one just now. A function, since one exception that is raised again keeps all its frames."""
     headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return Refusal(429, "as many pictures as may be are under way; try again", headers)
+    return Refusal(429, "as many requests as may be are under way; try again", headers)
 
 
 def ended() -> Refusal:

@@ -9,6 +9,7 @@ from edge_runtime.http.api import build_app
 from edge_runtime.http.openapi import describe
 from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.server import HttpServer
+from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.predictions import Predictions, ServedModel
@@ -30,6 +31,7 @@ class Bench:
         self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None,
         certificate=None, listed=(), **policy,
     ):  # fmt: skip
+        self.feed = Delivery("belt-3", lambda result: None)
         self.listed, self.camera = list(listed), camera or StillCamera()
         self.engine = FakeEngine(gate=threading.Event())
         self.engine.gate.set()
@@ -70,6 +72,6 @@ class Bench:
             lambda _: [], dict, dict,
             lambda: DOCUMENT, list, self.predict.access, self.crashes,
             trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
-            predict=self.predict, pictures=PictureService(self.camera, self.crashes),
+            predict=self.predict, pictures=PictureService(self.camera, self.crashes), feed=self.feed,
         )  # fmt: skip
         return self.app

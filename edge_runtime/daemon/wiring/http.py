@@ -93,6 +93,7 @@ def make_servers(
             trends=trends.read,
             predict=predict,
             pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), crashes),
+            feed=delivery,
         )
 
     servers: dict[str, Server] = {
