@@ -125,7 +125,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
     found.problems += bad_keys
-    _look_at_grpc(config, found)
+    _look_at_libraries(config, found)
     found.notes += _notes_of_home_assistant(config)
     found.notes += _notes_of_http(config)
     problems, notes = look_at_certificate(config)
@@ -200,16 +200,11 @@ def _notes_of_http(config: "Config") -> list[str]:
     return [] if why is None else [f"http: {why}"]
 
 
-def _look_at_grpc(config: "Config", found: Checked) -> None:
-    from edge_runtime.grpc.server import KEY, require_grpc
+def _look_at_libraries(config: "Config", found: Checked) -> None:
+    from edge_runtime.daemon.wiring.http import find_missing_extras
 
-    port = config.http.grpc_port
-    if port is None or not config.http.enabled:
-        return
-    try:
-        require_grpc()
-    except ExtraMissing as err:
-        found.problems.append(Problem(KEY, config.line_of("http", "grpc_port"), str(port), str(err)))
+    for key, err in find_missing_extras(config):
+        found.problems.append(Problem(key, config.line_of(*key.split(".")), "it is set", str(err)))
 
 
 def _notes_of_home_assistant(config: "Config") -> list[str]:

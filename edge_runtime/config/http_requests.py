@@ -9,7 +9,7 @@ from pydantic import Field
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config.commands import RoleName
 from edge_runtime.config.section import Section
-from edge_runtime.config.values import FilePath, Seconds
+from edge_runtime.config.values import FilePath, PictureSource, Seconds
 
 MAX_TOKENS = 64
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{20,512}")
@@ -26,6 +26,11 @@ class PredictConfig(Section):
     """Pictures that may be under way at a time, of all callers together; more are refused with 429."""
     timeout_s: Seconds = Field(default=10.0, le=600)
     """A picture that is not answered after this time is refused with 504, seconds."""
+    fetch_from: tuple[PictureSource, ...] = Field(
+        default=(), max_length=32, examples=[["https://pictures.example/line-3/"]]
+    )
+    """Where POST /predict may load the picture of a url from: beginnings of addresses, compared by scheme, host, port
+    and whole levels of the path. Empty: nowhere. Needs the extra 'travel'."""
     priority: Literal["low", "normal", "high"] = "normal"
     """Among the cameras of the same model; normal: as one camera more; low: only what the cameras leave."""
 

@@ -1,7 +1,7 @@
-"""Addresses that bundles may be installed from by command, and the prefixes that allow them. Pure text.
+"""Addresses that bundles are installed from by command, or pictures loaded, and the prefixes that allow them.
 
-An address is compared by its parts, and only plain ones are understood: no user, no query, no escapes, no ``..``, no
-empty level. Whatever two readers could understand differently is refused.
+Pure text. An address is compared by its parts, and only plain ones are understood: no user, no query, no escapes, no
+``..``, no empty level. Whatever two readers could understand differently is refused.
 """
 
 import re

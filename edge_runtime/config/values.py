@@ -133,6 +133,21 @@ def _check_install_source(value: str) -> str:
         ) from err
 
 
+def _check_picture_source(value: str) -> str:
+    try:
+        found = parse_prefix(value)
+    except BadAddress as err:
+        raise refusal(
+            f"the beginning of an address, such as https://pictures.example/ (it has {err})",
+            found=redact_url(value),
+        ) from err
+    if found.scheme == "oci":
+        raise refusal(
+            "the beginning of an address, such as https://pictures.example/", found=redact_url(value)
+        )
+    return str(found)
+
+
 def _check_prefix(value: str) -> str:
     if not all(re.fullmatch(NAME_PATTERN, level) for level in value.split("/")) or len(value) > 200:
         raise refusal("topic levels of letters, digits, '_' or '-', joined by '/'")
@@ -155,6 +170,7 @@ DeviceName = Annotated[
 Text = Annotated[str, AfterValidator(_clean_text)]
 Host = Annotated[str, AfterValidator(_check_host)]
 InstallSource = Annotated[str, AfterValidator(_check_install_source)]
+PictureSource = Annotated[str, AfterValidator(_check_picture_source)]
 TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
 CronLine = Annotated[str, AfterValidator(_check_cron)]
 FilePath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string"})]

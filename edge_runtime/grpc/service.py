@@ -19,10 +19,11 @@ from edge_runtime.serving.access import require_role
 from edge_runtime.serving.oip_answer import make_answer
 from edge_runtime.serving.oip_model import describe_config, describe_model, describe_server, find_model
 from edge_runtime.serving.oip_request import InferQuestion
-from edge_runtime.serving.predict_service import LARGEST_BODIES, NEEDED_ROLE, PredictService
+from edge_runtime.serving.predict_service import NEEDED_ROLE, PredictService
 from edge_runtime.serving.predictions import ServedModel
 from edge_runtime.serving.refusals import Refusal, failed, slow
 from edge_runtime.serving.request_counts import RequestCounts
+from edge_runtime.serving.room import LARGEST_BODIES
 from edge_runtime.system.redaction import PROCESS
 
 CRASHES = "grpc-request"

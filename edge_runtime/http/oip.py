@@ -22,6 +22,7 @@ from edge_runtime.serving.oip_request import InferQuestion
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.predictions import Read, ServedModel
 from edge_runtime.serving.refusals import Refusal
+from edge_runtime.serving.room import Place
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -81,7 +82,7 @@ async def _show_model_ready(service: PredictService, request: Request) -> Respon
 async def _infer(service: PredictService, request: Request) -> Response:
     asked = list[InferQuestion]()
 
-    async def read(request: Request, body: bytes) -> Read:
+    async def read(request: Request, body: bytes, _: Place) -> Read:
         load = partial(load_body, body, _find_header_length(request))
         asked.append(InferQuestion(load, service.check_picture))
         return asked[0].read

@@ -38,9 +38,22 @@ _SCHEMES: Schema = {
     "session": {"type": "apiKey", "in": "cookie", "name": "edge-runtime-PORT"},
 }
 _PICTURE: Schema = {
-    "type": "object",
-    "properties": {"image": {**_TEXT, "contentEncoding": "base64", "description": "The bytes of the file."}},
-    "required": ["image"],
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {
+                "image": {**_TEXT, "contentEncoding": "base64", "description": "The bytes of the file."}
+            },
+            "required": ["image"],
+        },
+        {
+            "type": "object",
+            "properties": {
+                "url": {**_TEXT, "format": "uri", "description": "Where the file is loaded from."}
+            },
+            "required": ["url"],
+        },
+    ]
 }
 _FORM: Schema = {
     "type": "object",
@@ -59,6 +72,7 @@ _WHY = {
     422: "The picture or tensor cannot be used.",
     429: "`http.predict.queue` pictures are under way, or too many wrong tokens came; see `Retry-After`.",
     500: "The inference failed, or its answer cannot be used; the log says why.",
+    502: "No picture came from its address.",
     503: "The device stops, or no model runs (safe mode).",
     504: "No answer within `http.predict.timeout_s`.",
 }
@@ -258,7 +272,7 @@ def _predict_body() -> Schema:
 def _predicted() -> Mapping[int, Schema]:
     refused = {"anyOf": [{"$ref": f"{_REF}Rejection"}, {"$ref": f"{_REF}Error"}]}
     own = {code: {**_inline(refused), "description": _WHY[code]} for code in (422, 500)}
-    return {200: _json("Result"), **_refusals(*_REFUSED), **own}
+    return {200: _json("Result"), **_refusals(*_REFUSED, 502), **own}
 
 
 def _get(summary: str, answers: Mapping[int, Schema], *parameters: Schema) -> Schema:

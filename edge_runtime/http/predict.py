@@ -3,6 +3,7 @@
 The answer is that which a frame of a camera would have had published, and goes to the caller alone.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,9 +13,17 @@ from starlette.routing import Route
 
 from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.http_access import require
-from edge_runtime.http.request_body import find_form_picture, find_json_picture, find_size, read_body
-from edge_runtime.serving.predict_service import NEEDED_ROLE, PICTURE_KEY, PredictService, code_of
+from edge_runtime.http.request_body import (
+    find_form_picture,
+    find_json_picture,
+    find_size,
+    find_url,
+    read_body,
+)
+from edge_runtime.serving.predict_service import NEEDED_ROLE, PredictService, code_of
 from edge_runtime.serving.predictions import Answered, Input, Read, ServedModel
+from edge_runtime.serving.refusals import late
+from edge_runtime.serving.room import PICTURE_KEY, Place
 
 CRASHES = "http-request"
 """By this name requests that fail unexpectedly are counted."""
@@ -24,7 +33,7 @@ async def answer_request(
     service: PredictService,
     request: Request,
     model: str | None,
-    read: Callable[[Request, bytes], Awaitable[Read]],
+    read: Callable[[Request, bytes, Place], Awaitable[Read]],
     *,
     keeps_outputs: bool = False,
 ) -> tuple[str, tuple[Answered, ...]]:
@@ -34,7 +43,7 @@ async def answer_request(
         service: Has them answered.
         request: Its body was not read.
         model: Name in the address.
-        read: Gives what will find the inputs in the body.
+        read: Gives what will find the inputs in the body; may take more room.
         keeps_outputs: Whether raw outputs are wanted.
 
     Raises:
@@ -44,11 +53,11 @@ async def answer_request(
     require(request, NEEDED_ROLE)
     name, _ = service.predictions.find(model)
     size_bytes = find_size(request, service.max_body_bytes, PICTURE_KEY)
-    with service.room.enter(size_bytes):
+    with service.room.enter(size_bytes) as place:
         # No name for the body: it is to leave the memory when it is decoded, not when it is answered.
         return name, await service.answer(
             name,
-            await read(request, await read_body(request, size_bytes, PICTURE_KEY)),
+            await read(request, await read_body(request, size_bytes, PICTURE_KEY), place),
             keeps_outputs=keeps_outputs,
         )
 
@@ -65,18 +74,31 @@ async def _predict(service: PredictService, request: Request) -> Response:
     return Response(answered.payload, code_of(answered), FRESH, "application/json")
 
 
-async def _read_picture(service: PredictService, request: Request, body: bytes) -> Read:
+async def _read_picture(service: PredictService, request: Request, body: bytes, place: Place) -> Read:
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     picture: Callable[[], bytes]
     if kind == "multipart/form-data":
         found = await find_form_picture(content_type, body)
         picture = partial(bytes, found)
+    elif kind == "application/json" and (url := find_url(body)) is not None:
+        picture = partial(bytes, await _fetch(service, url, place))
     elif kind == "application/json":
         picture = partial(find_json_picture, body)
     else:
         picture = partial(bytes, body)
     return partial(_as_inputs, service, picture)
+
+
+async def _fetch(service: PredictService, url: str, place: Place) -> bytes:
+    fetcher = service.fetcher
+    place.resize(service.max_picture_bytes)
+    try:
+        found = await asyncio.wait_for(asyncio.wrap_future(fetcher.start(url)), fetcher.timeout_s)
+    except TimeoutError as err:
+        raise late() from err
+    place.resize(len(found))
+    return found
 
 
 def _as_inputs(service: PredictService, picture: Callable[[], bytes], _: ServedModel) -> list[Input]:

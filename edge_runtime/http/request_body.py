@@ -23,6 +23,8 @@ BODY_S = 30.0
 DISCARD_S = 5.0
 FORM_STEP_BYTES = 256 * 1024
 """Of a form, read at a time: 10 ms."""
+MOST_URL_BYTES = 8_192
+"""Of the JSON around an address: longer JSON is read in the thread that prepares pictures."""
 MOST_VALUES = 1_000
 """In the JSON around a picture."""
 
@@ -110,8 +112,25 @@ def find_json_picture(body: bytes) -> bytes:
     found = load_json(body, MOST_VALUES)
     text = found.get("image") if isinstance(found, dict) else None
     if not isinstance(text, str):
-        raise Refusal(400, 'JSON without a picture; expected {"image": "..."} with its bytes in Base64')
+        expected = '{"image": "..."} with its bytes in Base64, or {"url": "https://..."}'
+        raise Refusal(400, f"JSON without a picture; expected {expected}")
     return decode_base64(text)
+
+
+def find_url(body: bytes) -> str | None:
+    """The address in ``{"url": ADDRESS}``; None where there is another thing, which may be a picture.
+
+    Raises:
+        Refusal: it is no JSON, or no address.
+    """
+    if len(body) > MOST_URL_BYTES:
+        return None
+    found = load_json(body, MOST_VALUES)
+    if not isinstance(found, dict) or "url" not in found:
+        return None
+    if "image" in found or not isinstance(found["url"], str):
+        raise Refusal(400, 'JSON with another url; expected {"url": "https://..."} alone')
+    return str(found["url"])
 
 
 def decode_base64(text: str) -> bytes:

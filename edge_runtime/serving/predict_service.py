@@ -1,19 +1,19 @@
 """The way of a request for an answer, from the one who asks to the models and back, whatever carries it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_runtime.config.install_sources import SourceAddress
 from edge_runtime.datatypes import Rejected, RejectReason
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.access import Access
+from edge_runtime.serving.picture_fetcher import PictureFetcher
 from edge_runtime.serving.predictions import Answered, Predictions, Read
 from edge_runtime.serving.refusals import Refusal, late
-from edge_runtime.serving.room import Room
+from edge_runtime.serving.room import LARGEST_BODIES, PICTURE_KEY, Room
 from edge_runtime.system.supervised_thread import Crashes
 
-PICTURE_KEY = "pictures.max_file_mib"
-LARGEST_BODIES = 2
-"""Memory for bodies under way, in largest ones."""
 AROUND_BYTES = 64 * 1024
 """For what is around a picture in a form, in JSON or in a message."""
 NEEDED_ROLE = Role.OPERATOR
@@ -28,6 +28,7 @@ class PredictService:
     predictions: Predictions
     access: Access
     room: Room
+    fetcher: PictureFetcher
     max_picture_bytes: int
     crashes: Crashes
     is_enabled: bool = True
@@ -41,11 +42,23 @@ class PredictService:
         most_requests: int,
         crashes: Crashes,
         *,
+        fetch_from: Sequence[SourceAddress] = (),
         is_enabled: bool = True,
     ) -> "PredictService":
-        """``most_requests`` may be under way at a time; ``crashes`` counts requests that fail unexpectedly."""
+        """All for one daemon.
+
+        Args:
+            predictions: The way to the models.
+            access: Who may.
+            max_picture_bytes: Of one picture.
+            most_requests: As many may be under way at a time.
+            crashes: Counts requests that fail unexpectedly.
+            fetch_from: Beginnings of addresses that pictures may be loaded from.
+            is_enabled: Off, all are refused.
+        """
         room = Room(most_requests, LARGEST_BODIES * _largest_body(max_picture_bytes))
-        return cls(predictions, access, room, max_picture_bytes, crashes, is_enabled)
+        fetcher = PictureFetcher(fetch_from, max_picture_bytes, predictions.timeout_s, crashes)
+        return cls(predictions, access, room, fetcher, max_picture_bytes, crashes, is_enabled)
 
     @property
     def max_body_bytes(self) -> int:

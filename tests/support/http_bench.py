@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(
         self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None,
-        certificate=None, listed=(), **policy,
+        certificate=None, listed=(), fetch_from=(), **policy,
     ):  # fmt: skip
         self.feed = Delivery("belt-3", lambda result: None)
         self.listed, self.camera = list(listed), camera or StillCamera()
@@ -48,7 +48,7 @@ class Bench:
         self._worker.start()
         self.app = None  # made in the thread of the server
         self.predict = PredictService.make(
-            self.predictions, access or Access(), MOST_BYTES, queue, self.crashes
+            self.predictions, access or Access(), MOST_BYTES, queue, self.crashes, fetch_from=fetch_from
         )
         self.server = HttpServer("127.0.0.1", 0, self._make_app, Crashes(), certificate)
         self.server.start()

@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 from edge_runtime.bundles.travel.registry import GRACE_S, LEAST_BYTES_PER_S
+from edge_runtime.system.inner_address import is_inner
 
 CONNECT_TIMEOUT_S = 10.0
 PIECE_BYTES = 16 * 1024
@@ -30,6 +31,10 @@ MAX_HEADER_CHARACTERS = 8192
 
 class PlainHttp(Exception):
     """A request would go without TLS to another machine."""
+
+
+class InnerPeer(Exception):
+    """A name leads to an address inside this machine, or near it."""
 
 
 class TooLong(Exception):
@@ -144,6 +149,16 @@ class _PacedConnection(HTTPConnection):
     """In front of a connection of urllib3, which keeps :data:`CONNECT_TIMEOUT_S` until all is sent."""
 
     response_class = _PacedResponse
+    is_outer = False
+    """Whether the other end must not be an inner address."""
+
+    def _new_conn(self) -> socket.socket:
+        """Urllib3's, looked at before anything is sent: what a name led to a moment ago says nothing."""
+        connection: socket.socket = super()._new_conn()  # type: ignore[misc]
+        if self.is_outer and is_inner(connection.getpeername()[0]):
+            connection.close()
+            raise InnerPeer
+        return connection
 
     def send(self, data: Any) -> None:
         if self.sock is None:
@@ -177,29 +192,31 @@ class _Bounded:
         return data
 
 
-def prepare_session(session: Any, *, is_plain: bool, is_loopback: bool) -> None:
+def prepare_session(session: Any, *, is_plain: bool, is_loopback: bool, is_outer: bool = False) -> None:
     """Make a session of ``requests`` bounded, and give it no credentials that it finds by itself.
 
     Args:
         session: Its settings are changed.
         is_plain: Whether it may go without TLS.
         is_loopback: Whether the other end is on this machine.
+        is_outer: Whether names that lead to an inner address are refused. A proxy may have one, and looks up names
+            itself.
     """
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
     session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
     session.auth = lambda request: request  # else requests looks into ~/.netrc
     session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
-    session.mount("https://", make_bounded_adapter(is_allowed=True))
-    session.mount("http://", make_bounded_adapter(is_allowed=is_plain))
+    session.mount("https://", make_bounded_adapter(is_allowed=True, is_outer=is_outer))
+    session.mount("http://", make_bounded_adapter(is_allowed=is_plain, is_outer=is_outer))
 
 
-def make_bounded_adapter(*, is_allowed: bool) -> Any:
+def make_bounded_adapter(*, is_allowed: bool, is_outer: bool = False) -> Any:
     """An adapter for ``requests`` whose answers all have an end; or one that refuses each request (``PlainHttp``)."""
     from requests.adapters import HTTPAdapter
 
     adapter: Any = HTTPAdapter()
     send, find_proxy = adapter.send, adapter.proxy_manager_for
-    _pace_pools(adapter.poolmanager)
+    _pace_pools(adapter.poolmanager, is_outer=is_outer)
 
     def send_bounded(*arguments: Any, **options: Any) -> Any:
         if not is_allowed:
@@ -210,24 +227,27 @@ def make_bounded_adapter(*, is_allowed: bool) -> Any:
 
     def find_paced_proxy(*arguments: Any, **options: Any) -> Any:
         manager = find_proxy(*arguments, **options)
-        _pace_pools(manager)
+        _pace_pools(manager, is_outer=False)
         return manager
 
     adapter.send, adapter.proxy_manager_for = send_bounded, find_paced_proxy
     return adapter
 
 
-def _pace_pools(manager: Any) -> None:
+def _pace_pools(manager: Any, *, is_outer: bool) -> None:
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection as Connection
 
-    manager.pool_classes_by_scheme = {"http": _pace(HTTPConnectionPool), "https": _pace(HTTPSConnectionPool)}
+    manager.pool_classes_by_scheme = {
+        "http": _pace(HTTPConnectionPool, is_outer=is_outer),
+        "https": _pace(HTTPSConnectionPool, is_outer=is_outer),
+    }
     bound = (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES)
     manager.connection_pool_kw["socket_options"] = [*Connection.default_socket_options, bound]
 
 
-def _pace(pool: Any) -> Any:
-    connection = type("PacedConnection", (_PacedConnection, pool.ConnectionCls), {})
+def _pace(pool: Any, *, is_outer: bool) -> Any:
+    connection = type("PacedConnection", (_PacedConnection, pool.ConnectionCls), {"is_outer": is_outer})
     return type("PacedPool", (pool,), {"ConnectionCls": connection})
 
 

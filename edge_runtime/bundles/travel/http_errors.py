@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edge_runtime.bundles.travel.bounded_http import PlainHttp, TooLong
+from edge_runtime.bundles.travel.bounded_http import InnerPeer, PlainHttp, TooLong
 from edge_runtime.errors import RegistryLost, RegistryRefused
 
 MAX_REDIRECTS = 5
@@ -47,6 +47,10 @@ def as_registry_errors(shown: str) -> Iterator[None]:
         # also read by who commanded 'install', which has no such option
         fix = "let it lead to https, or on the box give --plain-http to 'edge-runtime bundle'"
         raise refuse(f"it leads to an address without TLS; {fix}") from err
+    except InnerPeer as err:
+        raise refuse(
+            "its name leads to an address of this machine, or of its network or cloud itself"
+        ) from err
     except TooLong as err:
         raise refuse(f"{err}, where a few words are expected; {CHECK_HOST}") from err
     except (

@@ -6,6 +6,7 @@ such addresses, and ``~/.netrc`` is not looked at.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
@@ -25,26 +26,56 @@ _LONGEST_SIZE = 18
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+def require_http_file(needed_for: str) -> None:
+    """Whether what it needs is installed.
+
+    Raises:
+        ExtraMissing: requests is not.
+    """
+    try:
+        import_module("requests")
+    except ImportError as err:
+        raise ExtraMissing(needed_for, "travel") from err
+
+
 class HttpFile:
     """See the module. Implements ``registry.Blobs``, with one blob."""
 
-    def __init__(self, address: SourceAddress, may_ask: Callable[[SourceAddress], bool]) -> None:
+    def __init__(
+        self,
+        address: SourceAddress,
+        may_ask: Callable[[SourceAddress], bool],
+        *,
+        query: str = "",
+        key: str = "bundles.install_from",
+        needed_for: str = "bundles from an address",
+        is_outer: bool = False,
+    ) -> None:
         """Connects with the first request.
 
         Args:
             address: Of the file.
             may_ask: Whether a redirect may lead to an address.
+            query: Behind the address, with its question mark; not behind that of a redirect, and in no message.
+            key: That says where redirects may lead.
+            needed_for: What the library is for.
+            is_outer: Whether a name that leads to an address inside this machine or near it is refused.
 
         Raises:
             ExtraMissing: requests is not installed.
         """
-        try:
-            import requests
-        except ImportError as err:
-            raise ExtraMissing("bundles from an address", "travel") from err
+        require_http_file(needed_for)
+        import requests
+
         self._address, self._may_ask = address, may_ask
+        self._query, self._key = query, key
         self._session = requests.Session()
-        prepare_session(self._session, is_plain=address.is_loopback, is_loopback=address.is_loopback)
+        prepare_session(
+            self._session,
+            is_plain=address.is_loopback,
+            is_loopback=address.is_loopback,
+            is_outer=is_outer and not address.is_loopback,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -78,20 +109,20 @@ class HttpFile:
     @contextmanager
     def _get(self, part: str | None) -> "Iterator[Response]":
         """The answer with the content, after redirects; closed at the end."""
-        address = self._address
+        address, query = self._address, self._query
         for _ in range(MAX_REDIRECTS + 1):
-            with self._ask(address, part) as answer:
+            with self._ask(f"{address}{query}", part) as answer:
                 if answer.status_code not in _REDIRECTS:
                     self._require(answer)
                     yield answer
                     return
-                address = self._follow(address, answer.headers.get("Location", ""))
+                address, query = self._follow(address, answer.headers.get("Location", "")), ""
         raise self._refuse(f"it leads on to another address more than {MAX_REDIRECTS} times")
 
-    def _ask(self, address: SourceAddress, part: str | None) -> "Response":
+    def _ask(self, url: str, part: str | None) -> "Response":
         headers = {} if part is None else {"Range": part}
         with as_registry_errors(str(self._address)):
-            return self._session.get(str(address), headers=headers, stream=True, allow_redirects=False)
+            return self._session.get(url, headers=headers, stream=True, allow_redirects=False)
 
     def _follow(self, address: SourceAddress, location: str) -> SourceAddress:
         try:
@@ -99,7 +130,7 @@ class HttpFile:
         except (BadAddress, ValueError) as err:
             raise self._refuse("it leads to an address that is not plain; expected the file") from err
         if not self._may_ask(found):
-            raise self._refuse(f"it leads to {found}, which bundles.install_from does not allow")
+            raise self._refuse(f"it leads to {found}, which {self._key} does not allow")
         return found
 
     def _read(self, answer: "Response") -> Iterator[bytes]:

@@ -34,13 +34,12 @@ from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
-from edge_runtime.daemon.wiring.http import make_servers
+from edge_runtime.daemon.wiring.http import find_missing_extras, make_servers
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, open_connection
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
-from edge_runtime.grpc.server import require_grpc
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
 from edge_runtime.messaging.commands.protocol import Entry
@@ -294,8 +293,8 @@ def prove_start(running: Running, config: Config) -> None:
         return
     if config.http.tls is not None:
         open_certificate(config.http.tls.cert, config.http.tls.key)
-    if config.http.grpc_port is not None:
-        require_grpc()
+    for _, missing in find_missing_extras(config):
+        raise missing
     own_ports = own.http.ports if own.http.enabled else {}
     for key, port in config.http.ports.items():
         if port not in own_ports.values():

@@ -1,13 +1,16 @@
 """From the configuration to the servers: their views of the daemon, their callers, and the way to the models."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import structlog
 
+from edge_runtime.bundles.travel.http_file import require_http_file
 from edge_runtime.config import Config
+from edge_runtime.config.install_sources import parse_prefix
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.listeners import Server
@@ -19,12 +22,16 @@ from edge_runtime.daemon.status import DaemonStatus, StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
+from edge_runtime.errors import ExtraMissing
+from edge_runtime.grpc.server import KEY as GRPC_KEY
 from edge_runtime.grpc.server import GrpcServer, require_grpc
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import DaemonTypes, describe
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.certificate import CertificateFiles
+from edge_runtime.serving.picture_fetcher import KEY as FETCH_KEY
+from edge_runtime.serving.picture_fetcher import NEEDED_FOR
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.predictions import Predictions, ServedModel
 from edge_runtime.serving.request_counts import RequestCounts
@@ -56,6 +63,8 @@ def make_servers(
     config = running.config
     if not config.http.enabled:
         return {}
+    for _, missing in () if config.is_safe_mode else find_missing_extras(config):
+        raise missing
     if config.http.why_closed is not None:
         log.warning(config.http.why_closed)
     wrong_tokens = WrongTokens()
@@ -101,18 +110,30 @@ def make_servers(
             config.http.host, config.http.port, application, crashes, _find_certificate(config)
         )
     }
-    if config.http.grpc_port is not None:
+    if config.http.grpc_port is not None and not config.is_safe_mode:  # without models it has nothing to say
         servers["grpc"] = _make_grpc(
             config, config.http.grpc_port, predict, lambda: reporter.health().ready, calls
         )
     return servers
 
 
+def find_missing_extras(config: Config) -> Iterator[tuple[str, ExtraMissing]]:
+    """The keys of section ``http`` that need a library which is not installed."""
+    needs: list[tuple[str, object, Callable[[], None]]] = [
+        (GRPC_KEY, config.http.grpc_port, require_grpc),
+        (FETCH_KEY, config.http.predict.fetch_from, partial(require_http_file, NEEDED_FOR)),
+    ]
+    for key, value, require in needs:
+        if config.http.enabled and value:
+            try:
+                require()
+            except ExtraMissing as err:
+                yield key, err
+
+
 def _make_grpc(
     config: Config, port: int, predict: PredictService, is_ready: Callable[[], bool], calls: RequestCounts
 ) -> GrpcServer:
-    require_grpc()
-
     def make_handler() -> Any:
         from edge_runtime.grpc.service import InferenceService
 
@@ -155,5 +176,6 @@ def _make_predict(
         config.pictures.max_file_mib * 2**20,
         predict.queue,
         crashes,
+        fetch_from=[parse_prefix(one) for one in predict.fetch_from],
         is_enabled=predict.enabled,
     )

@@ -15,5 +15,10 @@ def test_room_is_given_back_also_after_a_failure():
             pass
         with pytest.raises(ZeroDivisionError), room.enter(40):
             raise ZeroDivisionError
+    with room.enter(10) as place, room.enter(40):
+        with pytest.raises(Refusal):
+            place.resize(61)
+        place.resize(60)
+        place.resize(5)
     with room.enter(100):
         pass
