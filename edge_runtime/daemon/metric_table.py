@@ -83,6 +83,19 @@ INFERENCE_S = _metric(
     "Of the inference of an answered frame's batch, once for each frame in it.",
     *_ANSWERED,
 )
+CONFIDENCE = _metric(
+    "answer_confidence_ratio",
+    "histogram",
+    "Score of the best class, or mean score of the boxes, of published answers.",
+    *_ANSWERED,
+)
+ANSWERS = _metric(
+    "answers",
+    "counter",
+    "Published answers by their best class, or that of their strongest box; (nothing) is no box, (other) all classes "
+    "after the first 20 that came.",
+    "model", "class",
+)  # fmt: skip
 
 # drift, recalibration, versions
 BASELINE = _metric(
@@ -90,6 +103,12 @@ BASELINE = _metric(
 )
 DRIFT = _metric("drift_score", "gauge", "Distance of the newest frames from the baseline.", "model")
 DRIFT_THRESHOLD = _metric("drift_threshold", "gauge", "Score that is alarming.", "model")
+DRIFT_ANSWERS = _metric(
+    "drift_answers_score",
+    "gauge",
+    "Distance of the newest answers from those of the baseline; no series where it holds none.",
+    "model",
+)
 DRIFT_ALARM = _metric("drift_alarm", "gauge", "1 from an alarm until the frames are healthy again.", "model")
 DRIFT_CORRECTED = _metric(
     "drift_corrected", "gauge", "1 while the active patch answers the drift of now.", "model"

@@ -1,7 +1,7 @@
 """The state of the daemon as samples of metrics, read when they are scraped; nothing is kept here.
 
 Counters only grow while the process lives: what an edit replaces goes on with the counts of what was there before.
-Labels are names of the configuration and words of the program; no text that came from outside is one.
+Labels are names of the configuration and of bundles, and words of the program; no other text from outside is one.
 """
 
 import shutil
@@ -18,6 +18,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.datatypes import Generation
 from edge_runtime.http.metric_samples import Buckets, Sample
+from edge_runtime.inference.answer_counts import BOUNDS
 from edge_runtime.inference.durations import BOUNDS_S, Distribution
 from edge_runtime.inference.metrics import PipelineMetrics
 from edge_runtime.messaging.delivery import Channel, Delivery
@@ -152,6 +153,11 @@ def _read_answers(name: str, metrics: PipelineMetrics) -> Iterator[Sample]:
         yield table.PREPROCESS_S.of(_buckets(took.prepare), *labels)
         yield table.QUEUE_S.of(_buckets(took.queue), *labels)
         yield table.INFERENCE_S.of(_buckets(took.infer), *labels)
+    for (generation, arm), found in metrics.answers.read_confidences().items():
+        _, version, patch = _split(generation)
+        yield table.CONFIDENCE.of(Buckets(BOUNDS, found.counts, found.sum), name, version, patch, arm)
+    for label, count in metrics.answers.read_classes().items():
+        yield table.ANSWERS.of(count, name, label)
 
 
 def _read_versions(name: str, runtime: ModelRuntime, events: EventCounts) -> Iterator[Sample]:
@@ -175,6 +181,8 @@ def _read_recalibration(
     if isinstance(status.drift, DriftFigures):
         yield table.DRIFT.of(status.drift.score, name)
         yield table.DRIFT_THRESHOLD.of(status.drift.threshold, name)
+        if status.drift.answers_score is not None:
+            yield table.DRIFT_ANSWERS.of(status.drift.answers_score, name)
         yield table.DRIFT_ALARM.of(status.drift.drifted, name)
         yield table.DRIFT_CORRECTED.of(status.corrected_by is not None, name)
     yield table.DRIFT_ALARMS.of(events.get(("drift", "seen"), name), name)

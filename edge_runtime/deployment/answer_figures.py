@@ -11,8 +11,8 @@ from typing import Literal
 
 from edge_runtime.datatypes import Generation, Sample
 from edge_runtime.deployment.audit import Audit
-from edge_runtime.deployment.rollout_policy.answers import AnyAnswer
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures
+from edge_runtime.inference.answers import AnyAnswer
 
 Arm = Literal["active", "candidate"]
 

@@ -23,9 +23,9 @@ import structlog
 from calibration.report.thumbnails import encode_picture
 from edge_runtime.config import AuditConfig
 from edge_runtime.datatypes import Generation, Sample
-from edge_runtime.deployment.rollout_policy.answers import AnyAnswer, confidence_of
 from edge_runtime.deployment.rollout_policy.figures import CONFIDENT
 from edge_runtime.errors import StateError
+from edge_runtime.inference.answers import AnyAnswer, confidence_of
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.own_folder import make_folder, remove

@@ -13,7 +13,7 @@ import numpy as np
 
 from calibration.report.thumbnails import picture_uri
 from edge_runtime.datatypes import Sample
-from edge_runtime.deployment.rollout_policy.answers import AnyAnswer
+from edge_runtime.inference.answers import AnyAnswer
 
 MOST_KEPT = 8
 MOST_SIDE = 160

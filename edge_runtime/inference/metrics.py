@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge_runtime.inference.answer_counts import AnswerCounts
 from edge_runtime.inference.durations import FrameDurations
 
 
@@ -123,6 +124,8 @@ class PipelineMetrics:
     infer_ms: Latency = field(default_factory=Latency)
     total_ms: Latency = field(default_factory=Latency)
     durations: FrameDurations = field(default_factory=FrameDurations)
+    answers: AnswerCounts = field(default_factory=AnswerCounts)
+    """Of published ones."""
     streams: dict[str, StreamMetrics] = field(default_factory=dict)
 
     def stream(self, name: str) -> StreamMetrics:

@@ -436,6 +436,7 @@ class Pipeline:
         unfinished.remove(queued)
         _settle(queued.sample, is_judged=True)
         self._note_answered(result, generation)
+        self.metrics.answers.note_answer(generation, result.arm or "active", answer)
         if self.answers is not None:
             self.answers.note_answer(generation, result.arm or "active", queued.sample, answer)
         if self.tap is not None:

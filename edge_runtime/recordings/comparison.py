@@ -20,11 +20,11 @@ from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.deployment.disagreements import Disagreement, Disagreements
 from edge_runtime.deployment.rollout_policy import comparison
 from edge_runtime.deployment.rollout_policy.agreement import agreement
-from edge_runtime.deployment.rollout_policy.answers import label_of
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures, ArmSummary
 from edge_runtime.deployment.rollout_policy.pairs import PairFigures
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.errors import RecordingError
+from edge_runtime.inference.answers import label_of
 from edge_runtime.inference.preprocess import channels_first
 from edge_runtime.recordings.arms import Answered, Arm
 from edge_runtime.recordings.manifest import FrameLine

@@ -9,8 +9,8 @@ from typing import Any
 
 from edge_runtime.datatypes import Label, Rejected
 from edge_runtime.deployment.rollout_policy.agreement import agreement
-from edge_runtime.deployment.rollout_policy.answers import label_of
 from edge_runtime.errors import RecordingError
+from edge_runtime.inference.answers import label_of
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.recordings.arms import Answered, Arm
 from edge_runtime.recordings.manifest import FrameLine

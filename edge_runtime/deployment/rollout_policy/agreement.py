@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from calibration.outputs.detections import overlaps
 from edge_runtime.datatypes import Detection
-from edge_runtime.deployment.rollout_policy.answers import AnyAnswer, is_finite, label_of
+from edge_runtime.inference.answers import AnyAnswer, is_finite, label_of
 
 LEAST_IOU = 0.5
 """Two boxes of a label are the same object from this overlap on."""

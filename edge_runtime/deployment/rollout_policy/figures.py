@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edge_runtime.datatypes import Label
-from edge_runtime.deployment.rollout_policy.answers import AnyAnswer, confidence_of, is_finite, label_of
+from edge_runtime.inference.answers import AnyAnswer, confidence_of, is_finite, label_of
 from edge_runtime.inference.metrics import Latency
 
 BINS = 10

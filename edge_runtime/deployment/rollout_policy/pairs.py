@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from heapq import nlargest
 
-from edge_runtime.deployment.rollout_policy.answers import AnyAnswer, confidence_of, is_finite, label_of
 from edge_runtime.deployment.rollout_policy.figures import CONFIDENT, MOST_LABELS
+from edge_runtime.inference.answers import AnyAnswer, confidence_of, is_finite, label_of
 
 SHOWN_LABELS = 3
 """Of each label there is an interval, and of many one in twenty excludes 0 by chance."""

@@ -124,7 +124,7 @@ def test_names_follow_the_conventions():
     for metric in METRICS:
         assert metric.name.startswith("edge_runtime_")
         assert not metric.name.endswith(("_ms", "_percent", "_mib", "_total_total"))
-        assert metric.name.endswith("_seconds") or metric.kind != "histogram"
+        assert metric.name.endswith(("_seconds", "_ratio")) or metric.kind != "histogram"
         assert metric.text.endswith(".")
     assert len({metric.name for metric in METRICS}) == len(METRICS)
 

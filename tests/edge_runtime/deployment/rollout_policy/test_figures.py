@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.datatypes import Detection, Label
-from edge_runtime.deployment.rollout_policy.answers import NOTHING
 from edge_runtime.deployment.rollout_policy.figures import BINS, ArmFigures
+from edge_runtime.inference.answers import NOTHING
 from edge_runtime.inference.postprocess.postprocessor import Answer
 
 NAN = math.nan
