@@ -12,6 +12,7 @@ import click
 
 from edge_runtime.cli.bundle_travel import MAX_MIB, PLAIN_HTTP, WAIT, Limits, pull_with_limits
 from edge_runtime.cli.options import JSON, PATH, print_answer
+from edge_runtime.cli.table import format_table
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.signing.trust import Trust
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})/([1-9][0-9]{0,8})")
 _MIB = 2**20
+_COLUMNS = ("BUNDLE", "FORMAT", "SIZE", "INSTALLED", "USE", "STATE")
 
 
 class Store(NamedTuple):
@@ -128,11 +130,13 @@ def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
     store = open_store(config, root)
     found = list_installed(store.root, store.in_use, store.trust)
     starts = {one.path: store.first_starts.get(os.path.realpath(one.path), ()) for one in found}
-    lines = [_describe(one, starts[one.path]) for one in found] or [f"no bundle is installed in {store.root}"]
+    unused = "not known without --config" if config is None else "not in use"
+    rows = [_describe(one, starts[one.path], unused) for one in found]
+    text = format_table(_COLUMNS, rows) if rows else f"no bundle is installed in {store.root}"
     print_answer(
         {"root": str(store.root), "bundles": [_as_json(one, starts[one.path]) for one in found]},
         as_json,
-        "\n".join(lines),
+        text,
     )
     return 0
 
@@ -176,14 +180,15 @@ def gc_command(config: Path | None, root: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _describe(one: "InstalledVersion", starts: tuple[str, ...]) -> str:
-    first_start = f"first version of {', '.join(starts)}, not run yet" if starts else "not in use"
+def _describe(one: "InstalledVersion", starts: tuple[str, ...], unused: str) -> tuple[str, ...]:
+    """A row of the table."""
+    first_start = f"first version of {', '.join(starts)}, not run yet" if starts else unused
     roles = ", ".join(one.roles) or first_start
     state = "whole" if one.is_whole else "DAMAGED"
     if one.problem is not None:
         state += f", NOT TRUSTED: {one.problem}" if one.is_whole else f": {one.problem}"
     size, when = f"{one.held.size_bytes / _MIB:.1f} MiB", _format_time(one.held.installed_wall_s)
-    return f"{one.held.id}: {one.format or 'unknown format'}, {size}, installed {when}, {roles}, {state}"
+    return one.held.id, one.format or "unknown", size, when, roles, state
 
 
 def _as_json(one: "InstalledVersion", starts: tuple[str, ...]) -> dict[str, Any]:

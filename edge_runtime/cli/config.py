@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_runtime.cli.options import CONFIG, EXISTING_FOLDER, JSON, print_answer, print_indented
+from edge_runtime.cli.table import format_table
 from edge_runtime.errors import CommandError, StateError
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ def history(config: Path, state_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_indented({"entries": [entry.as_row() for entry in entries]})
         return
+    rows = []
     for entry in entries:
-        note = "" if entry.text is not None else "  (text not kept: it holds a password)"
-        click.echo(f"{entry.number}  {entry.at}  {entry.by}  {', '.join(entry.changed)}{note}".rstrip())
+        note = [] if entry.text is not None else ["(text not kept: it holds a password)"]
+        rows.append((str(entry.number), entry.at, entry.by, ", ".join([*entry.changed, *note])))
+    click.echo(format_table(("NUMBER", "SINCE", "BY", "CHANGED"), rows))
 
 
 @config_group.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_runtime.cli.options import JSON, PATH, print_answer
+from edge_runtime.cli.table import format_table
 from edge_runtime.errors import KeyUnusable
 
 if TYPE_CHECKING:
@@ -121,8 +122,10 @@ def list_keys(files: tuple[Path, ...], config: Path | None, as_json: bool) -> in
     if not files and config is None:
         raise click.UsageError("give public key FILES, or --config FILE")
     found = list(_list(files, None if config is None else load_config(config, os.environ)))
-    lines = [" ".join(str(value) for value in one.values() if value) for one in found]
-    print_answer({"keys": found}, as_json, "\n".join(lines) or "no keys")
+    rows = [tuple(map(str, one.values())) for one in found]
+    print_answer(
+        {"keys": found}, as_json, format_table(("KEY", "STATE", "FILE"), rows) if rows else "no keys"
+    )
     return 0
 
 

@@ -76,6 +76,7 @@ def write_text(draft: Draft) -> str:
     for name, address in draft.cameras.items():
         lines += [f"  {_scalar(name)}:", f"    path: {_scalar(address)}", f"    model: {_scalar(model)}"]
         lines += ["    # fps: 10  # at most so many pictures a second"]
+        lines += ["    # snapshots: true  # its pictures on the status page: they leave the box"]
     lines += _write_hints(draft.hints, _scalar(model))
     lines += ["", *_write_broker(draft), "", *_write_rest(draft)]
     return "\n".join(lines) + "\n"

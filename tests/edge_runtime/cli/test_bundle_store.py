@@ -75,7 +75,7 @@ def test_the_version_that_a_model_will_start_with_is_not_called_unused(run, tmp_
         (1, [], []),
         (2, [], ["m"]),
     ]
-    assert "not in use" not in run("list", "--config", config)[1].splitlines()[1]
+    assert "not in use" not in run("list", "--config", config)[1].splitlines()[2]
     VersionPointers(active=1).save(ModelState.open(tmp_path / "state", "m").versions_path)
     listed = orjson.loads(run("list", "--config", config, "--json")[1])["bundles"]
     assert [one["first_start_of"] for one in listed] == [[], []]

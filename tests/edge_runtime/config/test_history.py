@@ -92,7 +92,7 @@ def test_the_commands_list_compare_and_put_back(box):
         "start",
         "anna",
     ]
-    assert len(box.run("history", box.file).output.splitlines()) == 2
+    assert len(box.run("history", box.file).output.splitlines()) == 3
     assert "-cameras: {belt: {path: pictures, model: m, fps: 1}}" in box.run("diff", box.file, 1, 2).output
     assert box.run("diff", box.file).output == ""
     assert json.loads(box.run("undo", box.file, "--json").output)["number"] == 1
@@ -108,7 +108,7 @@ def test_the_state_of_a_file_that_is_no_yaml_any_more_can_be_named(box, tmp_path
     for command in ("history", "diff", "undo"):
         assert isinstance(box.run(command, box.file).exception, CommandError)
     named = ("--state-dir", box.state)
-    assert len(box.run("history", box.file, *named).output.splitlines()) == 1
+    assert len(box.run("history", box.file, *named).output.splitlines()) == 2
     assert "+\tmqtt: {" in box.run("diff", box.file, *named).output
     assert box.run("undo", box.file, *named).exception is None
     assert box.file.read_text() == TEXT % 1
