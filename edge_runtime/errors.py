@@ -232,6 +232,14 @@ class CommandError(EdgeRuntimeError):
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
 
 
+class UnknownVerb(CommandError):
+    """No command has this name."""
+
+
+class CommandForbidden(CommandError):
+    """The caller's role is too small for it, or the caller is not known."""
+
+
 class NoAnswer(CommandError):
     """No answer to a command came in time; the device may be off, away from the broker, or have another name."""
 

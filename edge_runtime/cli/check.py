@@ -220,8 +220,10 @@ def _notes_of_recalibration(config: "Config") -> list[str]:
     """Whether recalibration is on and yet can never begin, since nothing here can record a baseline."""
     from edge_runtime.deployment.model_state import ModelState, model_folder
 
-    can_record = config.recalibration.commission.automatic or (
-        config.mqtt is not None and config.mqtt.commands
+    can_record = (
+        config.recalibration.commission.automatic
+        or (config.mqtt is not None and config.mqtt.commands)
+        or (config.http.enabled and config.http.commands and bool(config.http.tokens))
     )
     without = [
         name

@@ -232,6 +232,8 @@ class HttpConfig(Section):
     tokens: dict[Name, HttpTokenConfig] = Field(default_factory=dict, max_length=MAX_TOKENS)
     """Callers by name. With one of them here, nothing is read or done without a token; without any, only this machine
     may."""
+    commands: bool = False
+    """Obey commands of callers with tokens, as far as their roles go: POST /commands/VERB, and the status page."""
 
     @property
     def ports(self) -> dict[str, int]:

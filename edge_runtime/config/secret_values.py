@@ -30,15 +30,21 @@ _EVERYWHERE = 1 << 30
 """An indentation that no line has."""
 
 
-def find_secrets(values: Any, key: str = "") -> Iterator[str]:
-    """The dotted keys of all values that are secrets; ``key`` is the one that ``values`` stands at."""
+def find_secrets(values: Any, key: str = "", *, but_hidden: bool = False) -> Iterator[str]:
+    """The dotted keys of all values that are secrets; ``key`` is the one that ``values`` stands at.
+
+    ``but_hidden``: without those in the place of which stands that they are hidden.
+    """
     if isinstance(values, Mapping):
         for name, value in values.items():
-            yield from find_secrets(value, f"{key}.{name}" if key else str(name))
+            inner = f"{key}.{name}" if key else str(name)
+            yield from find_secrets(value, inner, but_hidden=but_hidden)
     elif isinstance(values, list | tuple):
         for value in values:
-            yield from find_secrets(value, key)
-    elif values is not None and not isinstance(values, bool) and _is_secret(key, str(values)):
+            yield from find_secrets(value, key, but_hidden=but_hidden)
+    elif values is None or isinstance(values, bool) or (but_hidden and HIDDEN in str(values)):
+        return
+    elif _is_secret(key, str(values)):
         yield key
 
 

@@ -6,6 +6,7 @@ is refused, also by the running system, is never in the file.
 
 import hashlib
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Changes, Config, ConfigHistory, changes, must_start_anew, parse_config
 from edge_runtime.config.edit import edit_keys
+from edge_runtime.config.hidden_lines import put_secrets_back
 from edge_runtime.config.load import resolve_links
 from edge_runtime.config.secret_values import ADVICE, hide_secrets
 from edge_runtime.config.strict_yaml import MAX_BYTES
@@ -22,6 +24,7 @@ from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.open_bundle import load_model_bundle, name_model_in_errors
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.callers import Door
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import EditArguments, SetConfigArguments, UndoConfigArguments
 from edge_runtime.messaging.commands.under_way import wait_for
@@ -74,14 +77,23 @@ class ConfigEditor:
         text, running = self._read(), self._running
         return {
             "file": str(self._path),
-            "text": PROCESS.text(hide_secrets(text.decode("utf-8", "replace"))),
+            "text": _show(text.decode("utf-8", "replace")),
             "sha256": hashlib.sha256(text).hexdigest(),
             "in_force": text == running.config.text and not running.config.is_safe_mode,
             "problem": running.config_problem,
+            "trial": self._trial.describe(time.monotonic()),
         }
 
-    def set(self, given: SetConfigArguments, by: str | None, progress: Progress) -> dict[str, Any]:
+    def set(
+        self, given: SetConfigArguments, by: str | None, progress: Progress, door: Door = "mqtt"
+    ) -> dict[str, Any]:
         """Change keys of the file, or all of it; gives what changed once it is in force.
+
+        Args:
+            given: What to change.
+            by: Who wants it, for the history.
+            progress: Hears how far it is.
+            door: The way on which it came, and on which the box must stay within reach.
 
         Raises:
             CommandError, ConfigError, StateError: nothing was done, and why.
@@ -89,17 +101,28 @@ class ConfigEditor:
         if PROCESS.knows(repr(given.values)) or PROCESS.knows(given.text or ""):
             raise CommandError(f"a value is a secret that this box knows; expected {ADVICE}")
         before = self._read()
+        if given.before_sha256 not in (None, hashlib.sha256(before).hexdigest()):
+            raise CommandError(
+                "the file is another one than was edited: somebody has changed it meanwhile; read it again (get-config)"
+            )
         source = f"{self._path} (as it would be)"
-        whole = None if given.text is None else given.text.encode()
-        text = whole or edit_keys(before, source, given.values, given.remove)
-        return self._bring_into_force(before, text, source, given, by, progress)
+        if given.text is None:
+            text = edit_keys(before, source, given.values, given.remove)
+        else:
+            there = before.decode("utf-8", "replace")
+            text = put_secrets_back(there, _show(there), given.text).encode()
+        return self._bring_into_force(before, text, source, given, by, progress, door)
 
     def list_history(self) -> dict[str, Any]:
         """What was in force, oldest first."""
         return {"entries": [entry.as_row() for entry in self._history.entries()]}
 
-    def undo(self, given: UndoConfigArguments, by: str | None, progress: Progress) -> dict[str, Any]:
+    def undo(
+        self, given: UndoConfigArguments, by: str | None, progress: Progress, door: Door = "mqtt"
+    ) -> dict[str, Any]:
         """Put an earlier text back: the one that was in force before, or the one with a number. An edit like any other.
+
+        The arguments are those of :meth:`set`.
 
         Raises:
             CommandError, ConfigError, StateError: nothing was done, and why.
@@ -109,7 +132,7 @@ class ConfigEditor:
         entry = kept.find_before(before) if number is None else kept.get(number)
         source = f"{self._path} (as of {entry.number})"
         text = (entry.text or "").encode()
-        answer = self._bring_into_force(before, text, source, given, by, progress)
+        answer = self._bring_into_force(before, text, source, given, by, progress, door)
         return {"number": entry.number, **answer}
 
     def _bring_into_force(
@@ -120,13 +143,14 @@ class ConfigEditor:
         given: EditArguments,
         by: str | None,
         progress: Progress,
+        door: Door,
     ) -> dict[str, Any]:
         """Check a text that is to follow ``before``, and have it applied, or only tried."""
         target = resolve_links(self._path)
         loaded = parse_config(text, source, self._env, base=target.parent, own_file=target)
         config = self._adjust(loaded)
         in_force, who = self._running.config, by or UNSIGNED
-        self._trial.check(in_force, config)
+        self._trial.check(in_force, config, door)
         warnings = list(self._warn_before(config))
         if given.dry_run:
             return {"outcome": "checked", **self._try_out(config), "warnings": warnings}
@@ -195,6 +219,11 @@ class ConfigEditor:
             raise StateError(
                 f"cannot read {self._path}: {err.strerror}; expected a readable YAML file"
             ) from err
+
+
+def _show(text: str) -> str:
+    """Without secrets."""
+    return PROCESS.text(hide_secrets(text))
 
 
 def _describe(plan: Changes) -> dict[str, Any]:

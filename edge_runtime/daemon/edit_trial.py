@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import structlog
@@ -27,6 +28,7 @@ from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
 from edge_runtime.errors import CommandError, EdgeRuntimeError
+from edge_runtime.messaging.commands.callers import Door
 from edge_runtime.messaging.events import ConfigUndone
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -37,6 +39,7 @@ MARKER = "config-trial.json"
 BY_UNDO = "undone"
 """Who made a configuration be in force, where it was this module."""
 SECTIONS = frozenset({"mqtt", "commands", "device"})
+"""They decide how the box is reached over the broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +98,30 @@ class EditTrial:
         return trial if self._is_in_file(trial) else None
 
     @staticmethod
-    def check(before: Config, after: Config) -> None:
-        """Refuse an edit that nobody could take back by command, or whose text of before may not be kept.
+    def check(before: Config, after: Config, door: Door = "mqtt") -> None:
+        """Refuse an edit that nobody could take back on the way it came, or whose text of before may not be kept.
 
         Raises:
             CommandError: it is so.
         """
-        if not _reaches(changes(before, after)):
+        plan = changes(before, after)
+        if (
+            door == "http"
+            and any(key.split(".")[0] == "http" for key in plan)
+            and not _has_owner_over_http(after)
+        ):
+            raise CommandError(
+                "nobody could command this box as owner over HTTP afterwards (http.enabled, http.commands, "
+                "http.tokens); make this edit in the file on the box"
+            )
+        if not _reaches(plan):
             return
-        roles = {one.role for one in after.commands.keys.values()} | {after.commands.unsigned_role}
-        if after.mqtt is None or not after.mqtt.commands or "owner" not in roles:
+        if door == "mqtt" and not _has_owner_over_broker(after):
             raise CommandError(
                 "nobody could command this box as owner afterwards (mqtt.commands, commands); make this edit in the "
                 "file on the box"
             )
-        if not before.is_safe_mode and holds_password(before):
+        if _is_tried(after) and not before.is_safe_mode and holds_password(before):
             raise CommandError(
                 "the file holds a password, so its text could not be kept and put back if this edit cut the box off; "
                 "write {EDGE_NAME} for it first"
@@ -122,7 +134,8 @@ class EditTrial:
             CommandError, StateError: nothing was done.
         """
         plan = changes(before, self._adjust(edited))
-        trial = self._make_trial(before, text_before, edited, by, plan) if _reaches(plan) else None
+        is_tried = bool(_reaches(plan)) and _is_tried(edited)
+        trial = self._make_trial(before, text_before, edited, by, plan) if is_tried else None
         if trial is None:
             self._watch.write(text_before, edited)
             return
@@ -175,6 +188,18 @@ class EditTrial:
             self._end()
         elif now_s >= self._deadline_s:
             self._undo(trial)
+
+    def describe(self, now_s: float) -> dict[str, Any] | None:
+        """The edit on trial; None where there is none. Safe from any thread."""
+        trial, deadline_s = self._trial, self._deadline_s
+        if trial is None:
+            return None
+        return {
+            "by": trial.by,
+            "changed": trial.changed,
+            "waits_for_restart": trial.waits_for_restart,
+            "ends_in_s": None if deadline_s is None else max(0.0, deadline_s - now_s),
+        }
 
     def _undo(self, trial: Trial) -> None:
         if not self._is_in_file(trial):  # a person is there
@@ -248,6 +273,21 @@ class EditTrial:
 
 def _encode(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
+
+
+def _has_owner_over_broker(config: Config) -> bool:
+    roles = {one.role for one in config.commands.keys.values()} | {config.commands.unsigned_role}
+    return _is_tried(config) and "owner" in roles
+
+
+def _has_owner_over_http(config: Config) -> bool:
+    http = config.http
+    return http.enabled and http.commands and any(one.role == "owner" for one in http.tokens.values())
+
+
+def _is_tried(config: Config) -> bool:
+    """Whether it is to be reached over the broker at all; who turns that off over HTTP is not cut off."""
+    return config.mqtt is not None and config.mqtt.commands
 
 
 def _reaches(plan: Changes) -> tuple[str, ...]:

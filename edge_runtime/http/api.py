@@ -3,6 +3,7 @@
 No state and no decisions here. Importing this module imports starlette (0.1 s), so only the server's thread does it.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache, partial
@@ -18,7 +19,8 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
-from edge_runtime.http.answers import FRESH, answer_json
+from edge_runtime.http.answers import FRESH, answer_json, guard
+from edge_runtime.http.commands import CommandService, make_command_routes
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.dashboard import make_dashboard_views
 from edge_runtime.http.http_access import HttpAccess, caller_of
@@ -82,6 +84,7 @@ def build_app(
     predict: PredictService | None = None,
     pictures: PictureService | None = None,
     feed: ResultFeed | None = None,
+    commands: CommandService | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -102,6 +105,7 @@ def build_app(
         predict: Answers pictures that are sent; None: there are no addresses for that.
         pictures: Gives pictures of cameras; None: there are no addresses for that.
         feed: Gives results as they come; None: there is no address for that.
+        commands: Hands commands on; None: there is no address for that.
     """
     views: dict[str, View] = {
         **make_dashboard_views(),
@@ -121,12 +125,15 @@ def build_app(
     # First, since it is asked for most often: each route before it costs a comparison.
     routes = [] if pictures is None else _make_picture_routes(pictures)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
+    routes.append(Route("/config-schema.json", guard(crashes, "http-view", _show_schema)))
     http_access = HttpAccess(access)
     routes.append(make_session_route(http_access, crashes))
     if feed is not None:
         routes.append(make_result_events_route(feed, crashes))
     if predict is not None:
         routes += [*make_predict_routes(predict), *make_oip_routes(predict, lambda: health().ready)]
+    if commands is not None:
+        routes += make_command_routes(commands)
     middleware = [] if counts is None else [Middleware(CountRequests, counts, routes)]
     middleware += [Middleware(LoopbackOnly)] if is_loopback else []
     middleware.append(Middleware(Identify, http_access))
@@ -169,6 +176,18 @@ def _make_metrics(read: Callable[[], Iterable[Sample]]) -> View:
         return Response(page, 200, {**FRESH, "Content-Type": content_type})
 
     return show
+
+
+async def _show_schema(_: Request) -> Response:
+    """Of the configuration file; made once, for who asks for it, which takes half a second."""
+    return Response(await asyncio.to_thread(_make_schema), 200, FRESH, "application/json")
+
+
+@cache
+def _make_schema() -> bytes:
+    from edge_runtime.config.json_schema import schema_text
+
+    return schema_text().encode()
 
 
 def _show_verdict(

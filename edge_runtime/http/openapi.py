@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
+from edge_runtime.http.openapi_commands import COMMAND_SCHEMAS, command_paths
 from edge_runtime.http.openapi_oip import OIP_SCHEMAS
 from edge_runtime.messaging.payloads import REJECTION, RESULT
 from edge_runtime.messaging.type_schemas import describe_types
@@ -138,6 +139,7 @@ def describe(status: type, health: type) -> Schema:
         "Result": RESULT,
         "Rejection": REJECTION,
         **OIP_SCHEMAS,
+        **COMMAND_SCHEMAS,
         "Trends": _TRENDS_ANSWER,
     }
     schemas |= describe_types((status, health, InferRequest))
@@ -209,6 +211,7 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         _picture(preview, "multipart/x-mixed-replace", _MAX_SIDE, _FPS),
     )
     yield "/metrics", _get("Counters, gauges and histograms for Prometheus.", {200: _other("text/plain")})
+    yield from command_paths()
     yield "/asyncapi.json", _get("Topics, commands and payloads, an AsyncAPI document.", {200: _inline(_ANY)})
     yield "/openapi.json", _get("This document, about all addresses.", {200: _inline(_ANY)})
     for path, names in (("/predict", ()), ("/predict/{model}", ("model",))):
@@ -323,10 +326,11 @@ def _close(path: str, methods: Schema) -> Schema:
         return {method: {**one, "security": []} for method, one in methods.items()}
     refused = {str(code): one for code, one in _refusals(401, 403, 429).items()}
     refused["401"]["content"]["text/html"] = {}
-    return {
-        method: {**one, "responses": dict(sorted({**one["responses"], **refused}.items()))}
-        for method, one in methods.items()
-    }
+
+    def add(own: Schema) -> Schema:
+        return dict(sorted({**refused, **own, "401": refused["401"]}.items()))
+
+    return {method: {**one, "responses": add(one["responses"])} for method, one in methods.items()}
 
 
 def _json(name: str, *others: str) -> Schema:

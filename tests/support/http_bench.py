@@ -1,11 +1,13 @@
 """The HTTP server before a pipeline of real parts around a scripted engine."""
 
+import itertools
 import threading
 from types import SimpleNamespace
 
 from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.status import DaemonStatus
 from edge_runtime.http.api import build_app
+from edge_runtime.http.commands import CommandService
 from edge_runtime.http.openapi import describe
 from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.server import HttpServer
@@ -29,7 +31,7 @@ class Bench:
 
     def __init__(
         self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None,
-        certificate=None, listed=(), fetch_from=(), **policy,
+        certificate=None, port=None, listed=(), fetch_from=(), **policy,
     ):  # fmt: skip
         self.feed = Delivery("belt-3", lambda result: None)
         self.listed, self.camera = list(listed), camera or StillCamera()
@@ -46,6 +48,7 @@ class Bench:
         self._ended = threading.Event()
         self._worker = threading.Thread(target=self._infer)
         self._worker.start()
+        self._port, self._ids = port, map(str, itertools.count(1))
         self.app = None  # made in the thread of the server
         self.predict = PredictService.make(
             self.predictions, access or Access(), MOST_BYTES, queue, self.crashes, fetch_from=fetch_from
@@ -73,5 +76,6 @@ class Bench:
             lambda: DOCUMENT, list, self.predict.access, self.crashes,
             trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
             predict=self.predict, pictures=PictureService(self.camera, self.crashes), feed=self.feed,
+            commands=CommandService(self._port, lambda: self.is_stopping, lambda: next(self._ids), self.crashes),
         )  # fmt: skip
         return self.app

@@ -1,6 +1,6 @@
 """Used transactions in memory."""
 
-from edge_runtime.messaging.commands.protocol import Used
+from edge_runtime.messaging.commands.records import Used
 
 
 class UsedInMemory:

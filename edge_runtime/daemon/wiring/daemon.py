@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -35,17 +34,19 @@ from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.daemon.wiring.http import find_missing_extras, make_servers
-from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, open_connection
+from edge_runtime.daemon.wiring.messaging import (
+    Outboxes,
+    make_command_handlers,
+    make_command_port,
+    open_command_records,
+    open_connection,
+)
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
-from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
-from edge_runtime.messaging.commands.protocol import Entry
-from edge_runtime.messaging.commands.unanswered import FOLDER, Unanswered
 from edge_runtime.messaging.commands.under_way import UnderWay
-from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
@@ -109,7 +110,7 @@ def build_daemon(
         objects = ObjectEvents(running, delivery, OpenObjects(config.state_dir), TrackforgeTracker, crashes)
         feed = Feed()
         cameras = _make_cameras(running, delivery, feed, crashes, resources)
-        records = _open_command_records(config.state_dir, resources)
+        records = open_command_records(config.state_dir, resources)
         uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
         reporter = StatusReporter(
             running, cameras, delivery, crashes, records.log.describe, lambda: uploads.counts
@@ -142,6 +143,7 @@ def build_daemon(
         installs = Installs(running, uploads, run_in_background)
         handlers = make_command_handlers(running, reporter, restart, editor, snapshots, installs)
         under_way = UnderWay(crashes)
+        port = make_command_port(config, handlers, records, under_way, crashes)
         reloader = ConfigReloader(
             running=running,
             cameras=cameras,
@@ -196,7 +198,9 @@ def build_daemon(
             objects=objects,
             under_way=under_way,
             listeners=Listeners(
-                make_servers(running, reporter, trends, cameras, delivery, snapshots, crashes, resources),
+                make_servers(
+                    running, reporter, trends, cameras, delivery, snapshots, port, crashes, resources
+                ),
                 running,
             ),
             recordings=RecordingServer(running, feed, crashes),
@@ -207,34 +211,6 @@ def build_daemon(
             stop_request=stop,
             resources=resources.pop_all(),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _CommandRecords:
-    """What the state directory keeps of commands."""
-
-    log: CommandLog
-    used: UsedFile
-    unanswered: Unanswered
-
-    def note(self, entry: Entry) -> None:
-        """Add a line to the log, without secrets."""
-        self.log.note(PROCESS.value(entry))
-
-
-def _open_command_records(state_dir: Path, resources: ExitStack) -> _CommandRecords:
-    """With what the callers hear whose changes an earlier process left."""
-    records = _CommandRecords(
-        CommandLog(state_dir / LOG_FILE),
-        UsedFile(state_dir / "commands.used"),
-        Unanswered(state_dir / FOLDER),
-    )
-    resources.callback(records.log.close)
-    resources.callback(records.used.close)
-    records.unanswered.settle(
-        lambda: read_log(state_dir / LOG_FILE).entries, records.used, records.note, time.time()
-    )
-    return records
 
 
 def _open_connection(reloader: ConfigReloader, running: Running) -> BrokerConnection:

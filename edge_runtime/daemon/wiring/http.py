@@ -1,5 +1,6 @@
 """From the configuration to the servers: their views of the daemon, their callers, and the way to the models."""
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ from edge_runtime.grpc.server import KEY as GRPC_KEY
 from edge_runtime.grpc.server import GrpcServer, require_grpc
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.asyncapi import DaemonTypes, describe
+from edge_runtime.messaging.commands.port import CommandPort
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.certificate import CertificateFiles
@@ -50,12 +52,14 @@ def make_servers(
     cameras: Cameras,
     delivery: Delivery,
     snapshots: Snapshots,
+    port: CommandPort | None,
     crashes: Crashes,
     resources: ExitStack,
 ) -> dict[str, Server]:
     """The servers for HTTP and gRPC that are turned on, which do not listen yet.
 
-    ``resources`` are closed when they have stopped.
+    ``port`` obeys commands; None: they are turned off. ``resources`` are closed when they have stopped.
+
 
     Raises:
         ExtraMissing: a library that one of them needs is not installed.
@@ -77,12 +81,15 @@ def make_servers(
         crashes,
     )
     resources.callback(predictions.stop)
+    if port is not None:
+        resources.callback(port.stop)
     predict = _make_predict(config, access, predictions, crashes)
     counts, calls = RequestCounts(), RequestCounts()
     metrics = MetricsReader(running, cameras, delivery, reporter, crashes, counts, calls, wrong_tokens)
 
     def application() -> Any:
         from edge_runtime.http.api import build_app
+        from edge_runtime.http.commands import CommandService
         from edge_runtime.http.openapi import describe as describe_http
         from edge_runtime.http.pictures import PictureService
 
@@ -103,6 +110,9 @@ def make_servers(
             predict=predict,
             pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), crashes),
             feed=delivery,
+            commands=CommandService(
+                port, lambda: running.is_stopping, partial(secrets.token_urlsafe, 12), crashes
+            ),
         )
 
     servers: dict[str, Server] = {

@@ -1,14 +1,17 @@
 """From the configuration to the destinations of results and the source of commands."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from edge_runtime.config import Config
 from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.installs import Installs
-from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.running import Running, choose_model_name
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import (
@@ -21,15 +24,12 @@ from edge_runtime.errors import (
 )
 from edge_runtime.messaging.commands.callers import Caller, Callers, Request
 from edge_runtime.messaging.commands.command_keys import load_command_key
+from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
 from edge_runtime.messaging.commands.later import Later, Progress
 from edge_runtime.messaging.commands.listener import CommandListener
-from edge_runtime.messaging.commands.protocol import (
-    CommandHandler,
-    CommandPolicy,
-    Entry,
-    UsedTransactions,
-    VerbHandler,
-)
+from edge_runtime.messaging.commands.port import CommandPort
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, VerbHandler
+from edge_runtime.messaging.commands.records import Entry, UsedTransactions
 from edge_runtime.messaging.commands.request import (
     InstallArguments,
     LogsArguments,
@@ -39,8 +39,9 @@ from edge_runtime.messaging.commands.request import (
     UndoConfigArguments,
 )
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.messaging.commands.unanswered import Unanswered
+from edge_runtime.messaging.commands.unanswered import FOLDER, Unanswered
 from edge_runtime.messaging.commands.under_way import UnderWay
+from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -60,6 +61,8 @@ T = TypeVar("T")
 
 CONFIGURATION = "configuration"
 """Edits and a restart are carried out in turn."""
+LOOP = "recalibration of {model}"
+"""So are the commands of a model's recalibration loop, which may be busy."""
 
 
 class Outboxes:
@@ -126,6 +129,50 @@ def open_connection(
         )
     prefixes = config.mqtt.response_prefixes if config.mqtt is not None else ()
     return BrokerConnection(topics, client, commands, channels, prefixes)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRecords:
+    """What the state directory keeps of commands."""
+
+    log: CommandLog
+    used: UsedFile
+    unanswered: Unanswered
+
+    def note(self, entry: Entry) -> None:
+        """Add a line to the log, without secrets."""
+        self.log.note(PROCESS.value(entry))
+
+
+def open_command_records(state_dir: Path, resources: ExitStack) -> CommandRecords:
+    """With what the callers hear whose changes an earlier process left."""
+    records = CommandRecords(
+        CommandLog(state_dir / LOG_FILE),
+        UsedFile(state_dir / "commands.used"),
+        Unanswered(state_dir / FOLDER),
+    )
+    resources.callback(records.log.close)
+    resources.callback(records.used.close)
+    records.unanswered.settle(
+        lambda: read_log(state_dir / LOG_FILE).entries, records.used, records.note, time.time()
+    )
+    return records
+
+
+def make_command_port(
+    config: Config,
+    handlers: Mapping[str, VerbHandler],
+    records: CommandRecords,
+    under_way: UnderWay,
+    crashes: Crashes,
+) -> CommandPort | None:
+    """The way of commands over HTTP; None where they are turned off."""
+    if not (config.http.enabled and config.http.commands):
+        return None
+    callers = Callers(device=config.device, groups=frozenset(config.commands.groups), unsigned=None)
+    policy = CommandPolicy(is_enabled=True, callers=callers)
+    make_handler = partial(CommandHandler, handlers, policy, records.used, records.note)
+    return CommandPort(make_handler, under_way, crashes, records.unanswered)
 
 
 def make_callers(config: Config) -> Callers:
@@ -265,13 +312,13 @@ def _install(installs: Installs, request: Request) -> Later:
 def _set_config(editor: ConfigEditor, request: Request) -> Later:
     given = request.arguments
     assert isinstance(given, SetConfigArguments)
-    return Later(lambda progress: editor.set(given, request.by, progress), CONFIGURATION)
+    return Later(lambda progress: editor.set(given, request.by, progress, request.door), CONFIGURATION)
 
 
 def _undo_config(editor: ConfigEditor, request: Request) -> Later:
     given = request.arguments
     assert isinstance(given, UndoConfigArguments)
-    return Later(lambda progress: editor.undo(given, request.by, progress), CONFIGURATION)
+    return Later(lambda progress: editor.undo(given, request.by, progress, request.door), CONFIGURATION)
 
 
 def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any] | Later:
@@ -281,7 +328,10 @@ def _request(running: Running, verb: Verb, request: Request) -> dict[str, Any] |
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
     task, model = TaskRequest(verb, approval=approval, **given), arguments.model
-    if not isinstance(arguments, TaskArguments) or not arguments.timeout_s:
+    if verb == "baselines":
         return running.request(task, model)
+    if not isinstance(arguments, TaskArguments) or not arguments.timeout_s:
+        turn = LOOP.format(model=choose_model_name(dict(running.models), model))
+        return Later(lambda _: running.request(task, model), turn)
     timeout_s = arguments.timeout_s
     return Later(lambda progress: running.follow(task, model, timeout_s, progress))

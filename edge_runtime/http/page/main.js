@@ -5,8 +5,10 @@
 // beside the state, it loads only between the two.
 import {load} from "./api.js";
 import {trends} from "./charts.js";
+import {actions} from "./actions.js";
 import {by, make} from "./dom.js";
 import {delivery} from "./delivery.js";
+import {editor} from "./editor.js";
 import {events} from "./events.js";
 import {live} from "./live.js";
 import {models} from "./models.js";
@@ -17,6 +19,8 @@ import {showSummary} from "./summary.js";
 const VIEWS = [
   {id: "overview", title: "Overview", panels: [live, streams, models, delivery, events]},
   {id: "charts", title: "Charts", panels: [trends]},
+  {id: "actions", title: "Actions", panels: [actions]},
+  {id: "configuration", title: "Configuration", panels: [editor]},
 ];
 const PERIOD_MS = 1000;
 let shown = null;

@@ -1,4 +1,4 @@
-"""Who sends a command: a request that is signed, or one that is not. Pure.
+"""Who sends a command: a request that is signed, one that is not, or one of a caller whom HTTP has recognised. Pure.
 
 A signed request is a compact JWS (RFC 7515) instead of JSON; its content has the claims of RFC 7519::
 
@@ -9,12 +9,12 @@ A signed request is a compact JWS (RFC 7515) instead of JSON; its content has th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandForbidden
 from edge_runtime.messaging.commands.request import (
     CLAIMS,
     Arguments,
@@ -32,6 +32,8 @@ LONGEST_S = 86_400.0
 CLOCKS_DIFFER_S = 60.0
 """A command from this much in the future (``iat``, ``nbf``) is still taken."""
 _EPOCH_END = 253_402_300_799.0
+Door = Literal["mqtt", "http"]
+"""The way on which a command comes."""
 
 
 class Key(Protocol):
@@ -55,16 +57,30 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCaller:
+    """The holder of a token, whom HTTP has recognised: no signature is needed."""
+
+    name: str
+    role: Role
+
+    @property
+    def noted_as(self) -> str:
+        """In the log of commands; no key can have this name."""
+        return f"http:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A command that may be carried out."""
 
     arguments: Arguments
     by: str | None
-    """Name of the caller's key; None without a signature."""
+    """Name of the caller's key, or of the token after ``http:``; None without either."""
     used_as: Transaction | None
     """By what a repetition is recognised; None: it cannot be."""
     expires_wall_s: float | None = None
     """Until when its id must be remembered."""
+    door: Door = "mqtt"
 
 
 Seconds = Annotated[float, Field(ge=0, le=_EPOCH_END)]
@@ -107,25 +123,42 @@ class Callers:
         if is_token(payload):
             return self._signed(verb, payload.strip(), now_wall_s)
         if self.unsigned is None:
-            raise CommandError(
+            raise CommandForbidden(
                 f"{verb}: not signed; this device obeys signed commands only (section 'commands'): sign it, as "
                 "edge-runtime does with --key FILE"
             )
+        arguments = self._plain(verb, payload, now_wall_s)
+        self._require_role(verb, arguments, self.unsigned, "a caller without a signature")
+        return Request(arguments, None, arguments.transaction)
+
+    def read_of(self, caller: KnownCaller, verb: str, payload: bytes, now_wall_s: float) -> Request:
+        """Check a request of a caller who was recognised already.
+
+        Raises:
+            CommandError: as for :meth:`read`.
+        """
+        arguments, transaction = self._plain(verb, payload, now_wall_s), None
+        self._require_role(verb, arguments, caller.role, caller.name)
+        if arguments.transaction is not None:  # nobody else can use it up
+            transaction = (caller.noted_as, repr(arguments.transaction))
+        return Request(arguments, caller.noted_as, transaction, door="http")
+
+    def _plain(self, verb: str, payload: bytes, now_wall_s: float) -> Arguments:
+        """The checked content of a request that is no token."""
         arguments = check_arguments(verb, parse(payload))
         if arguments.device is not None:
             self._require_meant(verb, [arguments.device])
         if arguments.expires_at is not None:
             check_expiry(verb, arguments.expires_at.timestamp(), now_wall_s)
-        self._require_role(verb, arguments, self.unsigned, "a caller without a signature")
-        return Request(arguments, None, arguments.transaction)
+        return arguments
 
     def _signed(self, verb: str, token: bytes, now_wall_s: float) -> Request:
         key_id = read_key_id(token) or ""
         signer = self.signers.get(key_id)
         if signer is None:
-            raise CommandError(f"{verb}: signed by a key that this device does not know (commands.keys)")
+            raise CommandForbidden(f"{verb}: signed by a key that this device does not know (commands.keys)")
         if signer.role < find_least_role(verb):  # to verify a signature takes 100 times as long
-            raise CommandError(
+            raise CommandForbidden(
                 f"{verb}: this key may not command it; expected the role {find_least_role(verb)}"
             )
         claims = _read_claims(verb, signer.key.open(token))
@@ -162,7 +195,7 @@ class Callers:
     def _require_role(verb: str, arguments: Arguments, role: Role, who: str) -> None:
         needed = find_needed_role(verb, arguments)
         if role < needed:
-            raise CommandError(f"{verb}: {who} has the role {role}; expected {needed}")
+            raise CommandForbidden(f"{verb}: {who} has the role {role}; expected {needed}")
 
 
 def _read_claims(verb: str, content: bytes) -> "_Claims":

@@ -24,7 +24,7 @@ import orjson
 import structlog
 
 from calibration.stats.regular_file import read_whole
-from edge_runtime.messaging.commands.protocol import Entry
+from edge_runtime.messaging.commands.records import Entry
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.rfc3339 import format_rfc3339
 

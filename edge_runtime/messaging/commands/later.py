@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.messaging.commands.answers import Answer
 
 
 class Progress(Protocol):
@@ -40,6 +41,6 @@ class Begun:
 
     verb: str
     later: Later
-    settle: Callable[[Outcome, float], bytes]
+    settle: Callable[[Outcome, float], Answer]
     """The one answer, which is noted at this POSIX time; to be called once."""
     encode_progress: Callable[[Mapping[str, Any]], bytes]

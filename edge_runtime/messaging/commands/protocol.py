@@ -21,9 +21,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.errors import CommandError, CommandForbidden, EdgeRuntimeError, StateError, UnknownVerb
 from edge_runtime.messaging.commands.answers import (
     NOT_KEPT,
     OFF,
@@ -31,13 +31,16 @@ from edge_runtime.messaging.commands.answers import (
     TOO_LARGE,
     UNDER_WAY,
     UNEXPECTED,
+    Answer,
+    Kind,
     encode_data,
     encode_error,
     encode_progress,
 )
-from edge_runtime.messaging.commands.callers import Callers, Request
+from edge_runtime.messaging.commands.callers import Callers, KnownCaller, Request
 from edge_runtime.messaging.commands.later import Begun, Later, Outcome
-from edge_runtime.messaging.commands.request import ARGUMENTS, UNKEPT, Arguments, Transaction, is_read
+from edge_runtime.messaging.commands.records import DIGEST_BYTES, Entry, UsedTransactions
+from edge_runtime.messaging.commands.request import ARGUMENTS, UNKEPT, Arguments, is_read
 from edge_runtime.messaging.commands.request_text import read_transaction
 from edge_runtime.messaging.commands.roles import Role, find_least_role
 from edge_runtime.messaging.encoding import encode_object
@@ -45,7 +48,6 @@ from edge_runtime.messaging.token_bucket import TokenBucket
 
 SHARED_S = 1.0
 """How old the answer to a read may be that another one gets, seconds."""
-DIGEST_BYTES = 24
 MOST_OUTCOME = 1000
 """Characters of a refusal that are noted."""
 
@@ -71,63 +73,6 @@ class CommandPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """A transaction that was used for a change."""
-
-    request: bytes
-    """Digest of verb and payload, ``DIGEST_BYTES`` of a SHA-256."""
-    answer: bytes | None
-    """None when it is not known any more, or not yet."""
-    is_under_way: bool = False
-    """The change is still being made, by this process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A change that was obeyed."""
-
-    at_wall_s: float
-    by: str | None
-    """Name of the caller's key; None: it was not signed."""
-    verb: str
-    arguments: dict[str, Any]
-    transaction: str | int | None
-    outcome: str
-    """``ok``, or why the device did not do it."""
-
-
-class UsedTransactions(Protocol):
-    """Remembers the transactions of changes, also after a kill."""
-
-    @property
-    def damaged(self) -> int:
-        """How many were lost with a damaged file."""
-
-    def find(self, transaction: Transaction) -> Used | None:
-        """A transaction that was begun; None for a new one."""
-
-    def begin(
-        self,
-        transaction: Transaction,
-        request: bytes,
-        expires_wall_s: float | None,
-        now_wall_s: float,
-        *,
-        for_owners: bool,
-    ) -> None:
-        """Note it before the change is made, at least until it expires (None: as long as there is room).
-
-        Times are POSIX. ``for_owners``: only an owner may command it; some room is kept for that.
-
-        Raises:
-            StateError: it cannot be noted, so that the change must not be made.
-        """
-
-    def finish(self, transaction: Transaction, answer: bytes) -> None:
-        """Keep the answer for a repetition, as long as there is room."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Read:
     """The newest answer to a read."""
 
@@ -141,7 +86,7 @@ class _Read:
 class _Settled:
     """A command that was answered."""
 
-    answer: bytes
+    answer: Answer
     data: bytes | None
     """None when the handler said no, or broke."""
 
@@ -185,38 +130,45 @@ class CommandHandler:
         now_s: float,
         now_wall_s: float,
         on_begin: Callable[[Request], None] = lambda _: None,
-    ) -> bytes | Begun | None:
-        """The answer to send, as JSON bytes; None when nothing must be sent (see the rules of the module).
+        known: KnownCaller | None = None,
+    ) -> Answer | Begun | None:
+        """The answer to send; None when nothing must be sent (see the rules of the module).
 
         Of a command that is answered later, its work, which has not begun. ``on_begin`` is called before a change acts.
+        ``known``: the caller, where the way on which the request came tells who it is.
         """
         if is_retained:
             self.counts["retained"] += 1
             return None
         if not self._policy.is_enabled:
-            return self._refuse(OFF, payload, now_s)
+            return self._refuse(OFF, payload, now_s, Kind.FORBIDDEN)
+        callers = self._policy.callers
         try:
-            request = self._policy.callers.read(verb, payload, now_wall_s)
+            if known is None:
+                request = callers.read(verb, payload, now_wall_s)
+            else:
+                request = callers.read_of(known, verb, payload, now_wall_s)
         except CommandError as err:
-            return self._refuse(str(err), payload, now_s)
+            return self._refuse(str(err), payload, now_s, _find_kind(err))
         if is_read(verb, request.arguments):
             return self._read(verb, request, payload, now_s, now_wall_s)
         return self._change_once(verb, request, payload, now_s, now_wall_s, on_begin)
 
-    def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
+    def _refuse(self, text: str, payload: bytes, now_s: float, kind: Kind) -> Answer | None:
         self.counts["refused"] += 1
         if not self._bad.take(now_s):
             self.counts["unanswered"] += 1
             return None
-        return encode_error(text, read_transaction(payload))
+        return Answer(encode_error(text, read_transaction(payload)), kind)
 
-    def _refuse_flood(self, verb: str, payload: bytes, now_s: float) -> bytes | None:
+    def _refuse_flood(self, verb: str, payload: bytes, now_s: float) -> Answer | None:
         limit = f"{self._policy.rate_per_s:g} a second"
-        return self._refuse(f"{verb}: too many commands, at most {limit}; try again later", payload, now_s)
+        text = f"{verb}: too many commands, at most {limit}; try again later"
+        return self._refuse(text, payload, now_s, Kind.TOO_MANY)
 
     def _read(
         self, verb: str, request: Request, payload: bytes, now_s: float, now_wall_s: float
-    ) -> bytes | Begun | None:
+    ) -> Answer | Begun | None:
         arguments = request.arguments
         asked = arguments.model_copy(update={"transaction": None, "expires_at": None, "device": None})
         if self._read_budgets[verb].take(now_s):
@@ -232,7 +184,7 @@ class CommandHandler:
         if not self._may_share(now_s):
             return None
         self.counts["shared"] += 1
-        return encode_data(newest.data, arguments.transaction)
+        return Answer(encode_data(newest.data, arguments.transaction), Kind.DONE)
 
     def _may_share(self, now_s: float) -> bool:
         """Whether one more answer may be sent that costs nothing but its bytes."""
@@ -248,20 +200,20 @@ class CommandHandler:
         now_s: float,
         now_wall_s: float,
         on_begin: Callable[[Request], None],
-    ) -> bytes | Begun | None:
+    ) -> Answer | Begun | None:
         transaction, used_as = request.arguments.transaction, request.used_as
         digest = hashlib.sha256(verb.encode() + b"\0" + payload).digest()[:DIGEST_BYTES]
         known = None if used_as is None else self._used.find(used_as)
         if known is not None:
             if known.request != digest:
-                return self._refuse(
-                    f"transaction {transaction!r} was used for another request", payload, now_s
-                )
+                text = f"transaction {transaction!r} was used for another request"
+                return self._refuse(text, payload, now_s, Kind.USED)
             self.counts["repeated"] += 1
             if known.answer is None:
+                kind = Kind.UNDER_WAY if known.is_under_way else Kind.USED
                 text = UNDER_WAY if known.is_under_way else REPEATED
-                return self._refuse(text.format(transaction=transaction), payload, now_s)
-            return known.answer if self._may_share(now_s) else None
+                return self._refuse(text.format(transaction=transaction), payload, now_s, kind)
+            return Answer.of_kept(known.answer) if self._may_share(now_s) else None
         if not self._budgets[verb].take(now_s):
             return self._refuse_flood(verb, payload, now_s)
         if used_as is None:
@@ -272,7 +224,8 @@ class CommandHandler:
                 for_owners = find_least_role(verb) is Role.OWNER
                 self._used.begin(used_as, digest, request.expires_wall_s, now_wall_s, for_owners=for_owners)
             except StateError as err:
-                return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
+                text = f"{verb}: nothing was done, because {err}"
+                return self._refuse(text, payload, now_s, Kind.REFUSED)
         on_begin(request)
         found = self._execute(verb, request, now_wall_s)
         return found if isinstance(found, Begun) else found.answer
@@ -302,7 +255,7 @@ class CommandHandler:
         return found if isinstance(found, Later) else encode_object(dict(found))
 
     def _begin(self, verb: str, request: Request, later: Later) -> Begun:
-        def settle(outcome: Outcome, done_wall_s: float) -> bytes:
+        def settle(outcome: Outcome, done_wall_s: float) -> Answer:
             data = encode_object(dict(outcome)) if isinstance(outcome, Mapping) else outcome
             return self._settle(verb, request, data, done_wall_s).answer
 
@@ -318,9 +271,10 @@ class CommandHandler:
         """
         arguments, transaction, data = request.arguments, request.arguments.transaction, None
         if isinstance(outcome, bytes):
-            text, data, answer = "ok", outcome, encode_data(outcome, transaction)
+            text, data, kind, answer = "ok", outcome, Kind.DONE, encode_data(outcome, transaction)
         else:
             text = UNEXPECTED if outcome is None else str(outcome)
+            kind = Kind.BROKEN if outcome is None else Kind.REFUSED
             answer = encode_error(text, transaction)
         if not is_read(verb, arguments):
             if request.used_as is not None:
@@ -330,7 +284,7 @@ class CommandHandler:
                 self._used.finish(request.used_as, kept)
             given = arguments.as_noted()
             self._note(Entry(now_wall_s, request.by, verb, given, transaction, text[:MOST_OUTCOME]))
-        return _Settled(answer, data)
+        return _Settled(Answer(answer, kind), data)
 
     @property
     def forgotten(self) -> int:
@@ -344,6 +298,16 @@ class CommandHandler:
         return encode_error(text, read_transaction(payload))
 
     @staticmethod
-    def encode_unexpected(payload: bytes) -> bytes:
+    def make_unexpected(payload: bytes) -> Answer:
         """The answer when ``answer`` raised: a handler has a bug."""
-        return encode_error(UNEXPECTED, read_transaction(payload))
+        return Answer(encode_error(UNEXPECTED, read_transaction(payload)), Kind.BROKEN)
+
+
+def _find_kind(err: CommandError) -> Kind:
+    """Of a request that was refused before its handler saw it."""
+    match err:
+        case UnknownVerb():
+            return Kind.UNKNOWN_VERB
+        case CommandForbidden():
+            return Kind.FORBIDDEN
+    return Kind.BAD

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from edge_runtime.config.secret_values import ADVICE, find_secrets
 from edge_runtime.config.strict_yaml import load
 from edge_runtime.config.values import BASELINE_PATTERN
-from edge_runtime.errors import CommandError, ConfigError
+from edge_runtime.errors import CommandError, ConfigError, UnknownVerb
 from edge_runtime.messaging.commands.request_text import describe
 from edge_runtime.system.log import MOST_LINES
 
@@ -171,7 +171,10 @@ class SetConfigArguments(EditArguments):
     remove: Annotated[list[KeyPath], Field(max_length=256)] = Field(default_factory=list)
     """Dotted keys to take out, before anything is set."""
     text: Annotated[str, Field(min_length=1)] | None = None
-    """A whole new file, instead of both."""
+    """A whole new file, instead of both. A line of ``get-config`` in which a secret is hidden stands for the line of
+    the file."""
+    before_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of the file that was edited, as ``get-config`` gives it: refused where the file is another one by now."""
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:
@@ -181,7 +184,8 @@ class SetConfigArguments(EditArguments):
         if self.text is not None:
             with suppress(ConfigError):  # which the check of the whole configuration puts into words
                 text = load(self.text, "").data
-        for key in find_secrets(self.values or text):
+        # A hidden one stands for that of the file, and nothing else: the editor looks at its line.
+        for key in (*find_secrets(self.values), *find_secrets(text, but_hidden=True)):
             raise ValueError(f"{key} would be a secret; expected {ADVICE}")
         return self
 
@@ -266,7 +270,9 @@ _ASKING = frozenset({"status", "history"})
 UNKEPT = frozenset({"snapshot"})
 """Verbs whose data is not kept for a repetition: no picture stays in memory."""
 QUICK = frozenset({"status", "logs"})
-"""Verbs that wait for no recalibration loop."""
+"""Verbs that wait for nothing."""
+PATIENT = frozenset({"baselines"})
+"""Reads that wait for a recalibration loop."""
 
 
 def is_read(verb: str, arguments: Arguments) -> bool:
@@ -282,7 +288,7 @@ def check_arguments(verb: str, content: Mapping[str, Any]) -> Arguments:
     """
     arguments = ARGUMENTS.get(verb)
     if arguments is None:
-        raise CommandError(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
+        raise UnknownVerb(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
     try:
         # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
         return arguments.model_validate_json(orjson.dumps(content))

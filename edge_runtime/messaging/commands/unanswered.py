@@ -24,11 +24,13 @@ import structlog
 from calibration.stats.regular_file import read_regular
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.commands.answers import encode_error
-from edge_runtime.messaging.commands.protocol import Entry, UsedTransactions
+from edge_runtime.messaging.commands.callers import Door, Request
+from edge_runtime.messaging.commands.records import Entry, UsedTransactions
 from edge_runtime.messaging.commands.request import Transaction
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.own_folder import make_folder
 from edge_runtime.system.redaction import PROCESS
+from edge_runtime.system.rfc3339 import format_rfc3339
 
 log = structlog.get_logger()
 
@@ -61,6 +63,32 @@ class UnansweredRequest:
     correlation: bytes | None
     told: str | None = None
     """What its caller is to hear, once an end of it was decided."""
+    door: Door = "mqtt"
+    """A caller over HTTP hears it when the request is repeated."""
+
+    @classmethod
+    def of(
+        cls,
+        verb: str,
+        request: Request,
+        at_wall_s: float,
+        *,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> "UnansweredRequest":
+        """Of a request that acts now, POSIX time; its line in the log of commands may have the same."""
+        arguments = request.arguments
+        return cls(
+            verb=verb,
+            arguments=arguments.as_noted(),
+            by=request.by,
+            transaction=arguments.transaction,
+            used_as=request.used_as,
+            at=format_rfc3339(at_wall_s),
+            response_topic=response_topic,
+            correlation=correlation,
+            door=request.door,
+        )
 
     def is_in(self, entry: Mapping[str, Any]) -> bool:
         """Whether a line of the log of commands is about it; of one without a transaction nobody can tell."""
@@ -127,7 +155,10 @@ class Unanswered:
             answer = encode_error(told, request.transaction)
             if request.used_as is not None:
                 used.finish(request.used_as, answer)
-            self._settled.append((file, request, answer))
+            if request.door == "mqtt":
+                self._settled.append((file, request, answer))
+            else:
+                _remove(file)
 
     @staticmethod
     def _decide(

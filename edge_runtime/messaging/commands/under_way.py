@@ -11,6 +11,7 @@ from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
 
 from edge_runtime.errors import CommandError, EdgeRuntimeError
+from edge_runtime.messaging.commands.answers import Answer
 from edge_runtime.messaging.commands.later import Begun, Outcome, Progress
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -30,7 +31,7 @@ CUT_SHORT = (
 class Caller(Protocol):
     """Who sent a command, and may still be reached."""
 
-    def answer(self, payload: bytes) -> None:
+    def answer(self, answer: Answer) -> None:
         """Send the one answer."""
 
     def report(self, payload: bytes) -> None:
@@ -152,7 +153,7 @@ class UnderWay:
             self._changed.notify_all()
 
     def _answer(self, job: "_Job", outcome: Outcome) -> None:
-        answer: bytes | None = None
+        answer: Answer | None = None
         with self._crashes.contain("command"):
             answer = job.begun.settle(outcome, time.time())
         if answer is None:  # such as data that is no JSON

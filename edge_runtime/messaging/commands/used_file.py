@@ -30,7 +30,7 @@ import structlog
 
 from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
-from edge_runtime.messaging.commands.protocol import DIGEST_BYTES, Used
+from edge_runtime.messaging.commands.records import DIGEST_BYTES, Used
 from edge_runtime.messaging.commands.request import Transaction
 from edge_runtime.system.rfc3339 import format_rfc3339
 

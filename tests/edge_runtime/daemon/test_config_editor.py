@@ -119,6 +119,29 @@ def test_a_secret_is_refused_in_every_way_and_never_repeated(box):
         assert SECRET not in box.file.read_text()
 
 
+def test_a_text_with_hidden_lines_keeps_the_secrets_of_the_file(box):
+    box.file.write_text(box.file.read_text().replace('"{EDGE_P}"', '"a-literal-one"'))
+    shown = box.editor.read()["text"]
+    assert "a-literal-one" not in shown
+    box.set(text=shown.replace("fps: 3", "fps: 5"))
+    assert 'password: "a-literal-one"' in box.file.read_text()
+    assert "fps: 5" in box.file.read_text()
+    with pytest.raises(CommandError, match=r"line \d+: "):
+        box.set(text=shown.replace('"***"', '"***and-more"'))
+
+
+def test_a_text_of_a_file_that_is_another_one_by_now_is_refused(box):
+    shown = box.editor.read()
+    box.set(set={"cameras.belt.fps": 7})
+    edit = {"text": shown["text"].replace("slow", "fast"), "before_sha256": shown["sha256"]}
+    for dry_run in (True, False):
+        with pytest.raises(CommandError):
+            box.set(**edit, dry_run=dry_run)
+    assert "fps: 7" in box.file.read_text()
+    box.set(**{**edit, "before_sha256": box.editor.read()["sha256"]})
+    assert "# fast" in box.file.read_text()
+
+
 def test_the_file_is_shown_without_secrets_and_with_what_is_wrong(box):
     shown = box.editor.read()
     assert (shown["in_force"], shown["problem"], shown["text"]) == (True, None, box.file.read_text())

@@ -5,6 +5,7 @@ import pytest
 from edge_runtime.config import find_last_good, find_safe_config, keep_last_good, load_config
 from edge_runtime.daemon.edit_trial import GRACE_S
 from edge_runtime.errors import CommandError
+from edge_runtime.messaging.commands.request import check_arguments
 from tests.support.edited_box import EditedBox
 from tests.support.waiting import until
 
@@ -165,3 +166,67 @@ def test_a_damaged_marker_is_no_trial(box, damage):
     marker.write_bytes(damage)
     let_pass(box, box.make_trial(), is_reached=False)
     assert (box.file.read_text(), box.undone) == (before, [])
+
+
+OWNER_OVER_HTTP = {"http.commands": True, "http.tokens": {"olga": {"file": "olga.token", "role": "owner"}}}
+
+
+@pytest.fixture
+def box_with_owner(box):
+    """Its owner commands it over HTTP."""
+    box.file.with_name("olga.token").write_text("olgas-token-0123456789\n")
+    box.set(set=OWNER_OVER_HTTP)
+    return box
+
+
+def set_over_http(box, **arguments):
+    given = check_arguments("set-config", arguments)
+    return box.editor.set(given, "http:olga", box.progress, "http")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"remove": ["mqtt", "commands"]},
+        {"set": {"mqtt.commands": False}},
+        {"set": {"commands.unsigned": "viewer"}},
+    ],
+)
+def test_over_http_the_broker_may_be_turned_off_since_the_caller_stays_within_reach(
+    box_with_owner, arguments
+):
+    box = box_with_owner
+    set_over_http(box, **arguments)
+    after = box.file.read_text()
+    if "commands.unsigned" not in arguments.get("set", {}):
+        assert box.trial.describe(0.0) is None
+        let_pass(box, box.trial, is_reached=False)
+        assert (box.file.read_text(), box.undone) == (after, [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"set": {"http.enabled": False}},
+        {"set": {"http.commands": False}},
+        {"set": {"http.tokens.olga.role": "operator"}},
+        {"remove": ["http.tokens"]},
+    ],
+)
+def test_an_edit_over_http_after_which_no_owner_could_command_there_is_refused(box_with_owner, arguments):
+    before = box_with_owner.file.read_text()
+    with pytest.raises(CommandError):
+        set_over_http(box_with_owner, **arguments)
+    assert box_with_owner.file.read_text() == before
+    box_with_owner.set(**arguments)  # whom it does not cut off
+
+
+def test_an_edit_over_http_of_a_broker_that_stays_is_on_trial_and_that_is_told(box_with_owner):
+    box = box_with_owner
+    set_over_http(box, set={"mqtt.host": "elsewhere"})
+    told = box.editor.read()["trial"]
+    assert (told["by"], told["changed"], told["ends_in_s"]) == ("http:olga", ("mqtt.host",), None)
+    box.trial.observe(False, 100.0)
+    assert box.trial.describe(100.0)["ends_in_s"] == GRACE_S
+    let_pass(box, box.trial, is_reached=True)
+    assert box.trial.describe(0.0) is None

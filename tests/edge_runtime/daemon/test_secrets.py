@@ -19,6 +19,7 @@ from edge_runtime.messaging.events import ConfigRefused, Event, TaskFailed
 from edge_runtime.system import redaction
 from edge_runtime.system.log import configure_log
 from edge_runtime.system.redaction import Redactor
+from tests.support.progress import Heard
 
 YAML = """\
 device: box
@@ -84,11 +85,11 @@ def by_answer(text):
 
     reporter = SimpleNamespace(status=lambda: Health(live=True, ready=False, reasons=(text,)))
     handlers = make_command_handlers(
-        SimpleNamespace(request=refuse), reporter, list, *[SimpleNamespace()] * 3
+        SimpleNamespace(request=refuse, models={"parts": None}), reporter, list, *[SimpleNamespace()] * 3
     )
     request = SimpleNamespace(arguments=SimpleNamespace(model=None))
     with pytest.raises(CommandError) as caught:
-        handlers["rollback"](request)
+        handlers["rollback"](request).work(Heard())
     return f"{caught.value} {handlers['status'](None)}"
 
 

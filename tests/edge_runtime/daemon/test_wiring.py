@@ -178,9 +178,12 @@ def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("verb", ["approve", "bless"])
 def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
     sent = []
-    running = SimpleNamespace(request=lambda request, model: sent.append((request, model)) or {})
+    running = SimpleNamespace(
+        models={"parts": None}, request=lambda request, model: sent.append((request, model)) or {}
+    )
     request = Request(ARGUMENTS[verb](model="parts", name="day"), None, None)
-    make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 3)[verb](request)
+    handlers = make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 3)
+    assert handlers[verb](request).work(Heard()) == {}
     assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
 
 
@@ -188,11 +191,14 @@ def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
 def test_a_task_is_waited_for_where_the_caller_says_how_long(verb):
     sent = []
     running = SimpleNamespace(
+        models={"parts": None},
         request=lambda request, model: sent.append(request) or {"begun": verb},
         follow=lambda request, model, timeout_s, progress: {"outcome": "goes_on", "after_s": timeout_s},
     )
     handler = make_command_handlers(running, SimpleNamespace(), list, *[SimpleNamespace()] * 3)[verb]
-    assert handler(Request(ARGUMENTS[verb](), None, None)) == {"begun": verb}
+    at_once = handler(Request(ARGUMENTS[verb](), None, None))
+    assert at_once.work(Heard()) == {"begun": verb}
+    assert at_once.in_turn is not None
     later = handler(Request(ARGUMENTS[verb](timeout_s=5), None, None))
     assert isinstance(later, Later)
     assert later.work(None) == {"outcome": "goes_on", "after_s": 5.0}

@@ -162,7 +162,7 @@ def test_progress_is_as_described():
     handler = CommandHandler(handlers, CommandPolicy(True, Callers(unsigned=Role.OWNER)), UsedInMemory())
     begun = handler.answer("restart", b'{"transaction": 7}', is_retained=False, now_s=0.0, now_wall_s=0.0)
     payload_of("progress").validate(orjson.loads(begun.encode_progress({"phase": "opening"})))
-    payload_of("response-restart").validate(orjson.loads(begun.settle({}, 0.0)))
+    payload_of("response-restart").validate(orjson.loads(begun.settle({}, 0.0).payload))
     address = DOCUMENT["channels"]["progress"]["address"]
     assert address.format(verb="restart") == progress_topic(TOPICS.response("restart"))
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from edge_runtime.cli.main import cli
 from edge_runtime.messaging.commands import command_log
 from edge_runtime.messaging.commands.command_log import LOG_FILE, CommandLog, read_log
-from edge_runtime.messaging.commands.protocol import Entry
+from edge_runtime.messaging.commands.records import Entry
 
 
 def entry(number, by="anna"):

@@ -60,7 +60,7 @@ def ask(handler, verb="status", payload=b"{}", *, is_retained=False, now_s=0.0, 
     if isinstance(payload, dict):
         payload = json.dumps(payload).encode()
     answer = handler.answer(verb, payload, is_retained=is_retained, now_s=now_s, now_wall_s=now_wall_s)
-    return None if answer is None else json.loads(answer)
+    return None if answer is None else json.loads(answer.payload)
 
 
 def test_a_good_command_is_obeyed_and_answered_with_its_transaction():

@@ -68,7 +68,7 @@ class Box:
 
     def ask(self, payload, verb="rollback", now_wall_s=NOW_WALL_S):
         answer = self.handler.answer(verb, payload, is_retained=False, now_s=0.0, now_wall_s=now_wall_s)
-        return None if answer is None else json.loads(answer)
+        return None if answer is None else json.loads(answer.payload)
 
 
 def token(key, **claims):
