@@ -62,6 +62,12 @@ DROPPED = _metric(
 )  # fmt: skip
 ENGINE_ERRORS = _metric("engine_errors", "counter", "Batches that the engine failed on.", "model")
 LOST = _metric("frames_lost_to_errors", "counter", "Frames whose batch failed.", "model")
+LAST_INFERENCE = _metric(
+    "last_inference_timestamp_seconds",
+    "gauge",
+    "When the last batch came back, also with an error; no series before the first.",
+    "model",
+)
 BATCHES = _metric("batches", "counter", "Batches that were inferred.", "model")
 BATCHED = _metric("batched_frames", "counter", "Frames in these batches.", "model")
 SWAPS = _metric("swaps", "counter", "Generations that were put in while frames were answered.", "model")

@@ -139,6 +139,9 @@ def _read_model(name: str, runtime: ModelRuntime) -> Iterator[Sample]:
     yield table.DROPPED.of(counters.dropped_stale, name, "stale")
     yield table.ENGINE_ERRORS.of(metrics.engine_errors, name)
     yield table.LOST.of(metrics.lost_to_errors, name)
+    if metrics.last_progress_at_s is not None:
+        at_wall_s = time.time() - (time.monotonic() - metrics.last_progress_at_s)
+        yield table.LAST_INFERENCE.of(round(at_wall_s, 3), name)
     yield table.BATCHES.of(metrics.batches, name)
     yield table.BATCHED.of(metrics.batched_samples, name)
     yield table.SWAPS.of(slot.swaps, name)

@@ -1,5 +1,6 @@
 """One model at work: its bundle, engine slot, pipeline, inference workers and recalibration controller."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,12 +15,14 @@ from edge_runtime.deployment.answer_figures import AnswerFigures, AnswerStatus
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.deployment.versions import Skipped
+from edge_runtime.inference.engines.base import EngineLibrary
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import Percentiles
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.status import ControllerStatus
+from edge_runtime.system.rfc3339 import format_rfc3339
 
 log = structlog.get_logger()
 
@@ -58,9 +61,12 @@ class ModelStatus:
     generation: str
     """Active now: ``bundle/version+patch``."""
     runs_on: str
+    engine: EngineLibrary
     notes: tuple[str, ...]
     threads: ThreadStatus
     batches: int
+    last_inference_at: str | None
+    """When the last batch came back, also with an error; None before the first."""
     mean_batch: float | None
     infer_ms: Percentiles | None
     total_ms: Percentiles | None
@@ -192,9 +198,11 @@ class ModelRuntime:
             bundle=self.bundle.id,
             generation=str(slot.generation),
             runs_on=slot.engine.runs_on,
+            engine=slot.engine.library,
             notes=self.notes,
             threads=self._threads(),
             batches=metrics.batches,
+            last_inference_at=self._find_last_inference(),
             mean_batch=round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
             infer_ms=metrics.infer_ms.percentiles(),
             total_ms=metrics.total_ms.percentiles(),
@@ -211,6 +219,10 @@ class ModelRuntime:
             recalibration=None if self.controller is None else self.controller.status(),
             rollout=None if self.rollout is None else self.rollout.status(),
         )
+
+    def _find_last_inference(self) -> str | None:
+        at_s = self.pipeline.metrics.last_progress_at_s
+        return None if at_s is None else format_rfc3339(time.time() - (time.monotonic() - at_s))
 
     def _threads(self) -> ThreadStatus:
         plan, bound_to = self.plan, [worker.bound_to for worker in self.workers]

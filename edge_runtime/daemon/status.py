@@ -7,7 +7,9 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from platform import python_version
 
+from edge_runtime import __version__
 from edge_runtime.daemon.cameras import Cameras, CameraStatus
 from edge_runtime.daemon.delivery_watch import DeliveryWatch
 from edge_runtime.daemon.health import Facts, Finding, Health, find, judge
@@ -16,6 +18,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.events import Event, Fact
+from edge_runtime.system.process_memory import ProcessMemory, read_process_memory
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -51,7 +54,10 @@ class DaemonStatus:
     """Everything, in the names and the order of ``/status``."""
 
     device: str
+    versions: dict[str, str]
+    """Of ``edge-runtime`` and ``python``; those of the engines are with their models."""
     uptime_s: float
+    memory: ProcessMemory | None
     first_result_s: float | None
     """From the start to the first result of any model."""
     health: Health
@@ -143,7 +149,9 @@ class StatusReporter:
         known = [at_s for at_s in first if at_s is not None]
         status = DaemonStatus(
             device=running.config.device,
+            versions={"edge-runtime": __version__, "python": python_version()},
             uptime_s=round(self.uptime_s, 1),
+            memory=read_process_memory(),
             first_result_s=round(min(known) - self._started_at_s, 2) if known else None,
             health=self.health(),
             safe_mode=running.config.is_safe_mode,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import EngineError
-from edge_runtime.inference.engines.base import Outputs, TensorSpec
+from edge_runtime.inference.engines.base import EngineLibrary, Outputs, TensorSpec
 
 
 def channel_means(batch: NDArray[np.float32]) -> Outputs:
@@ -23,6 +23,9 @@ _IMAGE = TensorSpec("image", "float", (None, 3, 8, 8))
 _SCORES = TensorSpec("scores", "float", (None, 3))
 
 
+LIBRARY = EngineLibrary("onnxruntime", "0", ("CPU",))
+
+
 @dataclass(slots=True)
 class FakeEngine:
     """Answers ``answer(batch)``; fails while ``failures`` is above 0; waits for ``gate`` when there is one."""
@@ -30,6 +33,7 @@ class FakeEngine:
     answer: Callable[[NDArray[np.float32]], Outputs] = channel_means
     input: TensorSpec = _IMAGE
     outputs: tuple[TensorSpec, ...] = (_SCORES,)
+    library: EngineLibrary = LIBRARY
     failures: int = 0
     """Calls that fail before the next good one; -1 fails for ever."""
     gate: threading.Event | None = None

@@ -4,6 +4,7 @@ from edge_runtime.daemon.model_runtime import ModelStatus, StreamStatus, ThreadS
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.inference.metrics import Percentiles
+from tests.support.fake_engine import LIBRARY
 
 
 def versions(stage=None, *, paused=None, frames=0, stage_s=0.0):
@@ -32,9 +33,11 @@ def status(**fields):
         "bundle": "parts/4",
         "generation": "parts/4",
         "runs_on": "CPU",
+        "engine": LIBRARY,
         "notes": (),
         "threads": ThreadStatus(1, 1, "", (), None),
         "batches": 1,
+        "last_inference_at": None,
         "mean_batch": 1.0,
         "infer_ms": None,
         "total_ms": Percentiles(12.5, 20.0, 31.0, 40.0),

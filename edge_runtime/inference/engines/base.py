@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.system.model_formats import Precision, RuntimeChoice
+from edge_runtime.system.model_formats import Precision, Runtime, RuntimeChoice
 
 Outputs = dict[str, NDArray[Any]]
 """Raw model outputs by name; the first axis of each is the batch."""
@@ -40,6 +40,16 @@ class EngineSettings:
     """Most pictures a call will bring; None is not known. An engine may prepare for 1; more are then run one by one."""
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLibrary:
+    """What runs a model."""
+
+    name: Runtime
+    version: str
+    devices: tuple[str, ...]
+    """That it could have used on this box when the model was opened, in its own words."""
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -50,6 +60,10 @@ class Engine(Protocol):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """All outputs in model order."""
+
+    @property
+    def library(self) -> EngineLibrary:
+        """The library, and what it found on this box."""
 
     @property
     def runs_on(self) -> str:

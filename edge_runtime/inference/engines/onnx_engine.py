@@ -20,7 +20,7 @@ from calibration.targets.int8_arithmetic import does_this_cpu_cut
 from calibration.targets.onnx.int8_weights import EXACT_SUMS, needs_exact_sums
 from calibration.targets.safe_form.decide import safe_onnx
 from edge_runtime.errors import EngineError, EngineMissing
-from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
+from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
     blank_picture,
     require_batch_axis,
@@ -38,6 +38,8 @@ ORT_FAILURES: tuple[type[Exception], ...] = (
     TypeError,
     *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
 )
+_NO_DEVICES = ("Azure",)
+"""Providers that compute elsewhere."""
 _PROVIDER, _CPU = "ExecutionProvider", "CPUExecutionProvider"
 _SPELLINGS = {
     "cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt", "openvino": "OpenVINO", "xnnpack": "Xnnpack", "acl": "ACL",
@@ -71,6 +73,9 @@ class OnnxEngine:
         self.input = require_picture_input([_spec(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
+        found = (name.removesuffix(_PROVIDER) for name in onnxruntime.get_available_providers())
+        devices = tuple(name for name in found if name not in _NO_DEVICES)
+        self.library = EngineLibrary("onnxruntime", onnxruntime.__version__, devices)
         on = ", ".join(name.removesuffix(_PROVIDER) for name in self._session.get_providers())
         exact = ", exact int8 kernels: 8-bit weights and no VNNI" if is_exact else ""
         self.runs_on = (

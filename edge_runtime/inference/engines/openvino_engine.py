@@ -30,7 +30,7 @@ from calibration.targets.int8_arithmetic import does_this_cpu_cut
 from calibration.targets.openvino.int8_weights import IN_FLOAT, needs_float
 from calibration.targets.safe_form.decide import SafeModel, make_safe
 from edge_runtime.errors import EngineError, EngineMissing
-from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
+from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
     blank_picture,
     require_batch_axis,
@@ -69,6 +69,7 @@ class OpenVinoEngine:
         self.outputs = tuple(_output(output) for output in network.outputs)
         self._names = [spec.name for spec in self.outputs]
         device = choose_device(settings.devices, core.available_devices)
+        self.library = EngineLibrary("openvino", openvino.__version__, tuple(core.available_devices))
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         devices, calls = _devices_of(device, core.available_devices), max(1, threads.workers)
         is_inexact = (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from calibration.errors import ModelError
 from calibration.targets.torchscript import program
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
-from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
+from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import require_batch_axis, run_in_parts, to_input
 from edge_runtime.inference.engines.threads import ThreadPlan
 
@@ -42,7 +42,10 @@ class TorchScriptEngine:
             EngineError: not a module torch can run, no such device, or it does not take such samples.
         """
         self._threads = max(1, threads.intra)
-        self._device = choose_device(settings.devices, torch.cuda.device_count())
+        count = torch.cuda.device_count()
+        self._device = choose_device(settings.devices, count)
+        devices = ("CPU", *(f"CUDA:{number}" for number in range(count)))
+        self.library = EngineLibrary("torch", torch.__version__, devices)
         self._autocast = (
             torch.float16 if self._device.type == "cuda" and settings.precision == "f16" else None
         )

@@ -14,6 +14,7 @@ from edge_runtime.messaging.delivery import ChannelStatus
 from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
 from edge_runtime.recalibration.status import ControllerStatus
 from tests.support.event_examples import EXAMPLES
+from tests.support.fake_engine import LIBRARY
 
 SIDE = ControllerStatus(
     phase="idle",
@@ -45,9 +46,11 @@ MODEL = ModelStatus(
     bundle="lite0/1",
     generation="lite0/1+p1",
     runs_on="onnxruntime",
+    engine=LIBRARY,
     notes=(),
     threads=ThreadStatus(1, 1, "why", (), None),
     batches=90,
+    last_inference_at=None,
     mean_batch=1.0,
     infer_ms=None,
     total_ms=Percentiles(10.0, 15.0, 20.0, 30.0),
@@ -70,7 +73,9 @@ def camera(model, dropped, problem=None):
 def status(**model):
     return DaemonStatus(
         device="box",
+        versions={},
         uptime_s=60.0,
+        memory=None,
         first_result_s=0.61,
         health=Health(live=True, ready=True),
         safe_mode=False,

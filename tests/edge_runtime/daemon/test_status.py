@@ -21,6 +21,7 @@ from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.events import ConfigRefused, Event
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine
 
 YAML = """
 device: box
@@ -29,13 +30,16 @@ models: {{parts: {{bundle: parts}}}}
 cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}}}}
 """
 
-# As served since 16cd0a8; ``failures_by_thread``, ``broker.commands``, ``broker.uploads`` and ``safe_mode`` are new.
+# As served since 16cd0a8; ``failures_by_thread``, ``broker.commands``, ``broker.uploads``, ``safe_mode``,
+# ``versions``, ``memory``, ``engine`` and ``last_inference_at`` are new.
 KEYS = {
-    "": "device uptime_s first_result_s health safe_mode models cameras delivery broker config config_problem "
-    "worker_failures failures_by_thread",
+    "": "device versions uptime_s memory first_result_s health safe_mode models cameras delivery broker config "
+    "config_problem worker_failures failures_by_thread",
     "health": "live ready reasons",
-    "models.parts": "bundle generation runs_on notes threads batches mean_batch infer_ms total_ms dropped_oldest "
-    "dropped_stale engine_errors lost_to_errors swaps streams answers recalibration rollout",
+    "models.parts": "bundle generation runs_on engine notes threads batches last_inference_at mean_batch infer_ms "
+    "total_ms dropped_oldest dropped_stale engine_errors lost_to_errors swaps streams answers recalibration rollout",
+    "memory": "resident_bytes peak_bytes",
+    "models.parts.engine": "name version devices",
     "models.parts.threads": "intra workers why planned_cpus bound_to",
     "models.parts.streams.belt": "frames results rejected",
     "models.parts.total_ms": "p50 p90 p99 max",
@@ -66,9 +70,7 @@ def reporter(tmp_path, delivery):
     metrics = PipelineMetrics()
     metrics.total_ms.add(7.5)
     metrics.stream("belt").rejected["truncated"] += 1
-    slot = SimpleNamespace(
-        generation="parts/1+p2", engine=SimpleNamespace(runs_on="CPU"), swaps=1, failures_in_a_row=0
-    )
+    slot = SimpleNamespace(generation="parts/1+p2", engine=FakeEngine(), swaps=1, failures_in_a_row=0)
     pipeline = SimpleNamespace(
         metrics=metrics,
         slot=slot,

@@ -64,6 +64,9 @@ def test_says_what_really_runs(model_format: str) -> None:
     library = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}[model_format]
     assert engine.runs_on.startswith(library)
     assert "CPU" in engine.runs_on.upper()
+    assert engine.library.name == library
+    assert f"{library} {engine.library.version}"[:12] in engine.runs_on
+    assert "CPU" in engine.library.devices
     assert engine.input.shape == (None, *SHAPE)
     assert len(engine.outputs) == 1
 
