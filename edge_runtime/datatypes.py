@@ -101,6 +101,8 @@ class Frame:
     error of the engine; not when it was dropped unanswered, as when its stream is closed."""
     asker: Asker | None = None
     """Who gets the answer in place of everybody else; see ``Pipeline.ask``."""
+    full_size: tuple[int, int] | None = None
+    """Width and height of the picture that this one, for a person, is a smaller copy of; None: it is whole."""
 
 
 class RejectReason(StrEnum):

@@ -104,10 +104,10 @@ class Cameras:
         for worker in self._workers.values():
             worker.thread.join(CLOSE_S)
 
-    def ask_frame(self, stream: str) -> Future[Frame] | None:
+    def ask_frame(self, stream: str, max_side: int) -> Future[Frame] | None:
         """The next frame of a stream, when it comes; None where none will: it is not open, or was played to its end."""
         worker = self._workers.get(stream)
-        return None if worker is None or worker.is_finished else worker.tap.ask()
+        return None if worker is None or worker.is_finished else worker.tap.ask(max_side)
 
     def describe_silence(self, stream: str, now_s: float) -> str:
         """Why a stream gives no frame, and since when."""

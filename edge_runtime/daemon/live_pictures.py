@@ -19,8 +19,8 @@ class LivePictures:
     def __init__(self, snapshots: Snapshots, is_stopping: Callable[[], bool]) -> None:
         self._snapshots, self._is_stopping = snapshots, is_stopping
 
-    def ask(self, stream: str) -> Future[Frame]:
-        """The next frame, when it comes.
+    def ask(self, stream: str, max_side: int) -> Future[Frame]:
+        """The next frame, when it comes, large enough for a picture of ``max_side`` pixels.
 
         Raises:
             Refusal: none will come, or it may not leave.
@@ -28,7 +28,7 @@ class LivePictures:
         if self._is_stopping():
             raise ended()
         try:
-            return self._snapshots.ask(stream)
+            return self._snapshots.ask(stream, max_side)
         except NoPicture as err:
             raise _refuse(err) from err
 

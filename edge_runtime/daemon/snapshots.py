@@ -56,7 +56,7 @@ class Snapshots:
             NoPicture: pictures of this camera may not leave, it gives none in time, or none that can be read.
             CommandError: the daemon ends.
         """
-        frame = self._wait(self.ask(asked.camera), asked.camera, progress)
+        frame = self._wait(self.ask(asked.camera, asked.max_side), asked.camera, progress)
         made = self.make(asked.camera, frame, asked.max_side, asked.quality)
         return {
             "camera": asked.camera,
@@ -67,14 +67,14 @@ class Snapshots:
             "jpeg": base64.b64encode(made.jpeg).decode(),
         }
 
-    def ask(self, camera: str) -> Future[Frame]:
-        """The next frame, when it comes; nobody may cancel it.
+    def ask(self, camera: str, max_side: int) -> Future[Frame]:
+        """The next frame, when it comes, with not much more than ``max_side`` pixels a side; nobody may cancel it.
 
         Raises:
             NoPicture: none will come, or it may not leave.
         """
         self._require_allowed(camera)
-        found = self._cameras.ask_frame(camera)
+        found = self._cameras.ask_frame(camera, max_side)
         if found is None:
             raise NoPicture(
                 Lack.CLOSED,

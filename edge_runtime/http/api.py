@@ -25,6 +25,7 @@ from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.dashboard import make_dashboard_views
 from edge_runtime.http.http_access import HttpAccess, caller_of
 from edge_runtime.http.identify import Identify
+from edge_runtime.http.live import make_live_route
 from edge_runtime.http.login import make_session_route
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
@@ -123,7 +124,7 @@ def build_app(
     if trends is not None:
         views["/trends"] = partial(_show_trends, trends)
     # First, since it is asked for most often: each route before it costs a comparison.
-    routes = [] if pictures is None else _make_picture_routes(pictures)
+    routes = [] if pictures is None else _make_picture_routes(pictures, results)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     routes.append(Route("/config-schema.json", guard(crashes, "http-view", _show_schema)))
     http_access = HttpAccess(access)
@@ -142,9 +143,13 @@ def build_app(
     )
 
 
-def _make_picture_routes(pictures: PictureService) -> list[Route]:
-    taker = PictureTaker(pictures.source)
-    return [make_picture_route(taker, pictures.crashes), make_preview_route(taker, pictures.crashes)]
+def _make_picture_routes(pictures: PictureService, results: Items) -> list[Route]:
+    taker, crashes = PictureTaker(pictures.source), pictures.crashes
+    return [
+        make_live_route(taker, results, crashes),
+        make_picture_route(taker, crashes),
+        make_preview_route(taker, crashes),
+    ]
 
 
 def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitable[Response]]:

@@ -9,6 +9,7 @@ from typing import Any
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
 from edge_runtime.http.openapi_commands import COMMAND_SCHEMAS, command_paths
+from edge_runtime.http.openapi_dashboard import LIVE, LIVE_ANSWER, MAX_SIDE, TRENDS, TRENDS_ANSWER
 from edge_runtime.http.openapi_oip import OIP_SCHEMAS
 from edge_runtime.messaging.payloads import REJECTION, RESULT
 from edge_runtime.messaging.type_schemas import describe_types
@@ -89,42 +90,6 @@ _FPS: Schema = {
     "in": "query",
     "schema": {"type": "number", "minimum": 0.1, "maximum": 5, "default": 2},
 }
-_MAX_SIDE: Schema = {
-    "name": "max_side",
-    "in": "query",
-    "schema": {"type": "integer", "minimum": 16, "maximum": 1920, "default": 640},
-}
-
-_TRENDS: tuple[Schema, ...] = tuple(
-    {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0, "default": default}}
-    for name, default in (("span_s", 3600), ("after", 0))
-)
-_NUMBER: Schema = {"type": "number"}
-_TRENDS_ANSWER: Schema = {
-    "type": "object",
-    "properties": {
-        "first": {"type": "integer", "description": "Number of the first step."},
-        "steps": {"type": "integer"},
-        "step_s": _NUMBER,
-        "offset_s": {**_NUMBER, "description": "Step n begins at offset_s + n * step_s seconds since 1970."},
-        "now_s": _NUMBER,
-        "figures": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "name": _TEXT,
-                    "model": {"type": ["string", "null"]},
-                    "part": {"type": ["string", "null"], "description": "The stream, or the reason."},
-                    "values": {"type": "array", "items": {"type": ["number", "null"]}},
-                },
-                "required": ["name", "model", "part", "values"],
-            },
-        },
-        "marks": {"type": "array", "items": _ANY},
-    },
-    "required": ["first", "steps", "step_s", "offset_s", "now_s", "figures", "marks"],
-}
 
 
 def describe(status: type, health: type) -> Schema:
@@ -140,7 +105,8 @@ def describe(status: type, health: type) -> Schema:
         "Rejection": REJECTION,
         **OIP_SCHEMAS,
         **COMMAND_SCHEMAS,
-        "Trends": _TRENDS_ANSWER,
+        "Trends": TRENDS_ANSWER,
+        "Live": LIVE_ANSWER,
     }
     schemas |= describe_types((status, health, InferRequest))
     for name, kind in (("Status", status), ("HealthVerdict", health), ("InferRequest", InferRequest)):
@@ -191,7 +157,7 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         _get(
             "Figures of the last hour or day over time, as the charts show them.",
             {200: _json("Trends"), **_refusals(400)},
-            *_TRENDS,
+            *TRENDS,
         ),
     )
     page = {"content": {"text/html": {}, "application/json": {"schema": _ANY}}, "description": "The report."}
@@ -204,11 +170,15 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         ),
     )
     yield "/results/events", _result_events()
-    yield "/cameras/{stream}/picture.jpg", _picture("The next picture of a camera.", "image/jpeg", _MAX_SIDE)
+    yield "/cameras/{stream}/picture.jpg", _picture("The next picture of a camera.", "image/jpeg", MAX_SIDE)
     preview = "Pictures of a camera, one after the other."
     yield (
         "/cameras/{stream}/preview.mjpg",
-        _picture(preview, "multipart/x-mixed-replace", _MAX_SIDE, _FPS),
+        _picture(preview, "multipart/x-mixed-replace", MAX_SIDE, _FPS),
+    )
+    yield (
+        "/live",
+        _get("The next pictures of several cameras, with their newest results.", _live_answers(), *LIVE),
     )
     yield "/metrics", _get("Counters, gauges and histograms for Prometheus.", {200: _other("text/plain")})
     yield from command_paths()
@@ -262,6 +232,10 @@ def _picture(summary: str, content_type: str, *parameters: Schema) -> Schema:
     refused = _refusals(400, 401, 403, 404, 429, 500)
     silent = {503: {**_json("Error"), "description": "The camera gives no picture now."}}
     return _get(summary, {200: answer, **refused, **silent}, *_names("stream"), *parameters)
+
+
+def _live_answers() -> Mapping[int, Schema]:
+    return {200: _json("Live"), **_refusals(400, 401, 403, 429, 500)}
 
 
 def _predict_body() -> Schema:

@@ -42,8 +42,8 @@ class PictureSource(Protocol):
     wait_s: float
     """How long a frame is waited for."""
 
-    def ask(self, stream: str) -> Future[Frame]:
-        """The next frame, when it comes; it must not be cancelled."""
+    def ask(self, stream: str, max_side: int) -> Future[Frame]:
+        """The next frame, when it comes, large enough for such a picture; it must not be cancelled."""
 
     def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
         """Called in another thread."""
@@ -95,6 +95,10 @@ class PictureTaker:
         self._source, self._waiting = source, Waiting()
         self._maker = ThreadPoolExecutor(1, "http-pictures")
 
+    def describe_silence(self, stream: str) -> str:
+        """Why a camera has given no picture yet."""
+        return self._source.describe_silence(stream).text
+
     async def take(self, stream: str, max_side: int) -> Taken:
         """The next frame and its picture; the server's thread is not woken between the two.
 
@@ -114,7 +118,7 @@ class PictureTaker:
                 jobs.append(job)
                 job.add_done_callback(give)
 
-        coming = self._source.ask(stream)
+        coming = self._source.ask(stream, max_side)
         self._waiting.add(coming, make)
         try:
             made = await asyncio.wait_for(asyncio.wrap_future(ready), self._source.wait_s)

@@ -40,7 +40,7 @@ class Bench:
         self.pipeline, self.results, _ = make_pipeline(self.engine, request_limit=queue, **policy)
         bundle = SimpleNamespace(manifest=SimpleNamespace(version=4, format="onnx"), labels=("a", "b", "c"))
         self.models = dict.fromkeys(models, ServedModel(self.pipeline, bundle))
-        self.crashes, self.is_stopping = Crashes(), False
+        self.crashes, self.is_stopping, self.recent_results = Crashes(), False, []
         self.predictions = Predictions(
             lambda: self.models, lambda: self.is_stopping, lambda: SequenceNumbers(folder / "seq"),
             timeout_s, self.crashes,

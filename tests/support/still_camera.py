@@ -27,7 +27,7 @@ class StillCamera:
         self.coming: Future[Frame] = Future()
         """Of ``silent``."""
 
-    def ask(self, stream: str) -> Future[Frame]:
+    def ask(self, stream: str, max_side: int) -> Future[Frame]:
         if stream == "gate":
             raise Refusal(403, "cameras.gate.snapshots: true allows it")
         if stream == "silent":

@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import httpx
 import numpy as np
+import simplejpeg
 from playwright.sync_api import Page, sync_playwright
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -44,7 +45,7 @@ def write_video(path: Path, pictures: Sequence[Path], width: int, height: int) -
     rng = np.random.default_rng(0)
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), FPS, (width, height))
     for picture in pictures:
-        still = cv2.imread(str(picture))
+        still = simplejpeg.decode_jpeg(picture.read_bytes(), "BGR")
         for _ in range(max(1, round(TURN_S * FPS))):
             noise = rng.normal(0, 3, still.shape)
             writer.write(np.clip(still + noise, 0, 255).astype(np.uint8))
@@ -58,7 +59,7 @@ def count_requests(url: str) -> float:
         sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
-        if sample.name == "edge_http_requests_total" and sample.labels["route"] != "/metrics"
+        if sample.name == "edge_runtime_http_requests_total" and sample.labels["route"] != "/metrics"
     )
 
 

@@ -1,38 +1,35 @@
-// The live view: each camera's next picture as often as LIVE_MS allows, and the results of it drawn on it.
-// Only what is in sight, in a tab that is looked at, and not paused asks for anything.
-import {ask, load} from "./api.js";
+// The live view: the next pictures of all cameras in sight, as often as LIVE_MS allows, and their results drawn on them.
+// One request brings all of it. Only what is in sight, in a tab that is looked at, and not paused is asked for.
+import {ask} from "./api.js";
 import {answer, clock, figure, make} from "./dom.js";
 
-const LIVE_MS = 200, SIDE_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000;
+const LIVE_MS = 200, MOST_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000, SILENT_MS = 5000;
 const AGAIN_MS = {403: 10000, 404: 10000}, SOON_MS = 1000;
-const views = new Map();   // camera -> {name, card, picture, svg, label, note, isSeen, isPaused, isWatching, waiting[], url, rest, pause}
+const views = new Map();   // camera -> {name, card, picture, svg, label, note, isSeen, isPaused, waiting[], came, againAt, pause}
 const element = make("div", {class: "grid", id: "live"});
-let isFollowing = false;
+let isWatching = false, hurry = () => {};   // `hurry` ends the request or the pause under way
 
-const isWanted = view => view.isSeen && !view.isPaused && !document.hidden && views.get(view.name) === view;
-const rest = (ms, holder = {}) => new Promise(resolve => { holder.rest = resolve; setTimeout(resolve, Math.max(0, ms)); });
+const isWanted = view => view.isSeen && !view.isPaused && !document.hidden;
+const rest = ms => new Promise(resolve => { hurry = resolve; setTimeout(resolve, Math.max(0, ms)); });
 
-function wake(view) {
-  if (view.rest) view.rest();
-  watch(view);
-  follow();
+function wake() {
+  hurry();
+  watch();
 }
 
 const sight = new IntersectionObserver(entries => {
-  for (const entry of entries) for (const view of views.values()) if (view.card === entry.target) {
-    view.isSeen = entry.isIntersecting;
-    wake(view);
-  }
+  for (const entry of entries) for (const view of views.values()) if (view.card === entry.target) view.isSeen = entry.isIntersecting;
+  wake();
 });
-document.addEventListener("visibilitychange", () => { for (const view of views.values()) wake(view); });
+document.addEventListener("visibilitychange", wake);
 
 function openView(name) {
-  const view = {name, isSeen: false, isPaused: false, isWatching: false, waiting: [], url: null};
+  const view = {name, isSeen: false, isPaused: false, waiting: [], came: performance.now(), againAt: 0};
   const pause = view.pause = make("button", {type: "button", class: "right", "aria-pressed": "false", "aria-label": `Pause the picture of ${name}`, hidden: ""}, "Pause");
   pause.addEventListener("click", () => {
     view.isPaused = !view.isPaused;
     pause.setAttribute("aria-pressed", String(view.isPaused));
-    wake(view);
+    wake();
   });
   view.picture = make("img", {alt: `Camera ${name}, now`, hidden: ""});
   view.svg = make("svg", {"aria-hidden": "true", preserveAspectRatio: "none"});
@@ -55,34 +52,51 @@ function showViews(names) {
   }
 }
 
-async function watch(view) {
-  if (view.isWatching) return;
-  view.isWatching = true;
-  while (isWanted(view)) {
-    const began = performance.now(), pause = await takePicture(view);
-    await rest(Math.max(began + LIVE_MS - performance.now(), pause), view);
+async function watch() {
+  if (isWatching) return;
+  isWatching = true;
+  for (let wanted; (wanted = [...views.values()].filter(isWanted)).length;) {
+    const began = performance.now(), due = wanted.filter(view => view.againAt <= began);
+    const isGood = due.length ? await look(due) : false;
+    await rest(isGood ? began + LIVE_MS - performance.now() : SOON_MS);
   }
-  view.isWatching = false;
+  isWatching = false;
 }
 
-async function takePicture(view) {   // gives how long to wait before the next try, ms
+// Asks once; says whether it was answered.
+async function look(due) {
+  const width = Math.max(...due.map(view => view.card.clientWidth)) * devicePixelRatio, stop = new AbortController();
+  const query = new URLSearchParams({max_side: String(Math.min(MOST_PX, Math.max(160, Math.ceil(width / 32) * 32)))});
+  if (due.some(view => view.waiting.length)) query.set("longest_ms", String(LIVE_MS));   // its result is still to come
+  for (const view of due) query.append("camera", view.name);
+  hurry = () => { if (![...views.values()].filter(isWanted).every(view => due.includes(view) || view.againAt > performance.now())) stop.abort(); };
   try {
-    const given = await ask(`cameras/${encodeURIComponent(view.name)}/picture.jpg?max_side=${SIDE_PX}`, {signal: AbortSignal.timeout(15000)});
-    if (!given.ok) return refuse(view, given.status, (await given.json()).error);
-    const header = name => given.headers.get(name), at = Date.parse(header("Captured-At"));
-    view.waiting.push({seq: Number(header("Frame-Seq")), at, width: Number(header("Frame-Width")),
-      height: Number(header("Frame-Height")), blob: await given.blob(), came: performance.now()});
-    return 0;
-  } catch (error) {   // the daemon is away, or says what is no picture
-    tell(view, "No answer. The picture is old.");
-    return SOON_MS;
+    const given = await ask(`live?${query}`, {signal: AbortSignal.any([stop.signal, AbortSignal.timeout(15000)])});
+    const found = await given.json();
+    if (!given.ok) throw new Error(found.error);
+    for (const view of due) if (views.get(view.name) === view) take(view, found);
+    return true;
+  } catch (error) {   // the daemon is away, or refuses
+    if (!stop.signal.aborted) for (const view of due) tell(view, error instanceof TypeError ? "No answer. The picture is old." : error.message);
+    return stop.signal.aborted;
   }
+}
+
+function take(view, found) {
+  const refused = found.refused[view.name], now = performance.now();
+  if (refused) return refuse(view, refused.code, refused.error);
+  for (const {camera, captured_at, ...picture} of found.pictures) if (camera === view.name) {
+    view.waiting.push({...picture, at: Date.parse(captured_at), came: now});
+    view.came = now;
+  }
+  if (now - view.came > SILENT_MS) tell(view, found.waiting[view.name] || "");
+  present(view, found.results.filter(result => result.stream === view.name));
 }
 
 function refuse(view, code, reason) {
   if (AGAIN_MS[code]) clear(view);   // it may have been forbidden meanwhile
+  view.againAt = performance.now() + (AGAIN_MS[code] || SOON_MS);
   tell(view, reason);
-  return AGAIN_MS[code] || SOON_MS;
 }
 
 function tell(view, words) {
@@ -96,22 +110,7 @@ function clear(view) {
   view.picture.hidden = true;
   view.svg.replaceChildren();
   view.label.textContent = "";
-  if (view.url) URL.revokeObjectURL(view.url);
-  view.url = null;
-}
-
-async function follow() {   // one request for the results of all pictures that wait
-  if (isFollowing) return;
-  isFollowing = true;
-  while ([...views.values()].some(isWanted)) {
-    const began = performance.now(), waiting = [...views.values()].filter(view => view.waiting.length);
-    if (waiting.length) {
-      const found = await load(`results?most=${Math.min(256, 8 * views.size)}`).catch(() => ({}));
-      for (const view of waiting) present(view, (found.results || []).filter(result => result.stream === view.name));
-    }
-    await rest(began + LIVE_MS - performance.now());
-  }
-  isFollowing = false;
+  view.picture.removeAttribute("src");
 }
 
 // The newest picture that has its result, or never will because a later frame was answered; after HOLD_MS any.
@@ -128,9 +127,7 @@ function present(view, results) {
 }
 
 function draw(view, picture, result) {
-  const before = view.url;
-  view.picture.onload = () => { if (before) URL.revokeObjectURL(before); };
-  view.picture.src = view.url = URL.createObjectURL(picture.blob);
+  view.picture.src = `data:image/jpeg;base64,${picture.jpeg}`;
   view.picture.width = picture.width;
   view.picture.height = picture.height;   // with the style: the place that it takes before it is decoded
   view.picture.hidden = view.pause.hidden = false;

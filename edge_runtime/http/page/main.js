@@ -55,7 +55,7 @@ function leave(view) {
 }
 
 async function read() {
-  const [status, health, results, events] = await Promise.all(["status", "readyz", "results?most=50", "events?most=50"].map(load));
+  const [status, health, results, events] = await Promise.all(["status", "readyz", "results?most=50", "events?most=12"].map(load));
   return {status, health, results: results.results, events: events.events, now: performance.now()};
 }
 

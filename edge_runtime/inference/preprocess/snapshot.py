@@ -4,7 +4,8 @@ The same reading as for the model, so that every picture that can be answered ca
 picture but its pixels goes on: no place, no serial number, no preview.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from edge_runtime.inference.preprocess.limits import PictureLimits
 from edge_runtime.inference.preprocess.prepare import Preprocessor
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
+_ONE_THREAD_PIXELS = 1 << 16
+"""Of what OpenCV makes at once: for more it wakes its other threads, which spin and cost more time than they save."""
 _SPACES: dict[Colour, str] = {"rgb": "RGB", "bgr": "BGR", "grey": "GRAY"}
 
 
@@ -44,26 +47,59 @@ def make_snapshot(frame: Frame, max_side: int, quality: int, limits: PictureLimi
     Raises:
         PictureFlaw: there is no picture in it, or none that can be read.
     """
-    upright = Preprocessor(_describe(max_side), limits).read_picture(frame)
-    scale = min(1.0, max_side / max(upright.full_width, upright.full_height))
-    size = (max(1, round(upright.full_width * scale)), max(1, round(upright.full_height * scale)))
+    upright = _make_reader(max_side, limits).read_picture(frame)
+    full_width, full_height = frame.full_size or (upright.full_width, upright.full_height)
+    scale = min(1.0, max_side / max(full_width, full_height))
+    size = (max(1, round(full_width * scale)), max(1, round(full_height * scale)))
     pixels = _shrink(upright.pixels, size)
     colour = "GRAY" if pixels.ndim == 2 else _SPACES[upright.colour]
     planes = np.ascontiguousarray(pixels[..., np.newaxis] if pixels.ndim == 2 else pixels)
     jpeg = simplejpeg.encode_jpeg(planes, quality, colour, "420")
-    return Snapshot(*size, jpeg, upright.full_width, upright.full_height)
+    return Snapshot(*size, jpeg, full_width, full_height)
+
+
+def copy_reduced(frame: Frame, max_side: int) -> Frame:
+    """A frame whose array is its own, and not much larger than a snapshot of ``max_side`` pixels needs.
+
+    A frame that holds no array is given back as it is.
+    """
+    picture = frame.picture
+    if not isinstance(picture, np.ndarray):
+        return frame
+    is_plain = picture.dtype == np.uint8 and picture.ndim in (2, 3) and picture.size > 0
+    reduced = _halve(picture, max_side) if is_plain and not frame.is_tensor else picture
+    if reduced is picture:
+        return replace(frame, picture=picture.copy())
+    return replace(frame, picture=reduced, full_size=(picture.shape[1], picture.shape[0]))
+
+
+def _halve(pixels: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
+    """Half of it, as often as the longer side stays at least ``max_side``: ten times as fast as any other factor."""
+    height, width = pixels.shape[:2]
+    while max(width, height) >= 2 * max_side and min(width, height) > 1:
+        width, height = width // 2, height // 2
+        halved = np.empty((height, width, *pixels.shape[2:]), np.uint8)
+        rows = max(1, _ONE_THREAD_PIXELS // width)
+        for top in range(0, height, rows):
+            part = pixels[2 * top : 2 * min(top + rows, height), : 2 * width]
+            size = width, part.shape[0] // 2
+            cv2.resize(part, size, halved[top : top + rows], interpolation=cv2.INTER_AREA)
+        pixels = halved
+    return pixels
 
 
 def _shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if pixels.shape[1::-1] == size:
-        return pixels
-    shrunk: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return shrunk
+    halved = _halve(pixels, max(size))
+    if halved.shape[1::-1] == size:
+        return halved
+    # By less than two: as good as an average of areas, and five times as fast.
+    return cv2.resize(halved, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _describe(side: int) -> PreprocessSpec:
-    """What a model would say that wants this picture: a JPEG that is far larger is decoded at a reduced size."""
-    return PreprocessSpec(
+@lru_cache(maxsize=8)
+def _make_reader(side: int, limits: PictureLimits) -> Preprocessor:
+    """As of a model that wants this picture: a JPEG that is far larger is decoded at a reduced size."""
+    spec = PreprocessSpec(
         colour="bgr",
         width=side,
         height=side,
@@ -72,3 +108,4 @@ def _describe(side: int) -> PreprocessSpec:
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
     )
+    return Preprocessor(spec, limits)

@@ -122,9 +122,9 @@ def test_a_picture_leaves_only_where_the_configuration_says_so(site):
 def test_an_edit_that_forbids_it_counts_for_one_that_waits(site, monkeypatch):
     asked = site.cameras.ask_frame
 
-    def forbid(name):
+    def forbid(name, max_side):
         site.config.cameras["belt"] = site.config.cameras["gate"]
-        return asked(name)
+        return asked(name, max_side)
 
     monkeypatch.setattr(site.cameras, "ask_frame", forbid)
     with pytest.raises(CommandError, match="snapshots"):
@@ -163,18 +163,45 @@ def test_a_picture_that_cannot_be_read_is_told(site, monkeypatch):
 def test_nothing_is_copied_while_nobody_asks():
     tap, given = FrameTap(), make_frame(0)
     tap.offer(given)
-    first, second = tap.ask(), tap.ask()
+    first, second = tap.ask(16), tap.ask(8)
     assert first is second
     tap.offer(given)
     got = first.result(0)
     assert (got.picture == given.picture).all()
     assert not np.may_share_memory(got.picture, given.picture)
-    assert not tap.ask().done()
+    assert not tap.ask(16).done()
+
+
+def test_the_copy_of_a_large_frame_is_a_reduced_one_for_the_largest_who_waits():
+    tap, given = FrameTap(), make_frame(0, picture=np.full((400, 600, 3), 90, np.uint8))
+    asked = tap.ask(40), tap.ask(140)
+    tap.offer(given)
+    got = asked[0].result(0)
+    assert got is asked[1].result(0)
+    assert (got.picture.shape, got.full_size) == ((100, 150, 3), (600, 400))
+    assert (got.picture == 90).all()
+    assert given.picture.shape == (400, 600, 3)
+    tap.ask(600)
+    whole = tap.ask(16)
+    tap.offer(given)
+    assert (whole.result(0).picture.shape, whole.result(0).full_size) == ((400, 600, 3), None)
+
+
+@pytest.mark.parametrize(
+    "picture", [np.zeros((300, 200), np.uint8), np.ones((64, 300, 3)), np.zeros((0, 90, 3), np.uint8)]
+)
+def test_arrays_of_every_kind_are_copied(picture):
+    tap = FrameTap()
+    asked = tap.ask(16)
+    tap.offer(make_frame(0, picture=picture))
+    got = asked.result(0)
+    assert not np.may_share_memory(got.picture, picture)
+    assert got.full_size in (None, (200, 300))
 
 
 def test_encoded_pictures_are_handed_on_as_they_are():
     tap, data = FrameTap(), b"bytes that nobody writes over"
-    asked = tap.ask()
+    asked = tap.ask(16)
     tap.offer(Frame("belt", 0, data, 0.0, 0.0))
     assert asked.result(0).picture is data
 
@@ -184,13 +211,13 @@ def test_over_http_each_refusal_has_its_code(site, stream, code):
     site.cameras.close("belt")
     pictures = LivePictures(site.snapshots, lambda: False)
     with pytest.raises(Refusal) as refused:
-        pictures.ask(stream)
+        pictures.ask(stream, 30)
     assert refused.value.code == code
 
 
 def test_over_http_it_is_the_same_picture(site):
     pictures = LivePictures(site.snapshots, lambda: False)
-    coming = pictures.ask("belt")
+    coming = pictures.ask("belt", 30)
     site.camera.show(200)
     frame = coming.result(WAIT_S)
     made = pictures.make("belt", frame, 30, 75)
@@ -204,5 +231,5 @@ def test_over_http_it_is_the_same_picture(site):
 
 def test_over_http_a_daemon_that_stops_takes_no_frame(site):
     with pytest.raises(Refusal) as refused:
-        LivePictures(site.snapshots, lambda: True).ask("belt")
+        LivePictures(site.snapshots, lambda: True).ask("belt", 30)
     assert refused.value.code == 503

@@ -199,7 +199,7 @@ def test_live_pictures_move_with_their_results(page: Page, camera: StillCamera) 
     )
     for card in (belt, yard):
         picture = card.locator("img")
-        expect(picture).to_have_attribute("src", re.compile("^blob:"))
+        expect(picture).to_have_attribute("src", re.compile("^data:image"))
         first = picture.get_attribute("src")
         expect(picture).not_to_have_attribute("src", first or "")  # it moves
         expect(card.locator("svg")).to_have_attribute("viewBox", f"0 0 {WIDTH} {HEIGHT}")

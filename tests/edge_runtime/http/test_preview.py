@@ -82,7 +82,7 @@ def test_a_camera_that_is_silent_for_a_while_goes_on_and_one_that_may_not_leave_
     parts = read_parts(answer)
     next(parts)
     take, ask = iter(["silent", "silent", "belt", "gate"]), bench.camera.ask
-    bench.camera.ask = lambda _: ask(next(take))
+    bench.camera.ask = lambda _, max_side: ask(next(take), max_side)
     assert len(list(parts)) == 1
     assert next(take, None) is None
     assert bench.crashes.in_a_row() == {}

@@ -11,7 +11,7 @@ from PIL import Image
 from edge_runtime.datatypes import Frame
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.header import PictureFlaw
-from edge_runtime.inference.preprocess.snapshot import make_snapshot
+from edge_runtime.inference.preprocess.snapshot import copy_reduced, make_snapshot
 
 LIMITS = PictureLimits()
 ORANGE = (230, 120, 20)
@@ -119,3 +119,16 @@ def test_a_prepared_tensor_is_no_picture():
     for tensor in (frame(file.getvalue(), None), frame(np.zeros((3, 8, 8), np.float32), is_tensor=True)):
         with pytest.raises(PictureFlaw, match="tensor"):
             make_snapshot(tensor, 640, 80, LIMITS)
+
+
+def test_a_reduced_copy_gives_the_same_picture_in_the_coordinates_of_the_whole():
+    rng = np.random.default_rng(0)
+    whole = frame(
+        np.kron(rng.integers(0, 256, (9, 16, 3)), np.ones((80, 80, 1))).astype(np.uint8), colour="bgr"
+    )
+    made, of_reduced = (make_snapshot(one, 300, 90, LIMITS) for one in (whole, copy_reduced(whole, 300)))
+    assert (
+        (of_reduced.full_width, of_reduced.full_height) == (made.full_width, made.full_height) == (1280, 720)
+    )
+    assert (of_reduced.width, of_reduced.height) == (300, 169)
+    assert np.abs(show(made).astype(int) - show(of_reduced)).mean() < 1
