@@ -182,4 +182,6 @@ def _describe(file: Path, draft: Draft) -> str:
     lines += [f"  export {name}=...      # the password; it is not in the file" for name in draft.secrets]
     lines.append(f"  edge-runtime doctor {file}")
     lines.append(f"  edge-runtime run {file}      # then look at http://127.0.0.1:{draft.port}/")
+    if draft.broker is not None:
+        lines.append(f"  edge-runtime send commission --config {file} --wait      # while all is healthy")
     return "\n".join(lines)
