@@ -7,19 +7,19 @@ it is killed the daemon goes on, and the folder holds what was recorded.
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from edge_runtime.errors import CommandError, StateError
+from edge_runtime.recordings.encoder import PictureEncoder
 from edge_runtime.recordings.manifest import Manifest
-from edge_runtime.recordings.pictures import encode_array, name_suffix
 from edge_runtime.recordings.wire import SOCKET_FILE, VERSION, Link, LinkLost, Message, reach
 from edge_runtime.recordings.writer import RecordingFull, RecordingWriter
 from edge_runtime.system.rfc3339 import format_rfc3339
+from edge_runtime.system.state_lock import find_holder
 
 SILENT_S = 30.0
 """How long a daemon may stop within a message: it may be short of CPU, and a frame is megabytes."""
@@ -57,8 +57,13 @@ class Recorder:
     """Called with a model and the first answer's generation of each kind."""
     on_progress: Callable[[float, int, int], None]
     """Told the seconds that went by, the frames and the bytes of their pictures."""
+    encoder: PictureEncoder = field(default_factory=PictureEncoder)
     _seen: set[tuple[str, str]] = field(default_factory=set)
     _left_out: int = 0
+    _taken: int = 0
+    """Frames that came."""
+    _is_full: bool = False
+    """No more frames are taken."""
 
     def take(self) -> str:
         """Write what comes, and say why that came to its end.
@@ -69,59 +74,59 @@ class Recorder:
         end_s = self.clock() + self.wanted.for_s
         try:
             while (left_s := end_s - self.clock()) > 0:
-                if self.wanted.frames is not None and self.writer.frames >= self.wanted.frames:
-                    return f"{self.writer.frames} frames, as asked"
+                if self.wanted.frames is not None and self._taken >= self.wanted.frames:
+                    self._is_full = True
+                    return f"{self._taken} frames, as asked"
                 message = self.link.receive(min(_POLL_S, left_s))
+                if message is not None and message.kind == "end":
+                    self._left_out = int(message.head.get("left_out", 0))
+                    return str(message.head.get("because", "the daemon ended it"))
                 if message is not None:
-                    if message.kind == "end":
-                        self._left_out = int(message.head.get("left_out", 0))
-                        return str(message.head.get("because", "the daemon ended it"))
-                    self._write(message)
+                    self._handle(message)
+                self._write_frames()
                 self.on_progress(self.wanted.for_s - left_s, self.writer.frames, self.writer.picture_bytes)
         except RecordingFull as err:
+            self._is_full = True
             return str(err)
         except LinkLost as err:
             return f"cut off: {err}"
         return f"{self.wanted.for_s:g} s, as asked"
 
     def end(self, because: str) -> Manifest:
-        """Write the last answers, and how it ended.
+        """Write what is on its way, and how it ended.
 
         Raises:
             StateError: the disk refuses.
         """
         end_s = self.clock() + LAST_ANSWERS_S
-        try:
+        with suppress(LinkLost, OSError):  # the daemon has ended: the frames that came count
             self.link.end_words()
             while (left_s := end_s - self.clock()) > 0:
                 message = self.link.receive(min(_POLL_S, left_s))
                 if message is not None and message.kind == "end":
                     self._left_out = int(message.head.get("left_out", 0))
                     break
-                if message is not None and (message.kind == "answer" or not self._is_full()):
-                    self._write(message)
-        except (LinkLost, OSError, RecordingFull):
-            pass  # the daemon has ended, or the disk is full: the frames that were written count
+                if message is not None:
+                    self._handle(message)
+        with suppress(RecordingFull):
+            self._write_frames(is_end=True)
+        self.encoder.close()
         return self.writer.end(format_rfc3339(self.wall_clock()), because, self._left_out)
 
-    def _is_full(self) -> bool:
-        return self.wanted.frames is not None and self.writer.frames >= self.wanted.frames
-
-    def _write(self, message: Message) -> None:
-        if message.kind == "answer":
+    def _handle(self, message: Message) -> None:
+        if message.kind == "frame" and not self._is_full:
+            self._taken += 1
+            self.encoder.put(dict(message.head["frame"]), message.body)
+        elif message.kind == "answer":
             answer = message.head["answer"]
             key = (str(answer["model"]), str(answer.get("generation")))
             if "generation" in answer and key not in self._seen:
                 self._seen.add(key)
                 self.on_generation(*key)
             self.writer.add_answer(answer)
-        elif message.kind == "frame":
-            about, data = dict(message.head["frame"]), message.body
-            suffix = name_suffix(data)
-            dtype = about.pop("dtype", None)
-            if dtype is not None:
-                picture = np.frombuffer(data, np.dtype(str(dtype))).reshape(about["shape"])
-                data, suffix = encode_array(picture, about.get("colour"))
+
+    def _write_frames(self, *, is_end: bool = False) -> None:
+        for about, data, suffix in self.encoder.take(is_end=is_end):
             self.writer.add_frame(about, data, suffix)
 
 
@@ -168,9 +173,13 @@ def _reach(sock: socket.socket, state_dir: Path) -> None:
             f"{state_dir / SOCKET_FILE} is not for this user; run this as root or as the daemon's user"
         ) from err
     except OSError as err:
-        raise StateError(
-            f"no daemon listens at {state_dir / SOCKET_FILE}; start it with 'edge-runtime run', "
-            "a recording takes the frames that it captures"
-        ) from err
+        if find_holder(state_dir) is not None:
+            said = f"the daemon of {state_dir} does not listen yet: it opens its models; try again when it is ready"
+        else:
+            said = (
+                f"no daemon runs with {state_dir}; start it with 'edge-runtime run', a recording takes the frames "
+                "that it captures"
+            )
+        raise StateError(said) from err
     finally:
         os.close(folder)

@@ -14,7 +14,7 @@ SOCKET_FILE = "record.sock"
 VERSION = 1
 MOST_HEAD_BYTES = 64 * 2**20
 MOST_BODY_BYTES = 512 * 2**20
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
 
 
 class LinkLost(Exception):
@@ -72,7 +72,8 @@ class Link:
         size = head.pop("body_bytes")
         while len(self._buffer) < end + 1 + size:
             self._fill()
-        body = bytes(self._buffer[end + 1 : end + 1 + size])
+        with memoryview(self._buffer) as view:  # megabytes: copied once
+            body = bytes(view[end + 1 : end + 1 + size])
         del self._buffer[: end + 1 + size]
         return Message(head, body)
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import orjson
 import pytest
 
 from edge_runtime.config import CameraConfig
@@ -18,12 +20,13 @@ from edge_runtime.errors import CommandError, StateError
 from edge_runtime.recordings.client import Recorder, Wanted, connect
 from edge_runtime.recordings.feed import Feed
 from edge_runtime.recordings.reader import open_recording
-from edge_runtime.recordings.wire import SOCKET_FILE
+from edge_runtime.recordings.wire import SOCKET_FILE, Link
 from edge_runtime.recordings.writer import RecordingWriter
+from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.paths import ROOT
 from tests.support.pipeline_bench import make_frame
-from tests.support.recordings import make_result
+from tests.support.recordings import AT, make_manifest, make_result
 from tests.support.waiting import WAIT_S, until
 
 MIB = 1 << 20
@@ -39,6 +42,17 @@ def make_runtime():
     manifest = SimpleNamespace(files={"model.onnx": "0" * 64}, model="model.onnx")
     bundle = SimpleNamespace(manifest=manifest, id="parts/1", path=ROOT)
     return SimpleNamespace(bundle=bundle, controller=None, pipeline=SimpleNamespace(slot=slot))
+
+
+def record(state_dir, out, **wanted):
+    """As the command does; gives the manifest at the end."""
+    asked = Wanted(**{"for_s": WAIT_S, "most_bytes": MIB, "frames": 20, **wanted})
+    with connect(state_dir, asked) as (link, begun, config_text):
+        writer = RecordingWriter(out, begun, config_text, asked.most_bytes)
+        recorder = Recorder(
+            link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda *_: None
+        )
+        return recorder.end(recorder.take())
 
 
 class Site:
@@ -70,14 +84,7 @@ class Site:
                 return
 
     def record(self, out, **wanted):
-        """As the command does; gives the manifest at the end."""
-        asked = Wanted(**{"for_s": WAIT_S, "most_bytes": MIB, "frames": 20, **wanted})
-        with connect(self.folder, asked) as (link, begun, config_text):
-            writer = RecordingWriter(out, begun, config_text, asked.most_bytes)
-            recorder = Recorder(
-                link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda *_: None
-            )
-            return recorder.end(recorder.take())
+        return record(self.folder, out, **wanted)
 
     def close(self):
         self.is_over.set()
@@ -147,8 +154,43 @@ def test_the_end_of_the_daemon_ends_it_in_good_order(site, tmp_path):
     stopper.join(WAIT_S)
     assert ended.because == "the daemon ends"
     assert len(open_recording(tmp_path / "r").frames) == ended.counts.frames > 0
-    with pytest.raises(StateError, match="no daemon listens"):
+    with pytest.raises(StateError, match="no daemon runs"):
         site.record(tmp_path / "s")
+    with lock_state_dir(site.folder), pytest.raises(StateError, match="when it is ready"):
+        site.record(tmp_path / "s")
+
+
+def test_a_daemon_that_is_killed_within_a_frame_leaves_a_recording_that_can_be_read(tmp_path):
+    """Its end of the socket is closed by the kernel, wherever it was."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / SOCKET_FILE))
+        listener.listen()
+
+        def serve():
+            with listener.accept()[0] as sock:
+                link = Link(sock, WAIT_S)
+                link.receive(WAIT_S)
+                link.send({"kind": "hello", "recording": make_manifest().model_dump(), "config": ""})
+                picture = np.full((20, 30, 3), 7, np.uint8)
+                about = {
+                    "stream": "belt",
+                    "captured_at": AT,
+                    "shape": picture.shape,
+                    "dtype": "uint8",
+                    "colour": "bgr",
+                }
+                link.send({"kind": "frame", "frame": {**about, "seq": 0}}, picture.tobytes())
+                head = {"kind": "frame", "frame": {**about, "seq": 1}, "body_bytes": picture.nbytes}
+                sock.sendall(orjson.dumps(head) + b"\n" + bytes(100))
+
+        daemon = threading.Thread(target=serve)
+        daemon.start()
+        manifest = record(tmp_path, tmp_path / "r", frames=None)
+        daemon.join(WAIT_S)
+    assert manifest.ended.because.startswith("cut off")
+    found = open_recording(tmp_path / "r")
+    assert [line.seq for line in found.frames] == [0]
+    assert (found.read_frame(found.frames[0]).picture == 7).all()
 
 
 def test_a_socket_that_a_killed_daemon_left_is_no_obstacle(site, tmp_path):

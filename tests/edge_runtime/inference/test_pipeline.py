@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.daemon.workers import InferenceWorker
-from edge_runtime.datatypes import REQUESTS, Asked, Generation, Origin, Rejected, RejectReason
+from edge_runtime.datatypes import REQUESTS, Asked, Frame, Generation, Origin, Rejected, RejectReason
+from edge_runtime.recordings.feed import Feed, TakenRejection, Taking
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
@@ -299,11 +300,35 @@ class Everything:
     def note_answer(self, generation, arm, sample, answer):
         self.heard.append(("answers", sample.stream))
 
+    def note_result(self, result, outputs):
+        self.heard.append(("tap", result.stream))
+
+    def note_rejection(self, model, rejected):
+        self.heard.append(("tap rejected", rejected.stream))
+
+
+def test_a_tap_gets_every_answer_with_the_raw_outputs_and_every_rejection():
+    feed = Feed()
+    feed.begin(taking := Taking(frozenset({"belt"}), 0.0, lambda _: True))
+    pipeline, _, _ = make_pipeline(FakeEngine(failures=1), queue_limit=8)
+    pipeline.tap = feed
+    for seq, picture in enumerate((b"no picture", None, None)):
+        frame = make_frame(seq, picture=picture)
+        feed.offer_frame(frame)
+        pipeline.accept(frame, is_live=True, stop=NEVER)
+        pipeline.step(timeout_s=0.0)
+    answers = [one for one in iter(lambda: taking.take(0.0), None) if not isinstance(one, Frame)]
+    reasons = [one.rejected.reason for one in answers if isinstance(one, TakenRejection)]
+    assert reasons == [RejectReason.UNSUPPORTED, RejectReason.ENGINE_ERROR]
+    assert answers[2].result.seq == 2
+    assert answers[2].raw["scores"].shape == (3,)
+    assert taking.is_complete
+
 
 def test_who_asks_is_answered_alone_and_nothing_learns_from_the_frame():
     told, rejections = Everything(), []
     pipeline, results, _ = make_pipeline(observer=told, rejections=rejections)
-    pipeline.answers = told
+    pipeline.answers = pipeline.tap = told
     asker, frame = question(3)
     bad_asker, bad = question(4, picture=b"no picture")
     assert [pipeline.ask(frame), pipeline.ask(bad)] == [Asked.TAKEN, Asked.TAKEN]
@@ -317,7 +342,7 @@ def test_who_asks_is_answered_alone_and_nothing_learns_from_the_frame():
     [(rejected, nothing)] = bad_asker.got
     assert (rejected.reason, nothing) == (RejectReason.UNSUPPORTED, {})
     assert [one.stream for one in results] == ["belt"]
-    assert told.heard == [("answers", "belt"), ("observer", "belt")]
+    assert told.heard == [("answers", "belt"), ("tap", "belt"), ("observer", "belt")]
     assert rejections == []
     counts = pipeline.metrics.stream(REQUESTS)
     assert (counts.frames, counts.results, counts.rejected) == (2, 1, {"unsupported": 1})

@@ -1,6 +1,8 @@
 """The folder of a recording: what is written is read again, byte for byte, and nothing else is taken for it."""
 
 import os
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -12,8 +14,10 @@ from edge_runtime.messaging.encoding import encode_result
 from edge_runtime.recordings.pictures import decode_png, encode_array, name_suffix
 from edge_runtime.recordings.reader import open_recording
 from edge_runtime.recordings.writer import RecordingFull, RecordingWriter
+from edge_runtime.system.disk import SPARE_BYTES
 from tests.support.recordings import AT, make_manifest, make_result, write_recording
 
+MIB = 1 << 20
 PICTURES = [np.full((6, 8, 3), level, np.uint8) for level in (10, 20, 30)]
 
 
@@ -170,6 +174,16 @@ def test_nothing_is_written_into_a_folder_that_holds_something(folder):
     with pytest.raises(StateError, match="not empty"):
         write_recording(folder, PICTURES)
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_full_disk_ends_it_before_it_is_full(tmp_path, monkeypatch):
+    writer = RecordingWriter(tmp_path / "r", make_manifest(), "", most_bytes=MIB)
+    about = {"stream": "belt", "captured_at": AT}
+    writer.add_frame({**about, "seq": 0}, b"x", "bin")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=SPARE_BYTES))
+    with pytest.raises(RecordingFull, match="full"):
+        writer.add_frame({**about, "seq": 1}, b"x", "bin")
+    assert writer.end(AT, "full", 0).ended.counts.frames == 1
 
 
 def test_its_pictures_have_a_limit(tmp_path):
