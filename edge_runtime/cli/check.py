@@ -204,7 +204,11 @@ def _look_at_libraries(config: "Config", found: Checked) -> None:
     from edge_runtime.daemon.wiring.http import find_missing_extras
 
     for key, err in find_missing_extras(config):
-        found.problems.append(Problem(key, config.line_of(*key.split(".")), "it is set", str(err)))
+        missing, expected = (
+            "what it needs is not installed",
+            f"pip install 'edge-runtime[{err.extra}]', or no such key",
+        )
+        found.problems.append(Problem(key, config.line_of(*key.split(".")), missing, expected))
 
 
 def _notes_of_home_assistant(config: "Config") -> list[str]:
