@@ -25,6 +25,7 @@ _OPTIONS = {
     "grpc.max_concurrent_streams": MOST_CALLS,
     "grpc.max_allowed_incoming_connections": MOST_CALLS,
     "grpc.max_connection_idle_ms": 300_000,
+    "grpc.http2.bdp_probe": 0,  # else much of each message is in memory before it is read
     "grpc.keepalive_time_ms": 60_000,  # a caller whose cable was pulled
     "grpc.keepalive_timeout_ms": 20_000,
 }

@@ -5,7 +5,7 @@ is known before any byte of his message is read, and only a few of the largest m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -44,8 +44,7 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """By the statuses of HTTP, in which refusals speak."""
-Messages = AsyncIterator[bytes]
-Answer = Callable[[Messages, Any], Awaitable[bytes]]
+Answer = Callable[[Any], Awaitable[bytes]]
 
 
 class InferenceService:
@@ -80,18 +79,19 @@ class InferenceService:
         }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _guard(self, name: str, answer: Answer) -> Callable[[Messages, Any], Awaitable[bytes]]:
+    def _guard(self, name: str, answer: Answer) -> Callable[[object, Any], Awaitable[bytes]]:
         """Answers refusals; counts, and answers, what was not foreseen."""
 
-        async def call(messages: Messages, context: Any) -> bytes:
+        async def call(_: object, context: Any) -> bytes:
             refusal = failed()
             with self._predict.crashes.contain(CRASHES, log_once=True):
                 try:
-                    answered = await answer(messages, context)
+                    answered = await answer(context)
                     self._counts.add(name, grpc.StatusCode.OK.name)
                     return answered
                 except Refusal as err:
-                    refusal = err
+                    # Not the one that was raised: a frame that keeps it is kept by it, and the message with both.
+                    refusal = Refusal(err.code, err.text, err.headers)
             code = _CODES[refusal.code]
             self._counts.add(name, code.name)
             await context.abort(code, PROCESS.text(refusal.text), _make_pushback(refusal))
@@ -99,34 +99,33 @@ class InferenceService:
 
         return call
 
-    async def _show_live(self, _: Messages, _context: Any) -> bytes:
+    async def _show_live(self, _context: Any) -> bytes:
         return make("ServerLiveResponse", {"live": True})
 
-    async def _show_ready(self, _: Messages, _context: Any) -> bytes:
+    async def _show_ready(self, _context: Any) -> bytes:
         return make("ServerReadyResponse", {"ready": self._is_ready()})
 
-    async def _show_server(self, _: Messages, context: Any) -> bytes:
+    async def _show_server(self, context: Any) -> bytes:
         self._admit(context, Role.VIEWER)
         return make("ServerMetadataResponse", describe_server())
 
-    async def _show_model_ready(self, messages: Messages, context: Any) -> bytes:
-        await self._find(messages, context, "ModelReadyRequest")
+    async def _show_model_ready(self, context: Any) -> bytes:
+        await self._find(context, "ModelReadyRequest")
         return make("ModelReadyResponse", {"ready": True})
 
     async def _show_model(
         self,
         call: str,
         describe: Callable[[str, ServedModel], dict[str, Any]],
-        messages: Messages,
         context: Any,
     ) -> bytes:
-        name, model = await self._find(messages, context, f"{call}Request")
+        name, model = await self._find(context, f"{call}Request")
         return make(f"{call}Response", describe(name, model))
 
-    async def _infer(self, messages: Messages, context: Any) -> bytes:
+    async def _infer(self, context: Any) -> bytes:
         self._predict.require_enabled()
         self._admit(context, NEEDED_ROLE)
-        data = await self._receive(messages)
+        data = await self._receive(context)
         with self._predict.room.enter(len(data)):
             message = parse("ModelInferRequest", data)
             del data
@@ -137,24 +136,26 @@ class InferenceService:
             answers = await self._predict.answer(name, asked.read, keeps_outputs=True)
             return encode_answer(name, asked.id, make_answer(asked.outputs, answers, model))
 
-    async def _find(self, messages: Messages, context: Any, request: str) -> tuple[str, ServedModel]:
+    async def _find(self, context: Any, request: str) -> tuple[str, ServedModel]:
         self._admit(context, Role.VIEWER)
-        message = parse(request, await self._receive(messages))
+        message = parse(request, await self._receive(context))
         return find_model(self._predict.predictions, message.name, message.version or None)
 
     def _admit(self, context: Any, needed: Role) -> None:
         shown = [str(value) for name, value in context.invocation_metadata() or () if name == "authorization"]
         require_role(self._predict.access.identify(shown, find_client(context.peer())), needed)
 
-    async def _receive(self, messages: Messages) -> bytes:
+    async def _receive(self, context: Any) -> bytes:
         """The first message; one that is too large ends the call before."""
         try:
             async with asyncio.timeout(RECEIVE_S), self._receiving:
-                async for data in messages:
-                    return data
+                # Not by the iterator, which keeps what it gave as long as the call is kept.
+                data = await context.read()
         except TimeoutError as err:
             raise slow() from err
-        raise Refusal(400, "no message; expected one")
+        if not isinstance(data, bytes):
+            raise Refusal(400, "no message; expected one")
+        return data
 
 
 def find_client(peer: str) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -213,6 +214,19 @@ def test_what_is_too_large_or_compressed_is_refused_before_it_is_read(shared):
     assert code_of(shared.call, "ModelInfer", bytes(100_000), **packed) == "UNIMPLEMENTED"
     assert code_of(shared.call, "ModelStreamInfer") == "UNIMPLEMENTED"
     assert (shared.crashes.total, shared.grpc_crashes.total) == (0, 0)
+
+
+def test_no_message_is_kept_when_its_call_has_ended(shared):
+    large = bytes(shared.predict.max_body_bytes - 1000)
+    code_of(shared.call, "ModelInfer", large)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            assert code_of(shared.call, "ModelInfer", large) == "INVALID_ARGUMENT"
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 5 * len(large)
 
 
 def test_calls_are_counted(shared):
