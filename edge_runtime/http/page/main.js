@@ -6,6 +6,7 @@
 import {load} from "./api.js";
 import {trends} from "./charts.js";
 import {actions} from "./actions.js";
+import {addresses} from "./addresses.js";
 import {by, make} from "./dom.js";
 import {delivery} from "./delivery.js";
 import {editor} from "./editor.js";
@@ -21,6 +22,7 @@ const VIEWS = [
   {id: "charts", title: "Charts", panels: [trends]},
   {id: "actions", title: "Actions", panels: [actions]},
   {id: "configuration", title: "Configuration", panels: [editor]},
+  {id: "api", title: "API", panels: [addresses]},
 ];
 const PERIOD_MS = 1000;
 let shown = null;

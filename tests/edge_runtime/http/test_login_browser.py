@@ -1,14 +1,17 @@
 """The page that asks for a token, in a real browser."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from edge_runtime.http import sessions
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.access import Access
+from edge_runtime.serving.token_holder import TokenHolder
 from tests.support.http_bench import Bench
-from tests.support.http_tokens import TOKENS, make_access
+from tests.support.http_tokens import HOLDERS, TOKENS
 from tests.support.programs import find_program
 from tests.support.waiting import WAIT_S
 
@@ -16,8 +19,13 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def page(tmp_path) -> Iterator[Page]:
-    bench = Bench(tmp_path, access=make_access())
+def holders() -> list[TokenHolder]:
+    return list(HOLDERS)
+
+
+@pytest.fixture
+def page(tmp_path: Path, holders: list[TokenHolder]) -> Iterator[Page]:
+    bench = Bench(tmp_path, access=Access(lambda: holders, needs_token=True))
     program = find_program("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
@@ -33,7 +41,7 @@ def log_in(page: Page, token: str) -> None:
     page.get_by_role("button", name="Open").click()
 
 
-def test_a_person_logs_in_once_and_out_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_logs_in_once_and_out_again(page: Page) -> None:
     told = list[str]()
     page.on("pageerror", lambda error: told.append(str(error)))
     page.goto("/")
@@ -58,9 +66,13 @@ def test_a_person_logs_in_once_and_out_again(page: Page, monkeypatch: pytest.Mon
     assert told == []
 
 
-def test_a_session_that_ends_leads_to_the_page_that_asks(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "LASTS_S", 1.0)
-    page.goto("/")
+def test_a_session_that_ends_leads_to_the_page_that_asks(page: Page, holders: list[TokenHolder]) -> None:
+    page.goto("/#api")
     log_in(page, TOKENS[Role.OWNER])
     expect(page.locator("#caller")).to_contain_text("the-owner")
+    address = page.locator(".address", has_text="/predict/{model}")
+    address.locator("summary").click()
+    expect(address.locator("pre")).to_have_text(re.compile("^curl .*TOKEN.* @FILE http://.*/predict/MODEL$"))
+    expect(address.locator("td", has_text="429")).to_be_visible()
+    holders.clear()
     expect(page.get_by_label("Token")).to_be_visible()
