@@ -190,6 +190,8 @@ def describe(running: Running, cameras: tuple[str, ...]) -> Manifest:
     models = {name: running.config.cameras[name].model for name in cameras}
     opened = dict(running.models)
     return Manifest(
+        format="edge-runtime-recording",
+        version=1,
         software=__version__,
         device=running.config.device,
         began_at=format_rfc3339(time.time()),

@@ -49,7 +49,7 @@ Words = Annotated[str, Field(max_length=10_000)]
 class _Part(BaseModel):
     """Keys that a later version adds are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class ModelNote(_Part):
@@ -61,9 +61,11 @@ class ModelNote(_Part):
     """Of the bundle, on the box."""
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     generation: Words
+    """Bundle and patch that answered when it began."""
     runs_on: Words
+    """The engine and its threads."""
     baseline: SafeName | None = None
-    """The one in use; None: none."""
+    """The one in use; null: none."""
 
 
 class Counts(_Part):
@@ -75,6 +77,7 @@ class Counts(_Part):
     left_out: int = Field(ge=0)
     """Frames that did not fit: they came faster than they were written."""
     picture_bytes: int = Field(ge=0)
+    """Of all files in ``frames``."""
 
 
 class Ended(_Part):
@@ -83,14 +86,15 @@ class Ended(_Part):
     at: Words
     """RFC 3339."""
     because: Words
+    """Which limit was reached, or what cut it off."""
     counts: Counts
 
 
 class Manifest(_Part):
     """``recording.json``."""
 
-    format: Literal["edge-runtime recording"] = "edge-runtime recording"
-    version: Literal[1] = 1
+    format: Literal["edge-runtime-recording"]
+    version: Literal[1]
     software: Words
     """Version of edge-runtime."""
     device: Words
@@ -100,7 +104,7 @@ class Manifest(_Part):
     """Each with its model."""
     models: dict[SafeName, ModelNote] = Field(max_length=16)
     ended: Ended | None = None
-    """None: it goes on, or was cut off."""
+    """null: it goes on, or was cut off."""
 
 
 class FrameLine(_Part):
@@ -108,15 +112,17 @@ class FrameLine(_Part):
 
     stream: SafeName
     seq: int = Field(ge=0)
+    """Number of the frame of its stream."""
     captured_at: Words
     """RFC 3339."""
     file: PicturePath
+    """Below the folder of the recording."""
     size_bytes: int = Field(ge=0, le=512 * 2**20)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     colour: ColourOrder | None = None
     """Order of the channels that the model was given, where ``shape`` is set; a PNG stores them as people see them."""
     shape: tuple[int, ...] | None = Field(default=None, max_length=4)
-    """Of a picture that the source gave as an array; None: the file is the one that the source gave."""
+    """Of a picture that the source gave as an array; null: the file is the one that the source gave."""
     is_tensor: bool = False
     name: Words | None = None
     """What the sender calls it."""

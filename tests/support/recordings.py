@@ -24,6 +24,8 @@ def make_manifest(**note):
         "runs_on": "fake",
     }
     return Manifest(
+        format="edge-runtime-recording",
+        version=1,
         software="0.1.0",
         device="box",
         began_at=AT,

@@ -134,7 +134,10 @@ def _name_schema(schema: Schema) -> str:
     if isinstance(kind, list):
         return " or ".join(kind)
     if "const" in schema or (kind is None and "enum" in schema):
-        return "boolean" if isinstance(schema.get("const"), bool) else "string"
+        constant = schema.get("const")
+        if isinstance(constant, int):
+            return "boolean" if isinstance(constant, bool) else "integer"
+        return "string"
     if kind == "array":
         items = _name_schema(schema.get("items", {}))
         return (

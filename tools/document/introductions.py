@@ -15,6 +15,11 @@ device.
 
 Answers to `status` and `logs`, and results and rejections that are sent to the response topic of a picture, have QoS 0.
 """,
+    "recordings": """
+What `edge-runtime record` writes and `replay` and `compare` read: [recordings](../recordings.md). A line of
+`answers.jsonl` is a [result or a rejection](topics.md) as it was published, and `raw`. The same for machines, as JSON
+Schema: [recording.schema.json](recording.schema.json).
+""",
     "commands": """
 Verbs of remote commands over [MQTT](topics.md). How they are sent, signed, repeated and refused, with examples:
 [commands](../commands.md).

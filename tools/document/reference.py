@@ -22,6 +22,7 @@ from tools.document.pages import (
     make_first_page,
     make_metrics_page,
 )
+from tools.document.recordings import describe_recordings, make_recordings_page
 from tools.document.since import ROOT, Since
 from tools.document.topics import make_commands_page, make_status_page, make_topics_page
 
@@ -37,11 +38,16 @@ _PAGES = (
     ("metrics", "Metrics for Prometheus"),
     ("configuration", "Keys of the configuration file"),
     ("exit-codes", "Exit codes of the command line"),
+    ("recordings", "Files of a recording"),
 )
 _DOCUMENTS = (
     ("asyncapi.json", "MQTT of an example device, `belt-3`, as AsyncAPI 3.0"),
     ("openapi.json", "HTTP as OpenAPI 3.1"),
     ("../../configs/edge-runtime.schema.json", "The configuration file as JSON Schema (draft 2020-12)"),
+    (
+        "recording.schema.json",
+        "`recording.json` as JSON Schema, and the lines of the other files under `$defs`",
+    ),
     ("since.json", "By release, the names that came with it"),
 )
 
@@ -50,6 +56,7 @@ def make_files(since: Since | None = None) -> dict[Path, str]:
     """All texts by path."""
     since = since or Since()
     mqtt, http = _describe(Topics("<prefix>", "<device>"), "<group>"), describe_http(DaemonStatus, Health)
+    recording = describe_recordings()
     pages = {
         "topics": make_topics_page(mqtt, since),
         "commands": make_commands_page(mqtt, since),
@@ -59,11 +66,13 @@ def make_files(since: Since | None = None) -> dict[Path, str]:
         "metrics": make_metrics_page(since),
         "configuration": make_configuration_page(since),
         "exit-codes": make_exit_codes_page(since),
+        "recordings": make_recordings_page(recording, since),
     }
     files = {REFERENCE / f"{name}.md": text for name, text in pages.items()}
     files[REFERENCE / "README.md"] = make_first_page(_PAGES, _DOCUMENTS)
     files[REFERENCE / "asyncapi.json"] = _to_text(_describe(Topics("edge", "belt-3"), "line-3"))
     files[REFERENCE / "openapi.json"] = _to_text(http)
+    files[REFERENCE / "recording.schema.json"] = _to_text(recording)
     files[REFERENCE / "since.json"] = since.render()
     files[SCHEMA] = schema_text()
     files[MAN_PAGE] = make_man_page()
