@@ -28,7 +28,7 @@ class Effect(StrEnum):
 
 EFFECTS: tuple[tuple[str, Effect], ...] = (
     # The first pattern that fits counts; '*' is one name.
-    # What is not here (device, state_dir, pictures, http, outbox, sink) needs a restart.
+    # What is not here (device, state_dir, pictures, http, outbox, sink, telemetry) needs a restart.
     ("models.*.batch", Effect.LIVE),
     ("models.*.max_age_ms", Effect.LIVE),
     ("models.*.queue_frames", Effect.LIVE),

@@ -19,6 +19,7 @@ from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.reference import ReferenceConfig
 from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
+from edge_runtime.config.telemetry import TelemetryConfig
 from edge_runtime.config.trust import TrustConfig
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
 from edge_runtime.system.autonomy import Autonomy
@@ -275,6 +276,8 @@ class Config(Section):
     """Whose bundles may run."""
     http: HttpConfig = Field(default_factory=HttpConfig)
     """Health, status, dashboard."""
+    telemetry: TelemetryConfig | None = None
+    """Traces of frames; left out: none."""
     log: LogConfig = Field(default_factory=LogConfig)
     """Logging."""
     _source: _Source = PrivateAttr(default_factory=_Source)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edge_runtime.datatypes import Asked, Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
+from edge_runtime.inference.frame_walk import FrameTrace
 from edge_runtime.inference.metrics import Latency, PipelineMetrics
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
@@ -77,6 +78,7 @@ class Pipeline:
     clock: Callable[[], float]
     answers: AnswerWatch | None = None
     tap: AnswerTap | None = None
+    trace: FrameTrace | None = None
     metrics: PipelineMetrics = field(init=False, default_factory=PipelineMetrics)
 
     def __post_init__(self) -> None:
@@ -441,6 +443,8 @@ class Pipeline:
             self.answers.note_answer(generation, result.arm or "active", queued.sample, answer)
         if self.tap is not None:
             self.tap.note_result(result, outputs)
+        if self.trace is not None:
+            self.trace.note_frame(queued, result)
 
     def _note_answered(self, result: Result, generation: Generation) -> None:
         self.metrics.stream(result.stream).note_result()

@@ -14,6 +14,7 @@ from tests.support.listener import Listener
 from tests.support.metrics_page import find_falls, read_counts
 from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.mosquitto import Mosquitto
+from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.paths import DEMO, ROOT
 from tests.support.prometheus import Prometheus
 from tests.support.waiting import WAIT_S, until
@@ -39,12 +40,14 @@ def test_a_folder_is_played_to_its_end_and_every_picture_is_accounted_for(box):
     assert '"picture rejected"' in box.log()
 
 
-def test_sigterm_drains_and_exits_0(box):
-    box.write(cameras=conveyor())
+def test_sigterm_drains_and_exits_0(box, collector):
+    """Some frames are traced meanwhile."""
+    box.write(cameras=conveyor(), telemetry={"otlp": collector.url, "traces_per_s": 4})
     box.start()
     assert until(lambda: (box.status() or {}).get("first_result_s"))
     assert until(box.is_ready)
     assert until(lambda: len(box.results()) > 3)
+    assert until(lambda: sum(span.name == "frame" for span in list(collector.spans)) >= 2)
     box.process.send_signal(signal.SIGTERM)
     assert box.wait(WAIT_S) == 0
     sequence = [result["seq"] for result in box.results()]
@@ -53,6 +56,12 @@ def test_sigterm_drains_and_exits_0(box):
     )  # a loaded machine may drop a live frame, but repeats and swaps none
     account = box_account(box, "outbox-file.db")
     assert account["enqueued"] == account["delivered"]
+    frames = [span for span in collector.spans if span.name == "frame"]
+    traced = [span.attributes["frame.id"] for span in frames]
+    assert 2 <= len(traced) == len(set(traced)) < len(sequence)
+    assert set(traced) <= {result["id"] for result in box.results()}
+    assert {span.resource["service.instance.id"] for span in frames} == {"box"}
+    assert all(len(collector.children_of(span)) == 7 for span in frames)
 
 
 def test_after_kill_9_no_id_comes_twice_and_nothing_accepted_is_lost(box):
@@ -313,6 +322,12 @@ def test_pictures_over_mqtt_are_answered(box, tmp_path):
         assert until(lambda: len(listener.of("result/gate")) == 2)
         assert sum(box.status()["models"]["parts"]["streams"]["gate"]["rejected"].values()) == 1
         listener.close()
+
+
+@pytest.fixture
+def collector():
+    with OtlpReceiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ Schema = Mapping[str, Any]
 
 _UNITS = (
     ("_wall_s", "s since 1970"),
+    ("_per_s", "1/s"),
     ("_ms", "ms"),
     ("_s", "s"),
     ("_seconds", "s"),

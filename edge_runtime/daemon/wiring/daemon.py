@@ -43,6 +43,7 @@ from edge_runtime.daemon.wiring.messaging import (
 )
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
+from edge_runtime.daemon.wiring.telemetry import open_traces
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
@@ -160,6 +161,7 @@ def build_daemon(
                 hand_over=promoted.put,
                 in_force=lambda: running.config,
                 tap=feed,
+                trace=open_traces(config, resources),
             ),
             open_connection=partial(
                 open_connection,
@@ -265,12 +267,12 @@ def prove_start(running: Running, config: Config) -> None:
     own = running.config
     if config.state_dir != own.state_dir:
         lock_state_dir(config.state_dir).close()
+    for _, missing in find_missing_extras(config):
+        raise missing
     if not config.http.enabled:
         return
     if config.http.tls is not None:
         open_certificate(config.http.tls.cert, config.http.tls.key)
-    for _, missing in find_missing_extras(config):
-        raise missing
     own_ports = own.http.ports if own.http.enabled else {}
     for key, port in config.http.ports.items():
         if port not in own_ports.values():

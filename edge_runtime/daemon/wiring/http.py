@@ -21,6 +21,8 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import DaemonStatus, StatusReporter
 from edge_runtime.daemon.trends import Trends
+from edge_runtime.daemon.wiring.telemetry import KEY as TELEMETRY_KEY
+from edge_runtime.daemon.wiring.telemetry import require_telemetry
 from edge_runtime.datatypes import REQUESTS
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import ExtraMissing
@@ -128,13 +130,15 @@ def make_servers(
 
 
 def find_missing_extras(config: Config) -> Iterator[tuple[str, ExtraMissing]]:
-    """The keys of section ``http`` that need a library which is not installed."""
+    """The keys that need a library which is not installed."""
+    http = config.http
     needs: list[tuple[str, object, Callable[[], None]]] = [
-        (GRPC_KEY, config.http.grpc_port, require_grpc),
-        (FETCH_KEY, config.http.predict.fetch_from, partial(require_http_file, NEEDED_FOR)),
+        (GRPC_KEY, http.enabled and http.grpc_port, require_grpc),
+        (FETCH_KEY, http.enabled and http.predict.fetch_from, partial(require_http_file, NEEDED_FOR)),
+        (TELEMETRY_KEY, config.telemetry, require_telemetry),
     ]
     for key, value, require in needs:
-        if config.http.enabled and value:
+        if value:
             try:
                 require()
             except ExtraMissing as err:

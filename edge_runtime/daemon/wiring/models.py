@@ -33,6 +33,7 @@ from edge_runtime.deployment.start_record import has_rollout
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
+from edge_runtime.inference.frame_walk import FrameTrace
 from edge_runtime.inference.pipeline import AnswerTap, Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
@@ -53,11 +54,13 @@ def open_model(
     hand_over: Callable[[str], None],
     in_force: Callable[[], Config],
     tap: AnswerTap | None = None,
+    trace: FrameTrace | None = None,
 ) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet. ``should_stop`` is asked while that may take long.
 
     ``hand_over`` is called with its name when a newer version has passed its rollout and is to be opened like this.
-    ``in_force`` gives the configuration of now, whenever that is. ``tap`` sees the answers.
+    ``in_force`` gives the configuration of now, whenever that is. ``tap`` sees the answers, ``trace`` the way of
+    each frame.
 
     Raises:
         BundleError: damaged, unsafe, or it does not do what it promises.
@@ -85,7 +88,7 @@ def open_model(
         on_error.callback(engine.close)
         slot = EngineSlot(rollout.active, engine)
         answers = AnswerFigures(_make_audit(config, name, bundle, model_state, crashes))
-        pipeline = _make_pipeline(config, name, opened, slot, answers, tap, delivery, crashes)
+        pipeline = _make_pipeline(config, name, opened, slot, answers, tap, trace, delivery, crashes)
         workers = tuple(
             InferenceWorker(
                 f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
@@ -147,6 +150,7 @@ def _make_pipeline(
     slot: EngineSlot,
     answers: AnswerFigures,
     tap: AnswerTap | None,
+    trace: FrameTrace | None,
     delivery: Delivery,
     crashes: Crashes,
 ) -> Pipeline:
@@ -165,6 +169,7 @@ def _make_pipeline(
         clock=time.monotonic,
         answers=answers,
         tap=tap,
+        trace=trace,
     )
 
 
