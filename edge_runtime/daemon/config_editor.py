@@ -23,7 +23,7 @@ from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.edit_under_way import Commanded, CommandedEdit
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.open_bundle import load_model_bundle, name_model_in_errors
-from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.callers import Door
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import EditArguments, SetConfigArguments, UndoConfigArguments
@@ -50,6 +50,7 @@ class ConfigEditor:
         history: ConfigHistory,
         trial: EditTrial,
         warn_before: Callable[[Config], Sequence[str]],
+        read_keys: Callable[[Config], object],
     ) -> None:
         """Say what the editor works on; nothing is read yet.
 
@@ -63,10 +64,11 @@ class ConfigEditor:
             history: What was in force.
             trial: Puts back an edit that cuts the box off.
             warn_before: What a person must know of an edit to this configuration.
+            read_keys: Reads the keys of callers, for a dry run; raises ConfigError where one cannot be used.
         """
         self._path, self._env, self._running = path, env, running
         self._commanded, self._watch, self._adjust, self._history = commanded, watch, adjust, history
-        self._trial, self._warn_before = trial, warn_before
+        self._trial, self._warn_before, self._read_keys = trial, warn_before, read_keys
 
     def read(self) -> dict[str, Any]:
         """The file as it is now, without secrets, and whether it is in force.
@@ -201,6 +203,11 @@ class ConfigEditor:
                 problems.append(
                     f"line {line}: cameras.{name}.path: {problem.found}; expected {problem.expected}"
                 )
+        if any(key.startswith("commands") for key in plan):
+            try:
+                self._read_keys(config)
+            except ConfigError as err:
+                problems += map(str, err.problems)
         if config.mqtt is not None and any(key.startswith("mqtt") for key in plan):
             host, port = config.mqtt.host, config.mqtt.effective_port
             try:

@@ -10,6 +10,7 @@ from edge_runtime.daemon.config_editor import ConfigEditor
 from edge_runtime.daemon.edit_trial import EditTrial
 from edge_runtime.daemon.edit_under_way import Commanded
 from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.wiring.messaging import make_callers
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.system.redaction import Redactor
@@ -61,6 +62,7 @@ class EditedBox:
             self.history,
             self.trial,
             warn_before=lambda config: self.warnings,
+            read_keys=make_callers,
         )
         self.refusal, self.progress = None, Heard()
         self.history.note(config, "start", {})

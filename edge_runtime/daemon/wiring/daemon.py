@@ -36,6 +36,7 @@ from edge_runtime.daemon.trust_watch import TrustWatch
 from edge_runtime.daemon.wiring.http import find_missing_extras, make_servers
 from edge_runtime.daemon.wiring.messaging import (
     Outboxes,
+    make_callers,
     make_command_handlers,
     make_command_port,
     open_command_records,
@@ -139,6 +140,7 @@ def build_daemon(
             history,
             trial,
             warn_before=trust.warn_before,
+            read_keys=make_callers,
         )
         snapshots = Snapshots(running, cameras, config.pictures)
         installs = Installs(running, uploads, run_in_background)

@@ -97,7 +97,7 @@ def test_a_dry_run_says_what_would_change_and_writes_nothing(box):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("models.parts.bundle", "gone"), ("cameras.belt", {"path": "/nowhere/clip.mp4", "model": "parts"}),
-    ("mqtt.port", 2),
+    ("mqtt.port", 2), ("commands.keys", {"olga": {"file": "box.yaml", "role": "owner"}}),
 ])  # fmt: skip
 def test_a_dry_run_finds_a_bundle_a_camera_and_a_broker_that_are_not_there(box, key, value):
     with pytest.raises(CommandError, match=r"line \d+: "):
