@@ -142,6 +142,7 @@ def edit(box, page, foggy):
     expect(page.locator(".numbers .bad")).to_have_text(str(line))
     page.get_by_role("button", name=f"Line {line}").click()
     expect(page.locator(".help h3").first).to_have_text("cameras.belt.fps")
+    expect(page.locator(".help")).to_contain_text("pictures a second")
     text.fill(after)
     page.get_by_role("button", name="Review and save").click()
     shown = page.get_by_role("dialog").locator(".diff")

@@ -5,15 +5,17 @@ const NUMBERS = [["minimum", "at least"], ["exclusiveMinimum", "more than"], ["m
 
 const resolve = (schema, node) => node && node.$ref ? {...schema.$defs[node.$ref.split("/").pop()], ...node, $ref: undefined} : node;
 const variants = (schema, node) => (node.anyOf || node.oneOf || [node]).map(one => resolve(schema, one));
-const isSection = node => Boolean(node.properties || typeof node.additionalProperties === "object");
+// Of a section with names of its user's choice: the schema of each value.
+const named = node => Object.values(node.patternProperties || {})[0] || (typeof node.additionalProperties === "object" ? node.additionalProperties : null);
+const isSection = node => Boolean(node.properties || named(node));
 
 // The schema of the value at these keys; null where there is no such key.
 export function findKey(schema, keys) {
   let node = schema;
   for (const key of keys) {
     const inside = variants(schema, resolve(schema, node)).find(isSection);
-    const next = inside && ((inside.properties || {})[key] || inside.additionalProperties);
-    if (!next || typeof next !== "object") return null;
+    const next = inside && ((inside.properties || {})[key] || named(inside));
+    if (!next) return null;
     node = resolve(schema, next);
   }
   return node;
@@ -24,7 +26,7 @@ function describeType(schema, node) {
     if (one.enum) return one.enum.map(value => JSON.stringify(value)).join(", ");
     if (one.const !== undefined) return JSON.stringify(one.const);
     if (one.properties) return "a section";
-    if (one.additionalProperties) return "a section with names of your choice";
+    if (named(one)) return "a section with names of your choice";
     const limits = NUMBERS.filter(([key]) => one[key] !== undefined).map(([key, words]) => `${words} ${one[key]}`);
     return [one.type || "any", ...limits].join(", ");
   }).join("; or ");
@@ -49,7 +51,7 @@ export function explain(schema, keys) {
     const above = findKey(schema, keys.slice(0, -1));
     return [make("h3", {}, name), make("p", {class: "warn"}, "There is no such key."), ...(above ? [keyList(schema, above)] : [])].filter(Boolean);
   }
-  const value = node.default, inner = typeof node.additionalProperties === "object" ? resolve(schema, node.additionalProperties) : null;
+  const value = node.default, inner = resolve(schema, variants(schema, node).map(named).find(Boolean));
   return [make("h3", {}, name), make("p", {}, node.description || ""), facts([
     ["value", describeType(schema, node)], ["default", value === undefined ? null : JSON.stringify(value)],
     ["example", node.examples ? JSON.stringify(node.examples[0]) : null]]),

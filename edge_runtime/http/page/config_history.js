@@ -33,6 +33,6 @@ export async function showHistory(isOwner, changed) {
     make("td", {}, String(entry.number)), make("td", {}, new Date(entry.at).toLocaleString()), make("td", {}, entry.by),
     make("td", {}, Object.keys(entry.changed).join(", ") || "–"),
     make("td", {}, at ? way(entry, isOwner, changed) : null)));
-  const head = make("tr", {}, ...["No.", "In force since", "By", "Changed"].map(words => make("th", {scope: "col"}, words)), make("td"));
-  history.replaceChildren(make("h2", {}, "Earlier configurations"), make("div", {class: "card scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
+  const head = make("tr", {}, ...["No.", "In force since", "By", "Changed"].map(words => make("th", {scope: "col"}, words)), make("th", {scope: "col"}, make("span", {class: "unseen"}, "Way back")));
+  history.replaceChildren(make("h2", {}, "Earlier configurations"), make("div", {class: "card scroll", tabindex: "0", role: "region", "aria-label": "Earlier configurations"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
 }

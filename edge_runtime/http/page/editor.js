@@ -12,7 +12,7 @@ import {keysAt} from "./yaml_place.js";
 
 const WAIT_S = 300;
 const text = make("textarea", {id: "config-text", spellcheck: "false", autocapitalize: "off", autocomplete: "off", wrap: "off", rows: "24", "aria-describedby": "config-state"});
-const numbers = make("div", {class: "numbers", "aria-hidden": "true"}), help = make("aside", {class: "card help", "aria-label": "Help for the key at the cursor"});
+const numbers = make("div", {class: "numbers", "aria-hidden": "true"}), help = make("aside", {class: "card help", tabindex: "0", "aria-label": "Help for the key at the cursor"});
 const state = make("p", {class: "small quiet", id: "config-state"}), outcome = make("div", {"aria-live": "polite", class: "outcome"});
 const check = button("Check", () => run(checkText)), save = button("Review and save", () => review(), "main"), again = button("Load again", () => read());
 const element = make("div", {},

@@ -34,7 +34,7 @@ const NAMES = {"-": "taken out: ", "+": "put in: ", " ": ""};
 export function showDiff(before, after) {
   const rows = diff(before, after), changed = rows.map(row => row.kind !== " ");
   const isNear = at => changed.slice(Math.max(0, at - AROUND), at + AROUND + 1).some(Boolean);
-  const table = make("ol", {class: "diff", "aria-label": "Changed lines"});
+  const table = make("ol", {class: "diff", "aria-label": "Changed lines", tabindex: "0"})   // the keyboard scrolls it;
   let skipped = false;
   rows.forEach((row, at) => {
     if (!isNear(at)) { skipped = true; return; }
