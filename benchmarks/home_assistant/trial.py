@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,17 @@ def run_core(python: Path, folder: Path, port: int) -> Iterator[Core]:
         process.wait(30)
 
 
-def configure(root: Path, port: int, cameras: int, *, is_on: bool = True) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Street:
+    """People whose events are looked at."""
+
+    detector: Path
+    video: Path
+
+
+def configure(
+    root: Path, port: int, cameras: int, *, is_on: bool = True, street: Street | None = None
+) -> dict[str, Any]:
     """The box, with a rollout that asks a person."""
     rollout = {
         "shadow": {"frames": 10, "cpu": 1},
@@ -102,12 +113,19 @@ def configure(root: Path, port: int, cameras: int, *, is_on: bool = True) -> dic
         "promote": "ask",
         "limits": {"latency_ratio": 100},
     }
-    camera = {"path": "demo:conveyor", "model": "parts", "fps": 5}
+    camera = {"path": "demo:conveyor", "model": "parts", "fps": 5, "snapshots": True}
     home = {"home_assistant": {"figures_every_s": 1}} if is_on else {}
+    models: dict[str, Any] = {"parts": {"bundle": str(root), "rollout": rollout, "max_age_ms": None}}
+    shown = dict.fromkeys(("belt", "gate")[:cameras], camera)
+    if street is not None:
+        models["people"] = {"bundle": str(street.detector), "recalibrate": False}
+        tracking = {"pictures": True, "lost_s": 1, "update_every_s": 1}
+        shown["street"] = {"path": str(street.video), "model": "people", "fps": 7, "loop": True, "snapshots": True,
+                           "tracking": tracking}  # fmt: skip
     return {
         "device": "box",
-        "models": {"parts": {"bundle": str(root), "rollout": rollout, "max_age_ms": None}},
-        "cameras": dict.fromkeys(("belt", "gate")[:cameras], camera),
+        "models": models,
+        "cameras": shown,
         "recalibration": {"commission": {"frames": 48, "automatic": True}, "on_drift": False},
         "drift": {"window_frames": 16, "sample_every_s": 0.05},
         "mqtt": {"host": "127.0.0.1", "port": port, "commands": True, **home},
@@ -115,13 +133,31 @@ def configure(root: Path, port: int, cameras: int, *, is_on: bool = True) -> dic
     }
 
 
+def try_street(core: Core) -> Iterator[tuple[str, bool]]:
+    """What becomes of people on a street, as steps of :func:`try_all`."""
+
+    def has(kind: str) -> Callable[[States], bool]:
+        return lambda states: states.get("event.box_street_object", {}).get("event_type") == kind
+
+    def is_occupied(states: States) -> bool:
+        return states.get("binary_sensor.box_street_occupancy", {}).get("state") == "on"
+
+    yield "a person is new", core.wait(has("new"))
+    found = core.states().get("event.box_street_object", {})
+    yield "with label and box", found.get("label") == "person" and len(found.get("box", ())) == 4
+    yield "the street is occupied", core.wait(is_occupied)
+    yield "a person goes", core.wait(has("end"))
+    yield "there is a picture", core.wait(lambda s: _is_known(s, "image.box_street_picture"))
+
+
+def _is_known(states: States, entity: str) -> bool:
+    return states.get(entity, {}).get("state") not in (None, "unknown", "unavailable")
+
+
 def try_all(
     core: Core, root: Path, edit: Callable[[dict[str, Any]], None], port: int
 ) -> Iterator[tuple[str, bool]]:
     """Each step with whether it had the effect that it should have."""
-
-    def is_known(states: States, entity: str) -> bool:
-        return states.get(entity, {}).get("state") not in (None, "unknown", "unavailable")
 
     def update(states: States, **wanted: object) -> bool:
         found = states.get("update.box_parts_version", {})
@@ -138,9 +174,10 @@ def try_all(
         "parts_generation",
         "parts_drift",
     )
-    yield "entities have values", core.wait(lambda s: all(is_known(s, f"sensor.box_{one}") for one in shown))
+    yield "entities have values", core.wait(lambda s: all(_is_known(s, f"sensor.box_{one}") for one in shown))
     problem = core.states().get("binary_sensor.box_problem", {})
     yield "the problem has its reasons", isinstance(problem.get("reasons"), list)
+    yield "there is a picture of a camera", core.wait(lambda s: _is_known(s, "image.box_belt_picture"))
     core.call("button", "press", "button.box_parts_recalibrate")
     yield "recalibrate is obeyed", core.wait(has_event("refused", "recalibrated"))
     put_version(BUNDLE, root, 2, Fault.NONE)
@@ -161,7 +198,9 @@ def try_all(
 
 @click.command()
 @click.option("--core", "python", required=True, type=click.Path(path_type=Path, exists=True))
-def main(python: Path) -> None:
+@click.option("--detector", type=click.Path(path_type=Path, exists=True), help="A bundle that finds persons.")
+@click.option("--video", type=click.Path(path_type=Path, exists=True), help="A street, for --detector.")
+def main(python: Path, detector: Path | None, video: Path | None) -> None:
     """Print each step and the warnings about messages; exit with 1 when one is not as it should be."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -170,8 +209,10 @@ def main(python: Path) -> None:
         put_version(BUNDLE, root, 1, Fault.NONE)
         with broker(folder / "broker") as port, run_core(python, folder / "core", port) as core:
             click.echo(f"Home Assistant {core.version}")
-            with run_daemon(configure(root, port, 2), folder / "box"):
-                steps = list(
+            street = None if detector is None or video is None else Street(detector, video)
+            with run_daemon(configure(root, port, 2, street=street), folder / "box"):
+                steps = [] if street is None else list(try_street(core))
+                steps += list(
                     try_all(core, root, lambda config: _edit(folder / "box" / "box.yaml", config), port)
                 )
         log = (folder / "core" / "log.txt").read_text()

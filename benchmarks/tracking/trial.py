@@ -7,7 +7,7 @@ Prints how many events there are for how many people, how often a person changes
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -19,12 +19,14 @@ from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import CameraConfig, Config, ModelConfig, TrackingConfig
 from edge_runtime.daemon.object_events import ObjectEvents, make_rules
+from edge_runtime.daemon.object_pictures import ObjectPictures
 from edge_runtime.daemon.open_objects import OpenObjects
 from edge_runtime.daemon.running import Running
 from edge_runtime.datatypes import Detection, Frame, Rejected, Result, Timings
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
+from edge_runtime.inference.preprocess.snapshot import Mark
 from edge_runtime.inference.tracking.life import StreamObjects
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
 from edge_runtime.messaging.delivery import Delivery
@@ -141,6 +143,16 @@ def measure_us(count: int, frames: int = 1000) -> float:
     return float(np.median(spent)) * 1e6
 
 
+class _NoPictures:
+    """No picture leaves."""
+
+    def ask(self, _camera: str) -> None:
+        """None will come."""
+
+    def send(self, _camera: str, _frame: Frame, _marks: Sequence[Mark]) -> None:
+        """Nobody calls it."""
+
+
 def measure_note_us(count: int, frames: int = 300) -> float:
     """Median time that the answer of a frame waits for ``ObjectEvents.note``, with its thread at work."""
     boxes = tuple(Detection(0, "person", 0.9, (90.0 * n, 0.0, 90.0 * n + 60, 150.0)) for n in range(count))
@@ -148,12 +160,9 @@ def measure_note_us(count: int, frames: int = 300) -> float:
     config = Config(device="box", models={"people": ModelConfig(bundle="people")}, cameras={"street": camera})
     crashes, spent = Crashes(), []
     with tempfile.TemporaryDirectory() as folder:
+        running, delivery, file = Running(config), Delivery("box", lambda _: None), OpenObjects(Path(folder))
         events = ObjectEvents(
-            Running(config),
-            Delivery("box", lambda _: None),
-            OpenObjects(Path(folder)),
-            TrackforgeTracker,
-            crashes,
+            running, delivery, file, TrackforgeTracker, ObjectPictures(_NoPictures()), crashes
         )
         events.start()
         for number in range(frames):

@@ -85,7 +85,7 @@ class CameraConfig(Section):
     pictures, no for cameras."""
     snapshots: bool = False
     """Whether an operator may have pictures of it: by the command snapshot, which leaves the box by the broker, and
-    live on the status page."""
+    live on the status page. Also where other keys send pictures by themselves, no picture leaves without it."""
     recordings: bool = False
     """Whether who may write to state_dir on the box may record its pictures: edge-runtime record."""
     tracking: TrackingConfig | None = None
@@ -122,6 +122,10 @@ class CameraConfig(Section):
             found=f"'demo' with path {self.safe_path!r}",
         )
         self.require(self.pace != "fps" or self.fps is not None, "fps", "a number, since pace is 'fps'")
+        wants_pictures = self.tracking is not None and self.tracking.pictures
+        self.require(
+            not wants_pictures or self.snapshots, "snapshots", "true, since tracking.pictures is true"
+        )
         self.require(not (self.loop and self.watch), "watch", "either 'loop' or 'watch'", found="both")
         sized = self.size is None or (min(self.size) >= 16 and max(self.size) <= 16_384)
         self.require(sized, "size", "[width, height] in 16..16384 pixels")
@@ -156,6 +160,9 @@ class HomeAssistantConfig(Section):
     """Where Home Assistant says that it has started; the box describes itself again then."""
     figures_every_s: float = Field(default=10.0, ge=1, le=3600)
     """How often frame rates, latency, drift and versions are sent on <prefix>/<device>/figures, seconds."""
+    pictures_every_s: float | None = Field(default=300.0, ge=5, le=86_400)
+    """How often a picture of each camera with snapshots: true is sent on <prefix>/<device>/snapshot/<camera>, seconds;
+    also at a drift alarm and when Home Assistant has started. null: no such pictures."""
 
 
 class MqttConfig(Section):

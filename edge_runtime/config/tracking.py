@@ -20,5 +20,8 @@ class TrackingConfig(Section):
     one."""
     update_every_s: float = Field(default=5.0, ge=0.2, le=3600)
     """While it is seen an object is told of at most this often, seconds."""
+    pictures: bool = False
+    """Publish a picture of each new object with its box on <prefix>/<device>/snapshot/<camera>, at most one a second;
+    only with cameras.NAME.snapshots."""
     most: int = Field(default=50, ge=1, le=500)
     """Objects at the same time; further ones are not announced."""

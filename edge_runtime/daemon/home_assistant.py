@@ -9,6 +9,7 @@ daemon was down. In safe mode nothing is said: what Home Assistant knows of the 
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 
 import structlog
 
@@ -69,8 +70,15 @@ class _Link:
 class HomeAssistant:
     """See the module. All methods are the main thread's."""
 
-    def __init__(self, running: Running, crashes: Crashes, pick: Callable[[], float] = random.random) -> None:
-        """``pick`` gives a random number in 0..1."""
+    def __init__(
+        self,
+        running: Running,
+        send_picture: Callable[[str], None],
+        crashes: Crashes,
+        pick: Callable[[], float] = random.random,
+    ) -> None:
+        """``send_picture`` sends the next one of a camera, if it may leave; ``pick`` gives a random number in 0..1."""
+        self._send_picture = send_picture
         self._running, self._crashes, self._pick = running, crashes, pick
         self._link: _Link | None = None
         self._described: tuple[Config, dict[str, OpenModel]] | None = None
@@ -83,6 +91,9 @@ class HomeAssistant:
         self._stale: dict[str, bytes] = {}
         """Topics on which the box describes itself no longer, and the message that removes its entities."""
         self._figures_due_s, self._rates = 0.0, Rates()
+        self._pictures_due_s = 0.0
+        self._alarms: frozenset[str] = frozenset()
+        """Models whose drift alarm was on."""
 
     def tick(self, now_s: float) -> None:
         """Send what is due; never waits."""
@@ -105,6 +116,8 @@ class HomeAssistant:
                 self._describe(self._link, config, connection.topics, now_s)
             if now_s >= self._figures_due_s:
                 self._send_figures(self._link, config, connection.topics, now_s)
+            if now_s >= self._pictures_due_s:
+                self._send_pictures(self._link, config, now_s)
 
     def _follow(self, client: MqttClient, section: HomeAssistantConfig | None, topics: Topics) -> None:
         """Listen by the settings in force."""
@@ -160,7 +173,8 @@ class HomeAssistant:
                 return  # the connection has just been lost; it is sent over the next one
             log.error("Home Assistant is not told of the box: the broker takes no message of this size",
                       size_bytes=len(payload), most_bytes=room)  # fmt: skip
-        self._sent, self._due_s, self._figures_due_s = payload, None, now_s + SETTLE_S
+        self._sent, self._due_s = payload, None
+        self._figures_due_s = self._pictures_due_s = now_s + SETTLE_S
         self._known = {key: one["platform"] for key, one in message["components"].items()}
 
     def _send_figures(self, link: _Link, config: Config, topics: Topics, now_s: float) -> None:
@@ -171,5 +185,17 @@ class HomeAssistant:
             name: rates.get(name) for name, camera in config.cameras.items() if camera.enabled
         }
         rollouts = {name: model.rollout for name, model in config.models.items()}
-        payload = encode_object(describe_figures(models, rollouts, shown))
-        link.client.publish(topics.figures, payload, is_light=True)
+        figures = describe_figures(models, rollouts, shown)
+        link.client.publish(topics.figures, encode_object(figures), is_light=True)
+        alarms = frozenset(name for name, one in figures["models"].items() if one["drift_alarm"])
+        if alarms - self._alarms:
+            self._pictures_due_s = now_s
+        self._alarms = alarms
+
+    def _send_pictures(self, link: _Link, config: Config, now_s: float) -> None:
+        every_s = link.section.pictures_every_s
+        self._pictures_due_s = inf if every_s is None else now_s + every_s
+        if every_s is not None:
+            for name, camera in config.cameras.items():
+                if camera.enabled and camera.snapshots:
+                    self._send_picture(name)

@@ -17,6 +17,7 @@ from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.listeners import Listeners
 from edge_runtime.daemon.object_events import ObjectEvents
+from edge_runtime.daemon.picture_sender import PictureSender
 from edge_runtime.daemon.recording_server import RecordingServer
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -86,7 +87,8 @@ class Daemon:
     delivery: Delivery
     home_assistant: HomeAssistant
     objects: ObjectEvents
-    """Not started."""
+    """Not started, as the next."""
+    pictures: PictureSender
     under_way: UnderWay
     """Commands that are answered when their work is done."""
     recordings: RecordingServer
@@ -138,6 +140,7 @@ class Daemon:
             models[name] = self.reloader.open_model(config, name, self._extend_start())
         for runtime in models.values():
             runtime.start()
+        self.pictures.start()
         self.objects.start()
         for stream, camera in config.cameras.items():
             if camera.enabled:
@@ -228,6 +231,7 @@ class Daemon:
                 self.is_hung = True
                 self.stop_request.fatal = f"an inference of {name} hangs"
         self.objects.stop()
+        self.pictures.stop()
         self.delivery.publish_last_rejections(time.monotonic(), is_end=True)
         running.connection.stop(running.config.outbox.drain_timeout_s)
         self.listeners.stop()

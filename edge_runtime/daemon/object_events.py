@@ -8,14 +8,16 @@ object whose *new* was lost with the kill.
 
 import queue
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, inf
 
 import structlog
 
 from edge_runtime.config import CameraConfig, TrackingConfig
+from edge_runtime.daemon.object_pictures import ObjectPictures
 from edge_runtime.daemon.open_objects import OpenObject, OpenObjects
 from edge_runtime.daemon.running import Running
 from edge_runtime.datatypes import Result
@@ -66,11 +68,13 @@ class ObjectEvents:
         delivery: Delivery,
         file: OpenObjects,
         make_tracker: MakeTracker,
+        pictures: ObjectPictures,
         crashes: Crashes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._running, self._delivery, self._file = running, delivery, file
-        self._make_tracker, self._crashes, self._clock = make_tracker, crashes, clock
+        self._make_tracker, self._pictures = make_tracker, pictures
+        self._crashes, self._clock = crashes, clock
         self._results: queue.Queue[tuple[Result, float] | None] = queue.Queue(QUEUED_RESULTS)
         self._streams: dict[str, _Stream] = {}
         self._open: dict[str, OpenObject] = {}
@@ -90,7 +94,8 @@ class ObjectEvents:
         """Look at the results that came, and end all objects."""
         self._thread.stop()
         if self._thread.is_alive:
-            self._results.put(None)
+            with suppress(queue.Full):  # then it need not be woken
+                self._results.put_nowait(None)
             self._thread.join(STOP_S)
 
     def note(self, result: Result) -> None:
@@ -161,7 +166,13 @@ class ObjectEvents:
         numbers = stream.tracker.update(found)
         seen = [(number, one) for number, one in zip(numbers, found, strict=True) if number is not None]
         changes = stream.objects.update(result.id, seen, now_s, result.captured_at_wall_s)
-        self._publish(result.stream, result.model, changes)
+        self._publish(result.stream, result.model, changes, stream.objects)
+        if stream.settings.pictures:
+            if any(change.kind == "new" for change in changes):
+                self._pictures.want(result.stream)
+            at_wall_s = result.captured_at_wall_s
+            shown = [one for one in stream.objects.states().values() if one.seen_at_wall_s == at_wall_s]
+            self._pictures.look(result.stream, result.seq, shown)
 
     def _find_stream(
         self, result: Result, camera: CameraConfig, settings: TrackingConfig, now_s: float
@@ -176,7 +187,7 @@ class ObjectEvents:
             objects = StreamObjects(make_rules(settings))
             stream = self._streams[name] = _Stream(settings, fps, result.model, objects, tracker, now_s)
         if now_s - stream.seen_at_s > settings.lost_s:  # it counts frames, and none came
-            self._publish(name, stream.model, stream.objects.expire(now_s))
+            self._publish(name, stream.model, stream.objects.expire(now_s), stream.objects)
             stream.make_tracker(self._make_tracker)
         stream.seen_at_s, stream.model = now_s, result.model
         return stream
@@ -188,16 +199,19 @@ class ObjectEvents:
             if camera is None or camera.tracking is None:
                 self._end_streams([name], "off")
                 continue
-            self._publish(name, stream.model, stream.objects.expire(now_s))
+            self._publish(name, stream.model, stream.objects.expire(now_s), stream.objects)
             if stream.objects.is_empty and now_s - stream.seen_at_s > stream.settings.lost_s:
                 del self._streams[name]
 
     def _end_streams(self, names: Sequence[str] | dict[str, _Stream], why: Why) -> None:
         for name in list(names):
             stream = self._streams.pop(name)
-            self._publish(name, stream.model, stream.objects.end_all(why))
+            self._publish(name, stream.model, stream.objects.end_all(why), stream.objects)
 
-    def _publish(self, stream: str, model: str, changes: Sequence[ObjectChange]) -> None:
+    def _publish(
+        self, stream: str, model: str, changes: Sequence[ObjectChange], now: StreamObjects | None = None
+    ) -> None:
+        """``now``: the objects of the stream after the changes; None: there are none."""
         if not changes:
             return
         for change in changes:
@@ -207,10 +221,11 @@ class ObjectEvents:
         if any(change.kind == "new" for change in changes):
             self._write()
         is_behind = self._delivery.is_behind()
+        count = {} if now is None else Counter(one.label for one in now.states().values())
         for change in changes:
             if change.kind == "update" and is_behind:
                 continue
-            payload = encode_object_event(change, self._running.config.device, stream, model)
+            payload = encode_object_event(change, self._running.config.device, stream, model, count)
             self._delivery.add_object_event(stream, payload)
             if change.kind == "end":
                 self._ended.append((self._delivery.mark(), change.after.id))

@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from enum import Enum, auto
 from typing import Any
@@ -13,7 +14,7 @@ from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.header import PictureFlaw
-from edge_runtime.inference.preprocess.snapshot import Snapshot, make_snapshot
+from edge_runtime.inference.preprocess.snapshot import Mark, Snapshot, make_snapshot
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import SnapshotArguments
 from edge_runtime.messaging.commands.under_way import wait_for
@@ -82,7 +83,9 @@ class Snapshots:
             )
         return found
 
-    def make(self, camera: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
+    def make(
+        self, camera: str, frame: Frame, max_side: int, quality: int, marks: Sequence[Mark] = ()
+    ) -> Snapshot:
         """The picture of a frame; see :func:`make_snapshot`.
 
         Raises:
@@ -90,7 +93,7 @@ class Snapshots:
         """
         self._require_allowed(camera)  # it may have been forbidden meanwhile
         try:
-            return make_snapshot(frame, max_side, quality, self._limits)
+            return make_snapshot(frame, max_side, quality, self._limits, marks)
         except PictureFlaw as flaw:
             raise NoPicture(
                 Lack.UNREADABLE, f"the picture of camera {camera!r} cannot be shown: {flaw.detail}"

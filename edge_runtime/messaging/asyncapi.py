@@ -31,7 +31,7 @@ VERSION = "3.0.0"
 
 _RECEIVED = frozenset({"picture", "upload", "home-assistant"})
 _RETAINED = frozenset({"availability", "state", "discovery"})
-_LIGHT = frozenset({"figures", "progress"})
+_LIGHT = frozenset({"figures", "progress", "snapshot"})
 """Not worth keeping while the broker is away: at QoS 0."""
 _PARAMETERS = {
     "stream": {"description": "Name of a camera."},
@@ -124,6 +124,7 @@ def _device_topics(topics: Topics) -> Mapping[str, tuple[str, str]]:
     return {
         "result": (f"{root}/result/{{stream}}", "One message for each answered frame."),
         "rejected": (f"{root}/rejected/{{stream}}", "One message for each frame that has no result."),
+        "snapshot": (f"{root}/snapshot/{{stream}}", "Pictures of cameras that may leave, where keys say so."),
         "objects": (f"{root}/objects/{{stream}}", "What becomes of each object that is followed (tracking)."),
         "event": (topics.event, "What an operator may want to know."),
         "availability": (topics.availability, "Retained; also the last will."),
@@ -162,6 +163,7 @@ def _device_messages(types: DaemonTypes) -> dict[str, Schema]:
             "summary": "A chunk of an archive, as it is.",
             "contentType": "application/octet-stream",
         },
+        "snapshot": {"summary": "A JPEG of at most 640 pixels.", "contentType": "image/jpeg"},
         "picture": {
             "summary": "An encoded picture: JPEG, PNG and others.",
             "contentType": "application/octet-stream",

@@ -4,6 +4,7 @@
 seconds. What it does not have are the keys around them, and ``why``.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from edge_runtime.inference.tracking.life import ObjectChange, ObjectState
@@ -43,16 +44,23 @@ OBJECT_EVENT: Schema = {
             "description": "As it was told last; null of a new one.",
         },
         "after": _STATE,
+        "count": {
+            "type": "object",
+            "description": "Objects that are there after this, by label.",
+            "additionalProperties": {"type": "integer", "minimum": 1},
+        },
         "device": {"type": "string"},
         "model": {"type": "string"},
         "at": {"type": "string", "format": "date-time"},
     },
-    "required": ["type", "before", "after", "device", "model", "at"],
+    "required": ["type", "before", "after", "count", "device", "model", "at"],
 }
 
 
-def encode_object_event(change: ObjectChange, device: str, stream: str, model: str) -> bytes:
-    """One step in the life of an object as a JSON object on one line."""
+def encode_object_event(
+    change: ObjectChange, device: str, stream: str, model: str, count: Mapping[str, int]
+) -> bytes:
+    """One step in the life of an object as a JSON object on one line; ``count``: objects that are there, by label."""
     ended_at = change.after.seen_at_wall_s if change.kind == "end" else None
     return encode_object(
         {
@@ -60,6 +68,7 @@ def encode_object_event(change: ObjectChange, device: str, stream: str, model: s
             **({} if change.why is None else {"why": change.why}),
             "before": None if change.before is None else _encode(change.before, stream, None),
             "after": _encode(change.after, stream, ended_at),
+            "count": dict(count),
             "device": device,
             "model": model,
             "at": format_rfc3339(change.after.seen_at_wall_s),

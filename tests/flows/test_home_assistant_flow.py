@@ -1,8 +1,10 @@
 """A whole daemon and what Home Assistant makes of it, over a real broker."""
 
+import io
 import json
 
 import pytest
+from PIL import Image
 
 from tests.support.home_assistant import HomeAssistant, check
 from tests.support.mosquitto import Mosquitto
@@ -24,7 +26,10 @@ def home(tmp_path):
 
 
 def test_home_assistant_shows_what_the_box_does_and_its_buttons_command_it(box, home, tmp_path):
-    bundle, camera = small_bundle(tmp_path), small_camera(tmp_path / "pictures", fps=5)["belt"]
+    bundle, camera = (
+        small_bundle(tmp_path),
+        small_camera(tmp_path / "pictures", fps=5, snapshots=True)["belt"],
+    )
 
     def write(cameras, **mqtt):
         box.write(
@@ -44,6 +49,9 @@ def test_home_assistant_shows_what_the_box_does_and_its_buttons_command_it(box, 
     assert until(lambda: home.components.get("camera_old_label") == {"platform": "sensor"}), box.log()
     check(json.loads(home.discovered[-1]))
     assert until(lambda: has_value("camera_gate_fps")), box.log()
+    picture = home.components["camera_belt_picture"]["image_topic"]
+    assert until(lambda: picture in home.messages), box.log()
+    assert Image.open(io.BytesIO(home.messages[picture])).format == "JPEG"
     values = home.values()
     assert values["camera_belt_label"] in set("abcdefghij")
     assert 0 <= float(values["camera_belt_score"]) <= 100

@@ -16,6 +16,7 @@ _PAYLOADS = {
     "result": "[below](#result)",
     "rejected": "[below](#rejected)",
     "objects": "[below](#objects)",
+    "snapshot": "a JPEG",
     "event": "[events](events.md)",
     "availability": "text: `online` or `offline`",
     "state": "[below](#state)",

@@ -25,7 +25,9 @@ from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.listeners import Listeners
 from edge_runtime.daemon.object_events import ObjectEvents
+from edge_runtime.daemon.object_pictures import ObjectPictures
 from edge_runtime.daemon.open_objects import OpenObjects
+from edge_runtime.daemon.picture_sender import PictureSender
 from edge_runtime.daemon.recording_server import RecordingServer
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
@@ -109,7 +111,6 @@ def build_daemon(
             delivery.add_event(Event(time.time(), fact, model))
 
         running = Running(config)
-        objects = ObjectEvents(running, delivery, OpenObjects(config.state_dir), TrackforgeTracker, crashes)
         feed = Feed()
         cameras = _make_cameras(running, delivery, feed, crashes, resources)
         records = open_command_records(config.state_dir, resources)
@@ -143,6 +144,15 @@ def build_daemon(
             read_keys=make_callers,
         )
         snapshots = Snapshots(running, cameras, config.pictures)
+        pictures = PictureSender(running, snapshots, crashes)
+        objects = ObjectEvents(
+            running,
+            delivery,
+            OpenObjects(config.state_dir),
+            TrackforgeTracker,
+            ObjectPictures(pictures),
+            crashes,
+        )
         installs = Installs(running, uploads, run_in_background)
         handlers = make_command_handlers(running, reporter, restart, editor, snapshots, installs)
         under_way = UnderWay(crashes)
@@ -198,7 +208,8 @@ def build_daemon(
             reporter=reporter,
             trends=trends,
             delivery=delivery,
-            home_assistant=HomeAssistant(running, crashes),
+            home_assistant=HomeAssistant(running, pictures.request, crashes),
+            pictures=pictures,
             objects=objects,
             under_way=under_way,
             listeners=Listeners(

@@ -4,6 +4,7 @@ The same reading as for the model, so that every picture that can be answered ca
 picture but its pixels goes on: no place, no serial number, no preview.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -22,6 +23,18 @@ _ONE_THREAD_PIXELS = 1 << 16
 _SPACES: dict[Colour, str] = {"rgb": "RGB", "bgr": "BGR", "grey": "GRAY"}
 
 
+_GREEN = (0, 255, 0)
+"""The same in RGB and BGR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A box to draw, with a few words; ``box`` is (x1, y1, x2, y2) in pixels of the upright frame."""
+
+    box: tuple[float, float, float, float]
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A picture for a person."""
@@ -35,7 +48,9 @@ class Snapshot:
     full_height: int
 
 
-def make_snapshot(frame: Frame, max_side: int, quality: int, limits: PictureLimits) -> Snapshot:
+def make_snapshot(
+    frame: Frame, max_side: int, quality: int, limits: PictureLimits, marks: Sequence[Mark] = ()
+) -> Snapshot:
     """Shrink a frame so that no side has more than ``max_side`` pixels, and encode it.
 
     Args:
@@ -43,6 +58,7 @@ def make_snapshot(frame: Frame, max_side: int, quality: int, limits: PictureLimi
         max_side: Pixels; a smaller picture keeps its size.
         quality: Of the JPEG, 1..100.
         limits: Larger pictures are refused.
+        marks: Drawn on it; letters that the font does not have become question marks.
 
     Raises:
         PictureFlaw: there is no picture in it, or none that can be read.
@@ -54,6 +70,10 @@ def make_snapshot(frame: Frame, max_side: int, quality: int, limits: PictureLimi
     pixels = _shrink(upright.pixels, size)
     colour = "GRAY" if pixels.ndim == 2 else _SPACES[upright.colour]
     planes = np.ascontiguousarray(pixels[..., np.newaxis] if pixels.ndim == 2 else pixels)
+    if marks:
+        planes = planes.copy()  # it may be the frame's own
+        for mark in marks:
+            _draw(planes, mark, scale)
     jpeg = simplejpeg.encode_jpeg(planes, quality, colour, "420")
     return Snapshot(*size, jpeg, full_width, full_height)
 
@@ -86,6 +106,18 @@ def _halve(pixels: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
             cv2.resize(part, size, halved[top : top + rows], interpolation=cv2.INTER_AREA)
         pixels = halved
     return pixels
+
+
+def _draw(planes: NDArray[np.uint8], mark: Mark, scale: float) -> None:
+    x1, y1, x2, y2 = (round(edge * scale) for edge in mark.box)
+    colour = _GREEN if planes.shape[2] == 3 else (255,)
+    cv2.rectangle(planes, (x1, y1), (x2, y2), colour, 2)
+    text = mark.text.encode("ascii", "replace").decode()
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    left = max(0, min(x1, planes.shape[1] - width))
+    bottom = y1 - base if y1 > height + 2 * base else y1 + height + base
+    cv2.rectangle(planes, (left, bottom - height - base), (left + width, bottom + base), colour, cv2.FILLED)
+    cv2.putText(planes, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

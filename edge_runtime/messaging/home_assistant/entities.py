@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edge_runtime.config import Config
+from edge_runtime.config import CameraConfig, Config
 from edge_runtime.messaging.commands.roles import Role, find_least_role
 from edge_runtime.messaging.mqtt.topics import Topics
 
@@ -31,7 +31,7 @@ class OpenModel:
     """Whether newer versions are tried."""
 
 
-PLATFORMS = frozenset({"sensor", "binary_sensor", "button", "event", "update"})
+PLATFORMS = frozenset({"sensor", "binary_sensor", "button", "event", "update", "image"})
 
 EVENT_TYPES = (
     "drift",
@@ -62,6 +62,14 @@ _SCORE = _TOP + "{{ (top[0].score * 100) | round(1) if top and top[0].score is n
 _FOUND = "{% set found = value_json.get('detections', []) %}"
 _COUNT = _FOUND + "{{ found | length }}"
 _LABELS = _FOUND + "{{ {'labels': found | map(attribute='label') | unique | sort | list} | tojson }}"
+OBJECT_EVENT_TYPES = ("new", "end")
+_OBJECT = (
+    "{% if value_json.type != 'update' %}{% set one = value_json.after %}{{ {'event_type': value_json.type,"
+    " 'label': one.label, 'id': one.id, 'top_score': one.top_score, 'box': one.box, 'frames': one.frames,"
+    " 'start_time': one.start_time, 'end_time': one.end_time, 'count': value_json.count} | tojson }}{% endif %}"
+)
+_OCCUPIED = "{{ 'ON' if value_json.count else 'OFF' }}"
+_COUNTED = "{{ {'count': value_json.count} | tojson }}"
 _PROBLEM = "{{ 'OFF' if value_json.health.ready else 'ON' }}"
 _REASONS = "{{ {'reasons': value_json.health.reasons} | tojson }}"
 _UPDATE = "{% set one = MODEL.get('update') %}{{ one | tojson if one else '' }}"
@@ -102,6 +110,7 @@ def make_components(
     for name, camera in config.cameras.items():
         if camera.enabled and camera.model in models:
             components.update(_make_camera(name, models[camera.model].task, topics))
+            components.update(_make_extras(name, camera, config, topics, models[camera.model].task))
     for name in config.models:
         if name in models:
             components.update(_make_model(name, models[name], config, topics))
@@ -121,6 +130,50 @@ def _make_camera(name: str, task: Task, topics: Topics) -> Iterator[tuple[str, C
             yield f"camera_{name}_count", {**_measure(f"{name} count", result, _COUNT), **labels}
     fps = f"{{{{ value_json.cameras.get('{name}', {{}}).get('fps') }}}}"
     yield f"camera_{name}_fps", _diagnose(_measure(f"{name} frames", topics.figures, fps, "frames/s"))
+
+
+def _make_extras(
+    name: str, camera: CameraConfig, config: Config, topics: Topics, task: Task
+) -> Iterator[tuple[str, Component]]:
+    """What there is only where the camera has it: objects that are followed, and pictures."""
+    follows = camera.tracking is not None and task == "detection"
+    if follows:
+        objects = topics.objects(name)
+        yield (
+            f"camera_{name}_occupancy",
+            {
+                "platform": "binary_sensor",
+                "name": f"{name} occupancy",
+                "device_class": "occupancy",
+                "state_topic": objects,
+                "value_template": _OCCUPIED,
+                "json_attributes_topic": objects,
+                "json_attributes_template": _COUNTED,
+            },
+        )
+        yield (
+            f"camera_{name}_object",
+            {
+                "platform": "event",
+                "name": f"{name} object",
+                "state_topic": objects,
+                "event_types": list(OBJECT_EVENT_TYPES),
+                "value_template": _OBJECT,
+            },
+        )
+    sends_pictures = follows and camera.tracking is not None and camera.tracking.pictures
+    section = None if config.mqtt is None else config.mqtt.home_assistant
+    is_shown = section is not None and section.pictures_every_s is not None
+    if camera.snapshots and (sends_pictures or is_shown):
+        yield (
+            f"camera_{name}_picture",
+            {
+                "platform": "image",
+                "name": f"{name} picture",
+                "image_topic": topics.snapshot(name),
+                "content_type": "image/jpeg",
+            },
+        )
 
 
 def _make_model(

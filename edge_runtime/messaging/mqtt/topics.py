@@ -103,6 +103,10 @@ class Topics:
         """What becomes of the objects of one stream, where they are followed."""
         return f"{self.root}/objects/{check_part(stream, 'stream')}"
 
+    def snapshot(self, stream: str) -> str:
+        """Pictures of one camera, as JPEGs."""
+        return f"{self.root}/snapshot/{check_part(stream, 'stream')}"
+
     def picture(self, stream: str) -> str:
         """Where pictures of a stream come in, when its camera's path is ``mqtt``."""
         return f"{self.root}/picture/{check_part(stream, 'stream')}"

@@ -34,3 +34,10 @@ def test_without_the_library_it_is_refused_at_its_line(monkeypatch):
     (problem,) = raised.value.problems
     assert (problem.where, problem.line) == ("cameras.street.tracking", 9)
     assert "edge-runtime[tracking]" in problem.expected
+
+
+def test_pictures_of_objects_need_the_right_that_pictures_may_leave():
+    with pytest.raises(ConfigError) as raised:
+        parse("{pictures: true}")
+    assert [one.where for one in raised.value.problems] == ["cameras.street.snapshots"]
+    assert parse("{pictures: true}\n    snapshots: true").cameras["street"].tracking.pictures

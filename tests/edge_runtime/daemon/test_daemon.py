@@ -176,8 +176,9 @@ class DaemonBench:
             reporter=self.reporter,
             delivery=self.delivery,
             trends=SimpleNamespace(tick=lambda now_s: None),
-            home_assistant=HomeAssistant(self.running, self.crashes),
+            home_assistant=HomeAssistant(self.running, lambda camera: None, self.crashes),
             objects=SimpleNamespace(start=lambda: None, stop=lambda: None),
+            pictures=SimpleNamespace(start=lambda: None, stop=lambda: None),
             under_way=UnderWay(self.crashes),
             listeners=Listeners(
                 {"http": SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None)},

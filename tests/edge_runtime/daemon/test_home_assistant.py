@@ -10,6 +10,7 @@ from edge_runtime.daemon.home_assistant import SETTLE_S, SPREAD_S, HomeAssistant
 from edge_runtime.daemon.model_runtime import ModelStatus
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.connection import BrokerConnection
+from edge_runtime.messaging.events import DriftFigures
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics, matches
 from edge_runtime.system.supervised_thread import Crashes
@@ -28,6 +29,8 @@ mqtt: {host: broker, home_assistant: {}}
 """
 OFF = YAML.replace(", home_assistant: {}", "")
 ONE_CAMERA = YAML.replace("  gate: {path: rtsp://cam/2, model: parts}\n", "")
+
+DRIFTED = DriftFigures(True, 2.0, 1.0, 0.0, 1.0, True, "sensor", "layers", None, 99)
 
 
 class Client:
@@ -79,12 +82,13 @@ class Bench:
             BrokerConnection(TOPICS, self.client, None, ()),
             {"parts": self.model},
         )
-        self.home = HomeAssistant(self.running, self.crashes, lambda: 0.5)
-        self.now_s = 1000.0
+        self.pictures = []
+        self.home = HomeAssistant(self.running, self.pictures.append, self.crashes, lambda: 0.5)
+        self.now_s, self.is_drifted = 1000.0, False
 
     def status(self) -> ModelStatus:
         self.looks += 1
-        return status(rollout=None)
+        return status(rollout=None, recalibration=SimpleNamespace(drift=DRIFTED) if self.is_drifted else None)
 
     def edit(self, text):
         self.running.config = parse_config(text, "box.yaml", {})
@@ -205,6 +209,45 @@ def test_figures_come_when_home_assistant_listens_and_then_every_few_seconds(ben
         bench.tick()
     assert len(bench.client.light) == 2
     assert bench.client.light[1][1]["cameras"] == {"belt": {"fps": 0.0}, "gate": {"fps": None}}
+
+
+SHOWN = YAML.replace("model: parts}\n  gate", "model: parts, snapshots: true}\n  gate")
+
+
+def test_pictures_of_cameras_that_may_be_seen_come_after_the_start_then_every_few_minutes(bench):
+    bench.edit(SHOWN)
+    bench.tick()
+    assert bench.pictures == []
+    bench.tick(SETTLE_S)
+    bench.tick(299)
+    assert bench.pictures == ["belt"]
+    bench.tick(1)
+    assert bench.pictures == ["belt"] * 2
+    bench.client.hear("homeassistant/status", b"online")
+    bench.tick()
+    bench.tick(SPREAD_S)
+    bench.tick(SETTLE_S)
+    assert bench.pictures == ["belt"] * 3
+
+
+def test_at_a_drift_alarm_there_is_a_picture_at_once_and_one_only(bench):
+    bench.edit(SHOWN)
+    bench.tick()
+    bench.tick(SETTLE_S)
+    bench.pictures.clear()
+    bench.is_drifted = True
+    bench.tick(10)
+    bench.tick()
+    bench.tick(10)
+    assert bench.pictures == ["belt"]
+
+
+def test_without_the_key_no_picture_is_sent(bench):
+    bench.edit(SHOWN.replace("home_assistant: {}", "home_assistant: {pictures_every_s: null}"))
+    bench.tick()
+    bench.tick(SETTLE_S)
+    bench.tick(1000)
+    assert bench.pictures == []
 
 
 def test_safe_mode_leaves_the_entities_as_they_are(bench):

@@ -1,18 +1,22 @@
 """Object events of a daemon: real outbox and file, a tracker that takes each column of the street for an object."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jsonschema
 import orjson
 import pytest
 
 from edge_runtime.config import CameraConfig, TrackingConfig
 from edge_runtime.daemon.object_events import ObjectEvents
+from edge_runtime.daemon.object_pictures import ObjectPictures
 from edge_runtime.daemon.open_objects import FILE, OpenObjects
-from edge_runtime.datatypes import Detection, Label, Result, Timings
+from edge_runtime.datatypes import Detection, Frame, Label, Result, Timings
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.object_events import OBJECT_EVENT
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import until
@@ -30,9 +34,23 @@ class Columns:
         return [int(one.box[0] // 100) for one in found]
 
 
+class Pictures:
+    """Frames come when the test gives them."""
+
+    def __init__(self):
+        self.asked, self.sent = [], []
+
+    def ask(self, camera):
+        self.asked.append(Future())
+        return self.asked[-1]
+
+    def send(self, camera, frame, marks):
+        self.sent.append((camera, frame.seq, marks))
+
+
 class Site:
-    def __init__(self, folder, *, is_away=False, **settings):
-        camera = CameraConfig(path="rtsp://camera/1", model="people", tracking=TRACKING, **settings)
+    def __init__(self, folder, *, is_away=False, tracking=TRACKING, **settings):
+        camera = CameraConfig(path="rtsp://camera/1", model="people", tracking=tracking, **settings)
         yard = CameraConfig(path="/dev/video0", model="people")
         self.running = SimpleNamespace(
             config=SimpleNamespace(device="box", cameras={"street": camera, "yard": yard})
@@ -43,8 +61,10 @@ class Site:
         delivery = Delivery("box", lambda _: None)
         delivery.use_channels(Topics("edge", "box"), [Channel("mqtt", self.outbox, publisher)])
         self.file = OpenObjects(folder)
+        self.pictures = Pictures()
+        pictures = ObjectPictures(self.pictures, lambda: self.now_s)
         self.events = ObjectEvents(
-            self.running, delivery, self.file, Columns, self.crashes, lambda: self.now_s
+            self.running, delivery, self.file, Columns, pictures, self.crashes, lambda: self.now_s
         )
 
     def see(self, *columns, stream="street", frames=1):
@@ -93,6 +113,8 @@ def test_one_person_is_one_event_and_ends_with_the_daemon(sites):
     site.see(1, frames=5)
     assert until(lambda: site.steps() == [("new", None)])
     (new,) = site.told()
+    jsonschema.Draft202012Validator(OBJECT_EVENT).validate(new)
+    assert new["count"] == {"person": 1}
     assert (new["before"], new["device"], new["model"]) == (None, "box", "people")
     assert new["after"] == {
         "id": "box/street/000000002/1", "camera": "street", "label": "person", "score": 0.9, "top_score": 0.9,
@@ -102,6 +124,8 @@ def test_one_person_is_one_event_and_ends_with_the_daemon(sites):
     site.events.stop()
     assert site.steps() == [("new", None), ("end", "stopped")]
     end = site.told()[-1]
+    jsonschema.Draft202012Validator(OBJECT_EVENT).validate(end)
+    assert end["count"] == {}
     assert (end["before"], end["after"]["end_time"]) == (new["after"], 1e9 + 5)
     assert site.file.read() == []
 
@@ -176,3 +200,44 @@ def test_a_damaged_file_is_told_of_and_stops_nothing(sites, tmp_path):
     assert until(lambda: any(one.topic == "edge/box/event" for one in site.outbox.fetch(0, 100)))
     site.see(1, frames=2)
     assert until(lambda: site.steps() == [("new", None)])
+
+
+def frame(seq):
+    return Frame("street", seq, b"", 0.0, 0.0)
+
+
+def test_a_new_object_has_its_picture_with_the_box_of_the_same_frame(sites):
+    site = sites(tracking=TRACKING.model_copy(update={"pictures": True}), snapshots=True)
+    site.see(1, frames=2)
+    assert until(lambda: len(site.pictures.asked) == 1)
+    site.pictures.asked[0].set_result(frame(4))
+    site.see(1, frames=2)
+    assert until(lambda: site.pictures.sent)
+    ((camera, seq, (mark,)),) = site.pictures.sent
+    assert (camera, seq, mark.box, mark.text) == ("street", 4, (100.0, 0.0, 140.0, 90.0), "person 90%")
+    site.now_s += 10
+    site.see(1, frames=3)
+    site.events.stop()
+    assert len(site.pictures.asked) == 1
+
+
+def test_a_frame_that_got_no_answer_is_asked_for_again_but_not_at_once(sites):
+    site = sites(tracking=TRACKING.model_copy(update={"pictures": True}), snapshots=True)
+    site.see(1, frames=2)
+    assert until(lambda: len(site.pictures.asked) == 1)
+    site.seq += 5
+    site.pictures.asked[0].set_result(frame(5))
+    site.see(1, frames=3)
+    assert until(site.events._results.empty)
+    assert len(site.pictures.asked) == 1
+    site.now_s += 2
+    site.see(1)
+    assert until(lambda: len(site.pictures.asked) == 2)
+    assert site.pictures.sent == []
+
+
+def test_without_the_key_no_picture_is_asked_for(sites):
+    site = sites(snapshots=True)
+    site.see(1, frames=4)
+    site.events.stop()
+    assert site.pictures.asked == []

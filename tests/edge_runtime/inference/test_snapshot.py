@@ -11,7 +11,7 @@ from PIL import Image
 from edge_runtime.datatypes import Frame
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.header import PictureFlaw
-from edge_runtime.inference.preprocess.snapshot import copy_reduced, make_snapshot
+from edge_runtime.inference.preprocess.snapshot import Mark, copy_reduced, make_snapshot
 
 LIMITS = PictureLimits()
 ORANGE = (230, 120, 20)
@@ -132,3 +132,16 @@ def test_a_reduced_copy_gives_the_same_picture_in_the_coordinates_of_the_whole()
     )
     assert (of_reduced.width, of_reduced.height) == (300, 169)
     assert np.abs(show(made).astype(int) - show(of_reduced)).mean() < 1
+
+
+@pytest.mark.parametrize("colour", ["rgb", "grey"])
+def test_a_mark_is_drawn_where_the_box_is_in_the_frame_and_the_frame_stays(colour):
+    picture = np.full((400, 800, 3) if colour == "rgb" else (400, 800), 50, np.uint8)
+    made = make_snapshot(
+        frame(picture, colour), 400, 90, LIMITS, [Mark((200.0, 100.0, 600.0, 300.0), "person 90 % ä")]
+    )
+    shown = show(made)[..., 1].astype(int)
+    assert picture.max() == 50
+    assert shown[100, 97:104].max() > 180
+    assert shown[60:140, 100].min() > 180
+    assert np.abs(shown[70:130, 120:280] - 50).max() < 20

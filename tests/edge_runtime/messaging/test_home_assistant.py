@@ -8,6 +8,7 @@ import pytest
 
 from edge_runtime.config import parse_config
 from edge_runtime.datatypes import Detection, Label, Result, Timings
+from edge_runtime.inference.tracking.life import ObjectChange, ObjectState
 from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.messaging.encoding import encode_event, encode_result
 from edge_runtime.messaging.events import Event
@@ -19,6 +20,7 @@ from edge_runtime.messaging.home_assistant.discovery import (
 )
 from edge_runtime.messaging.home_assistant.entities import EVENT_TYPES, PLATFORMS, OpenModel, why_no_buttons
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.object_events import encode_object_event
 from tests.support.event_examples import EXAMPLES
 from tests.support.home_assistant import check, press, render
 
@@ -98,6 +100,55 @@ def test_each_camera_has_entities_by_the_task_of_its_model():
         "camera_gate_fps",
         "camera_oven_fps",
     }
+
+
+FOLLOWED = YAML.replace("model: people_1}", "model: people_1, snapshots: true, tracking: {pictures: true}}")
+
+
+def test_a_camera_whose_objects_are_followed_has_entities_for_them():
+    more = {key: one["platform"] for key, one in components(FOLLOWED).items() if key not in components()}
+    assert more == {
+        "camera_gate_occupancy": "binary_sensor",
+        "camera_gate_object": "event",
+        "camera_gate_picture": "image",
+    }
+    check(describe(FOLLOWED))
+
+
+@pytest.mark.parametrize(
+    ("camera", "section", "has_picture"),
+    [
+        ("snapshots: true", "{}", True),
+        ("snapshots: false", "{}", False),
+        ("snapshots: true", "{pictures_every_s: null}", False),
+        ("snapshots: true, tracking: {}", "{pictures_every_s: null}", False),
+        ("snapshots: true, tracking: {pictures: true}", "{pictures_every_s: null}", True),
+    ],
+)
+def test_there_is_a_picture_where_one_may_leave_and_is_sent(camera, section, has_picture):
+    text = YAML.replace("model: people_1}", f"model: people_1, {camera}}}")
+    found = components(text.replace("home_assistant: {}", f"home_assistant: {section}"))
+    assert of_platform(found, "image") == ({"camera_gate_picture"} if has_picture else set())
+    if has_picture:
+        assert found["camera_gate_picture"]["image_topic"] == TOPICS.snapshot("gate")
+
+
+def test_objects_become_events_and_occupancy():
+    state = ObjectState("belt-3/gate/000000128/4", "person", 0.8, 0.9, (1.0, 2.0, 3.0, 4.0), 9, 100.0, 110.0)
+    found = components(FOLLOWED)
+    event, occupancy = found["camera_gate_object"], found["camera_gate_occupancy"]
+    seen = []
+    for kind, count in (("new", {"person": 1}), ("update", {"person": 1}), ("end", {})):
+        change = ObjectChange(kind, None if kind == "new" else state, state)
+        payload = encode_object_event(change, "belt-3", "gate", "people_1", count)
+        seen.append((render(event["value_template"], payload), render(occupancy["value_template"], payload)))
+        assert json.loads(render(occupancy["json_attributes_template"], payload)) == {"count": count}
+    assert [one for _, one in seen] == ["ON", "ON", "OFF"]
+    new, nothing, end = (one for one, _ in seen)
+    assert nothing == ""
+    assert (json.loads(new)["event_type"], json.loads(end)["event_type"]) == ("new", "end")
+    assert (json.loads(end)["label"], json.loads(end)["end_time"]) == ("person", 110.0)
+    assert {json.loads(one)["event_type"] for one in (new, end)} <= set(event["event_types"])
 
 
 def test_a_model_that_is_not_open_has_no_entities():
