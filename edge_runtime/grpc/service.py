@@ -90,8 +90,7 @@ class InferenceService:
                     self._counts.add(name, grpc.StatusCode.OK.name)
                     return answered
                 except Refusal as err:
-                    # Not the one that was raised: a frame that keeps it is kept by it, and the message with both.
-                    refusal = Refusal(err.code, err.text, err.headers)
+                    refusal = err.bare()
             code = _CODES[refusal.code]
             self._counts.add(name, code.name)
             await context.abort(code, PROCESS.text(refusal.text), _make_pushback(refusal))

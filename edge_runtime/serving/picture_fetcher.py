@@ -83,7 +83,7 @@ class PictureFetcher:
                 try:
                     coming.set_result(self._load(address, query))
                 except Refusal as refusal:
-                    coming.set_exception(refusal)
+                    coming.set_exception(refusal.bare())
             if contained.error is not None:
                 coming.set_exception(failed())
         finally:

@@ -178,9 +178,10 @@ class Predictions:
                 try:
                     self._put(question)
                 except Refusal as refusal:
-                    question.refuse(refusal)
+                    question.refuse(refusal.bare())
             if contained.error is not None:
                 question.refuse(failed())
+            del question, contained  # not kept while the next one is waited for
             self._thread.succeeded()
 
     def _put(self, question: _Question) -> None:

@@ -12,6 +12,10 @@ class Refusal(Exception):
         self.code, self.text, self.headers = code, text, dict(headers or {})
         super().__init__(text)
 
+    def bare(self) -> "Refusal":
+        """The same for one who keeps it. One that was raised keeps its frames, and with them the request."""
+        return Refusal(self.code, self.text, self.headers)
+
 
 def full() -> Refusal:
     """No room for another one just now. A function, since one exception that is raised again keeps all its frames."""
