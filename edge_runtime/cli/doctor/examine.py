@@ -33,8 +33,8 @@ from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.state_lock import find_holder
 from edge_runtime.system.supervised_thread import Crashes
 
-MOST_S = 12.0
-"""For everything; a child gets a little less, so that its end is told."""
+MOST_S = 13.5
+"""For everything behind the start of the program; a child gets a little less, so that its end is told."""
 _CHILD_S, _PICTURE_S = 10.5, 8.0
 
 _MOST_PICTURES = 8

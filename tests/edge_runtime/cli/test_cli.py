@@ -16,10 +16,9 @@ from edge_runtime.cli import bundle
 from edge_runtime.cli.infer import format_answer
 from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import MOVED, VERBS
-from edge_runtime.errors import ExitCode
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from tests.support.mosquitto import free_port
-from tests.support.paths import DEMO, ROOT
+from tests.support.paths import DEMO
 
 pytestmark = pytest.mark.integration
 
@@ -313,12 +312,6 @@ def test_every_command_that_prints_a_result_has_it_for_machines():
                 yield (*names, name), {option for one in command.params for option in one.opts}
 
     assert [names for names, options in list_commands(cli) if "--json" not in options] == []
-
-
-def test_the_page_has_every_exit_code():
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("## Exit codes")[1]
-    listed = {int(line.split("|")[1]) for line in page.splitlines() if line[2:4].isdigit()}
-    assert listed == set(ExitCode) - {ExitCode.OK, ExitCode.INTERRUPTED}
 
 
 def test_send_knows_the_verbs_that_devices_obey_and_lists_them(run):

@@ -28,7 +28,7 @@ def starts(monkeypatch):
 
     monkeypatch.setattr(command, "_build", build)
     monkeypatch.setattr(wiring, "configure_log_as_set", lambda config: None)
-    monkeypatch.setattr(command, "_run", lambda daemon, for_s: 0)
+    monkeypatch.setattr(command, "_run", lambda daemon, for_s, *, as_json: 0)
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     return seen
 
