@@ -82,6 +82,7 @@ def build_app(
     is_loopback: bool = True,
     counts: RequestCounts | None = None,
     trends: Callable[[float, int], object] | None = None,
+    log: Items | None = None,
     predict: PredictService | None = None,
     pictures: PictureService | None = None,
     feed: ResultFeed | None = None,
@@ -103,6 +104,7 @@ def build_app(
         is_loopback: Only requests that address this machine itself are answered.
         counts: Counts the requests.
         trends: Figures over time: of the last so many seconds, behind a step; None: there is no address for that.
+        log: The newest lines of the log, newest first, at most so many; None: there is no address for that.
         predict: Answers pictures that are sent; None: there are no addresses for that.
         pictures: Gives pictures of cameras; None: there are no addresses for that.
         feed: Gives results as they come; None: there is no address for that.
@@ -121,6 +123,8 @@ def build_app(
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
+    if log is not None:
+        views["/log"] = partial(_show_items, "log", log)
     if trends is not None:
         views["/trends"] = partial(_show_trends, trends)
     # First, since it is asked for most often: each route before it costs a comparison.

@@ -9,7 +9,7 @@ from typing import Any
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
 from edge_runtime.http.openapi_commands import COMMAND_SCHEMAS, command_paths
-from edge_runtime.http.openapi_dashboard import LIVE, LIVE_ANSWER, MAX_SIDE, TRENDS, TRENDS_ANSWER
+from edge_runtime.http.openapi_dashboard import LIVE, LIVE_ANSWER, LOG_LINE, MAX_SIDE, TRENDS, TRENDS_ANSWER
 from edge_runtime.http.openapi_oip import OIP_SCHEMAS
 from edge_runtime.messaging.payloads import REJECTION, RESULT
 from edge_runtime.messaging.type_schemas import describe_types
@@ -175,6 +175,17 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     yield (
         "/cameras/{stream}/preview.mjpg",
         _picture(preview, "multipart/x-mixed-replace", MAX_SIDE, _FPS),
+    )
+    lines = {
+        "type": "object",
+        "properties": {"log": {"type": "array", "items": LOG_LINE}},
+        "required": ["log"],
+    }
+    yield (
+        "/log",
+        _get(
+            "The newest lines of the log, the newest first.", {200: _inline(lines), **_refusals(400)}, _MOST
+        ),
     )
     yield (
         "/live",

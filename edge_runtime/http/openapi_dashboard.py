@@ -80,3 +80,8 @@ TRENDS_ANSWER: Schema = {
     },
     "required": ["first", "steps", "step_s", "offset_s", "now_s", "figures", "marks"],
 }
+LOG_LINE: Schema = {
+    "type": "object",
+    "properties": {"level": {**_TEXT, "description": "`info`, `warning`, ..."}, "text": _TEXT},
+    "required": ["level", "text"],
+}

@@ -181,21 +181,26 @@ class RecentLines:
     """The newest lines that were shown; without the priorities of the journal."""
 
     def __init__(self) -> None:
-        self._lock, self._lines = threading.Lock(), deque[str](maxlen=MOST_LINES)
+        self._lock, self._lines = threading.Lock(), deque[tuple[str, str]](maxlen=MOST_LINES)
 
     def keep(self, render: Renderer) -> Renderer:
         """The same renderer, which keeps what it renders."""
 
         def render_and_keep(logger: Any, method: str, entry: Entry) -> str:
+            level = str(entry.get("level", ""))  # before it is rendered: a renderer may take it out
             text = render(logger, method, entry)
             with self._lock:
-                self._lines.extend(line[:LONGEST_LINE] for line in text.splitlines())
+                self._lines.extend((level, line[:LONGEST_LINE]) for line in text.splitlines())
             return text
 
         return render_and_keep
 
     def newest(self, count: int) -> list[str]:
         """At most so many, oldest first."""
+        return [line for _, line in self.newest_with_levels(count)]
+
+    def newest_with_levels(self, count: int) -> list[tuple[str, str]]:
+        """In the same way, with the level before each line: ``warning``, ``info``, ..."""
         with self._lock:
             return list(self._lines)[-count:]
 

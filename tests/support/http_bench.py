@@ -74,6 +74,7 @@ class Bench:
             dict, lambda: Health(live=True, ready=True), lambda most: self.listed[:most],
             lambda _: [], dict, dict,
             lambda: DOCUMENT, list, self.predict.access, self.crashes,
+            log=lambda most: [{"level": "info", "text": "ready"}][:most],
             trends=lambda span_s, after: {**NO_TRENDS, "first": after + 1},
             predict=self.predict, pictures=PictureService(self.camera, self.crashes), feed=self.feed,
             commands=CommandService(self._port, lambda: self.is_stopping, lambda: next(self._ids), self.crashes),

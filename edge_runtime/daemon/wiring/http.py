@@ -42,6 +42,8 @@ from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.token_files import TokenFiles
 from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.sources.sequence import SequenceNumbers
+from edge_runtime.system.log import RECENT
+from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -109,6 +111,7 @@ def make_servers(
             is_loopback=config.http.is_loopback,
             counts=counts,
             trends=trends.read,
+            log=read_log,
             predict=predict,
             pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), crashes),
             feed=delivery,
@@ -166,6 +169,12 @@ def _make_grpc(
 def _find_certificate(config: Config) -> CertificateFiles | None:
     tls = config.http.tls
     return None if tls is None else CertificateFiles(tls.cert, tls.key, time.monotonic)
+
+
+def read_log(most: int) -> list[dict[str, str]]:
+    """The newest lines of this process, newest first, without secrets, also those that were learnt since."""
+    lines = RECENT.newest_with_levels(most)
+    return [{"level": level, "text": PROCESS.text(line)} for level, line in reversed(lines)]
 
 
 def _make_access(config: Config, wrong_tokens: WrongTokens) -> Access:

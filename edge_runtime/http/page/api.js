@@ -5,4 +5,9 @@ export async function ask(path, options = {}) {
   return answer;
 }
 
-export const load = async path => (await ask(path)).json();
+// The answer as JSON, also of a verdict that is 503; a refusal, or a view that failed, is an error with its words.
+export async function load(path) {
+  const answer = await ask(path), found = await answer.json();
+  if (!answer.ok && found.error) throw new Error(found.error);
+  return found;
+}

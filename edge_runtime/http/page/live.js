@@ -150,4 +150,15 @@ function box(found, unit) {
       `${found.label} ${figure(found.score, 2)}`)];
 }
 
-export const live = {id: "live", title: "Live", element, show: ({status}) => showViews(Object.keys(status.cameras || {}))};
+const nothing = make("p", {class: "quiet"});
+
+function show({status}) {
+  const names = Object.keys(status.cameras || {});
+  showViews(names);
+  element.classList.toggle("many", names.length > 6);
+  nothing.textContent = status.safe_mode ? "No camera runs in safe mode." : "No camera runs. The configuration (section cameras) says which there are.";
+  if (names.length) nothing.remove();
+  else element.append(nothing);
+}
+
+export const live = {id: "live", title: "Live", element, show};

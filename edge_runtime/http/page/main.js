@@ -11,8 +11,11 @@ import {by, make} from "./dom.js";
 import {delivery} from "./delivery.js";
 import {editor} from "./editor.js";
 import {events} from "./events.js";
+import {generations} from "./generations.js";
 import {live} from "./live.js";
+import {log} from "./log.js";
 import {models} from "./models.js";
+import {reports} from "./reports.js";
 import {showCaller} from "./session.js";
 import {streams} from "./streams.js";
 import {showSummary} from "./summary.js";
@@ -20,6 +23,8 @@ import {showSummary} from "./summary.js";
 const VIEWS = [
   {id: "overview", title: "Overview", panels: [live, streams, models, delivery, events]},
   {id: "charts", title: "Charts", panels: [trends]},
+  {id: "history", title: "History", panels: [generations, reports]},
+  {id: "log", title: "Log", panels: [log]},
   {id: "actions", title: "Actions", panels: [actions]},
   {id: "configuration", title: "Configuration", panels: [editor]},
   {id: "api", title: "API", panels: [addresses]},
@@ -68,7 +73,8 @@ async function round() {
     for (const panel of shown.panels) if (panel.show) panel.show(state);
     by("lost").hidden = true;
   } catch (error) {
-    by("lost").textContent = "The daemon does not answer. The figures below are old.";
+    const why = error instanceof TypeError ? "The daemon does not answer." : `The daemon says: ${error.message}.`;
+    by("lost").textContent = `${why} The figures below are old.`;
     by("lost").hidden = false;
   }
   setTimeout(round, document.hidden ? 10 * PERIOD_MS : PERIOD_MS);

@@ -3,6 +3,7 @@ import {answer, facts, figure, make, number} from "./dom.js";
 import {push, sparkline} from "./sparkline.js";
 
 const element = make("div", {class: "grid", id: "streams"});
+const MOST_CARDS = 6;
 const seen = new Map();   // model/stream -> {at, results, fps[]}
 
 function remember(name) {
@@ -11,12 +12,8 @@ function remember(name) {
 }
 
 function streamCard(name, model, stream, camera, result, now) {
-  const past = remember(`${model}/${name}`);
-  if (past.at !== null && now > past.at) push(past.fps, Math.max(0, stream.results - past.results) / (now - past.at) * 1000);
-  past.at = now; past.results = stream.results;
-  const recent = past.fps.slice(-5), fps = recent.length ? recent.reduce((a, b) => a + b, 0) / recent.length : null;
-  const rejected = Object.values(stream.rejected || {}).reduce((a, b) => a + b, 0);
-  const shown = answer(result);
+  const fps = rate(`${model}/${name}`, stream, now), past = remember(`${model}/${name}`);
+  const rejected = count(stream.rejected), shown = answer(result);
   return make("article", {class: "card"},
     make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, `model ${model}`)),
     make("div", {class: "big"}, figure(fps), make("small", {}, " results/s")),
@@ -32,12 +29,32 @@ function streamCard(name, model, stream, camera, result, now) {
 
 const shortPath = path => path.startsWith("/") && !path.startsWith("/dev/") ? path.split("/").slice(-1)[0] || path : path;
 
+// Many streams: one line for each.
+function streamLine(name, model, stream, camera, result, now) {
+  const fps = rate(`${model}/${name}`, stream, now), shown = answer(result), rejected = count(stream.rejected);
+  return make("article", {class: "card line"}, make("b", {}, name), make("span", {class: "quiet"}, `${figure(fps)} results/s`),
+    make("span", {}, shown ? shown.join(" ") : ""), make("span", {class: "quiet"}, `${number(camera.dropped ?? 0)} dropped, ${number(rejected)} rejected`),
+    make("span", {class: "warn"}, camera.problem || ""));
+}
+
+const count = rejected => Object.values(rejected || {}).reduce((a, b) => a + b, 0);
+
+// Results a second over the last looks.
+function rate(key, stream, now) {
+  const past = remember(key);
+  if (past.at !== null && now > past.at) push(past.fps, Math.max(0, stream.results - past.results) / (now - past.at) * 1000);
+  past.at = now; past.results = stream.results;
+  const recent = past.fps.slice(-5);
+  return recent.length ? recent.reduce((a, b) => a + b, 0) / recent.length : null;
+}
+
 function show({status, results, now}) {
   const newest = new Map();
   for (const result of results) if (!newest.has(result.stream)) newest.set(result.stream, result);
-  element.replaceChildren(...Object.entries(status.models || {}).flatMap(([name, model]) =>
-    Object.entries(model.streams || {}).map(([stream, figures]) =>
-      streamCard(stream, name, figures, (status.cameras || {})[stream] || {}, newest.get(stream), now))));
+  const found = Object.entries(status.models || {}).flatMap(([name, model]) => Object.entries(model.streams || {}).map(([stream, figures]) => [stream, name, figures]));
+  const card = found.length > MOST_CARDS ? streamLine : streamCard;
+  element.classList.toggle("grid", found.length <= MOST_CARDS);
+  element.replaceChildren(...found.map(([stream, name, figures]) => card(stream, name, figures, (status.cameras || {})[stream] || {}, newest.get(stream), now)));
 }
 
 export const streams = {id: "streams", title: "Streams", element, show};

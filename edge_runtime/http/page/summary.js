@@ -10,5 +10,6 @@ export function showSummary({status, health}) {
   by("ready").textContent = !health.live ? "stuck" : status.safe_mode ? "safe mode" : health.ready ? "ready" : "not ready";
   by("ready").className = `pill ${!health.live ? "bad" : health.ready ? "good" : "warn"}`;
   by("uptime").textContent = status.uptime_s === undefined ? "" : `up ${duration(status.uptime_s)}`;
+  reasons.classList.toggle("warn", !health.ready);
   reasons.replaceChildren(...(health.reasons || []).map(reason => make("li", {}, reason)));
 }

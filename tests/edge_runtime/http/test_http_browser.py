@@ -1,11 +1,13 @@
 """The dashboard in a real browser: that its policy lets its own script run, and what a person then reads."""
 
+import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import orjson
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -28,6 +30,9 @@ from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
+
+AXE = Path(__file__).parents[2] / "data" / "axe-core-4.14.1.min.js.gz"
+"""Of npm, Mozilla Public License 2.0: the licence and where the source is are in its first lines."""
 
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",
@@ -136,6 +141,13 @@ def server(tmp_path: Path, camera: StillCamera) -> Iterator[HttpServer]:
             Access(),
             Crashes(),
             trends=give_trends,
+            log=lambda _: [
+                {
+                    "level": "error",
+                    "text": '{"time":"2026-11-23T15:20:59Z","level":"error","event":"lost","stream":"belt"}',
+                },
+                {"level": "info", "text": "2026-11-23T15:20:59Z [info     ] ready"},
+            ],
             pictures=PictureService(camera, Crashes()),
         ),
         Crashes(),
@@ -230,6 +242,56 @@ def test_charts_show_figures_over_time_and_are_read_by_keys(page: Page) -> None:
     expect(drift.get_by_role("button", name="score")).to_have_attribute("aria-pressed", "false")
     expect(page.locator(".chart", has_text="Lost, by reason")).to_contain_text("queue full3")
     assert told == []
+
+
+def test_the_log_is_filtered_and_the_history_leads_to_reports(page: Page, tmp_path: Path) -> None:
+    told = listen(page)
+    for name, accepted in (("patches/p17", True), ("reports/r1", False)):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        report = {"at": 1.0, "accepted": accepted, "candidate": "input", "reasons": [f"Because of {name}."]}
+        (folder / "report.json").write_bytes(orjson.dumps(report))
+        (folder / "report.html").write_text("<p>The whole report.</p>")
+    page.goto("/#log")
+    expect(page.locator(".log li")).to_have_text([re.compile("ready"), re.compile("lost  stream=belt")])
+    page.get_by_label("Level").select_option("error")
+    expect(page.locator(".log li")).to_have_count(1)
+    page.get_by_role("link", name="History").click()
+    expect(page.locator("#generations")).to_contain_text("Waits for a person: by command")
+    expect(page.locator("#history .events li")).to_have_count(2)
+    page.get_by_role("link", name="Report r1 of parts").click()
+    expect(page.locator("body")).to_have_text("The whole report.")
+    assert told == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_nothing_stands_in_the_way_of_who_sees_or_moves_otherwise(
+    browser: Browser, server: HttpServer, scheme: Literal["light", "dark"], width: int
+) -> None:
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{server.port}",
+        color_scheme=scheme,
+        viewport={"width": width, "height": 800},
+    )
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator("#ready")).to_have_text("ready")
+    page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
+    for view in page.locator("#views a").all():
+        view.click()
+        expect(view).to_have_attribute("aria-current", "page")
+        found = page.evaluate(
+            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']})"
+        )
+        serious = [
+            (one["id"], [node["html"][:150] for node in one["nodes"]])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], view.text_content()
+        is_too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert not is_too_wide, view.text_content()
+    context.close()
 
 
 def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(page: Page, tmp_path: Path) -> None:

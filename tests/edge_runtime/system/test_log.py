@@ -195,3 +195,14 @@ def test_the_newest_lines_are_kept_as_they_were_shown(lines: io.StringIO) -> Non
     assert kept == [line[:LONGEST_LINE] for line in shown[-MOST_LINES:]]
     assert RECENT.newest(2) == kept[-2:]
     assert not any("hunter2" in line for line in kept)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_lines_are_kept_with_their_levels(form: str) -> None:
+    configure_log("info", form, stream=io.StringIO())
+    structlog.get_logger().warning("first")
+    structlog.get_logger().error("second")
+    levels, lines = zip(*RECENT.newest_with_levels(2), strict=True)
+    assert levels == ("warning", "error")
+    assert "first" in lines[0]
+    assert "second" in lines[1]
