@@ -25,7 +25,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.performance.peers.mqtt_load import broker
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.config import Address
 
 WAIT_S = 60.0

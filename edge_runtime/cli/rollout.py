@@ -76,7 +76,7 @@ def _send(
     key: Path | None,
     version: int | None = None,
 ) -> int:
-    from edge_runtime.cli.send import send_command
+    from edge_runtime.cli.remote import send_command
     from edge_runtime.config import load_address
 
     given = {"action": action, "model": model, "version": version}

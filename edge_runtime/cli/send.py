@@ -3,16 +3,11 @@
 import base64
 import math
 import os
-import queue
-import secrets
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import orjson
 
 from edge_runtime.cli.options import (
     EXISTING_FILE,
@@ -26,18 +21,10 @@ from edge_runtime.cli.options import (
     print_indented,
 )
 from edge_runtime.cli.progress import Progress
+from edge_runtime.cli.remote import REQUEST_EXPIRY_S, send_command, send_to_group
 from edge_runtime.cli.upload import ChunkedFile
-from edge_runtime.errors import BrokerLost, CommandError, ExitCode, NoAnswer, StateError
+from edge_runtime.errors import ExitCode, StateError
 
-if TYPE_CHECKING:
-    from edge_runtime.config import Address
-    from edge_runtime.messaging.mqtt.session import MqttSession
-    from edge_runtime.messaging.mqtt.topics import Topics
-
-REQUEST_EXPIRY_S = 60.0
-"""A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
-MOST_KEPT_S = 86_400.0
-"""Longest time that the broker keeps a request for a device that is away."""
 TASKS, EDITS = ("commission", "recalibrate"), ("set-config", "undo-config")
 """Verbs whose end the device may wait for before it answers."""
 VERBS = {
@@ -125,6 +112,10 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
     help="install: of the chunks of --file.",
 )
 @click.option(
+    "--group",
+    help="To all devices that have this name in commands.groups; what each answers is printed by its name.",
+)
+@click.option(
     "--expires-s",
     type=SECONDS,
     default=REQUEST_EXPIRY_S,
@@ -145,6 +136,7 @@ def send(
     wait_s: float | None,
     file: Path | None,
     chunk_kib: int,
+    group: str | None,
     **given: Any,
 ) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
@@ -159,6 +151,10 @@ def send(
         raise click.UsageError(f"--text: {verb} takes no file; it is for set-config")
     if file is not None and verb != "install":
         raise click.UsageError(f"--file: {verb} brings no file; it is for install")
+    if group is not None and (out is not None or file is not None):
+        raise click.UsageError(
+            "--group: a file comes from one device, or goes to one; leave --out and --file away"
+        )
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
     arguments = {name: value for name, value in given.items() if value not in (None, ())}
@@ -176,20 +172,31 @@ def send(
         arguments["timeout_s"] = longest_s if wait_s == math.inf else wait_s
     address = load_address(config_path, os.environ)
     with Progress() as progress:
-        answer = send_command(
-            address,
-            verb,
-            arguments,
-            timeout_s,
-            expires_s=expires_s,
-            key=key,
-            on_progress=lambda told: show_progress(progress, told),
-            upload=upload,
-        )
+        tell = partial(show_progress, progress)
+        if group is not None:
+            answers = send_to_group(
+                address, group, verb, arguments, timeout_s, expires_s=expires_s, key=key, on_progress=tell
+            )
+        else:
+            answer = send_command(
+                address,
+                verb,
+                arguments,
+                timeout_s,
+                expires_s=expires_s,
+                key=key,
+                on_progress=tell,
+                upload=upload,
+            )
+            answers = {address.device: answer}
     if out is not None and answer.get("status") == "ok":
         _write_content(out, answer["data"])
-    print_indented(answer)
-    return 0 if answer.get("status") == "ok" and not _has_failed(answer["data"]) else ExitCode.DATA
+    print_indented(answer if group is None else answers)
+    return 0 if all(map(_is_good, answers.values())) else ExitCode.DATA
+
+
+def _is_good(answer: dict[str, Any]) -> bool:
+    return answer.get("status") == "ok" and not _has_failed(answer["data"])
 
 
 def show_progress(progress: Progress, told: dict[str, Any]) -> None:
@@ -249,109 +256,3 @@ def _read_value(text: str) -> tuple[str, Any]:
     if not mark:
         raise click.UsageError(f"--set {text}: expected KEY=VALUE, such as cameras.belt.fps=5")
     return key, load(value, f"--set {key}").data
-
-
-def send_command(
-    to: "Address",
-    verb: str,
-    arguments: dict[str, Any],
-    timeout_s: float,
-    *,
-    expires_s: float = REQUEST_EXPIRY_S,
-    key: Path | None = None,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
-    upload: ChunkedFile | None = None,
-) -> dict[str, Any]:
-    """The device's answer; with ``key``, a file, the command is signed.
-
-    ``timeout_s`` is how long the device may say nothing: progress, given to ``on_progress``, is a sign of life. The
-    chunks of ``upload`` are sent as the device asks for them.
-
-    Raises:
-        KeyUnusable, ExtraMissing: the key cannot be used.
-        CommandError: the configuration has no broker, or the broker takes no messages as long as a chunk.
-        NoAnswer: the device did not answer in time.
-        BrokerLost: the broker cannot be reached or refuses the connection.
-    """
-    from edge_runtime.messaging.mqtt.problems import explain_silence
-    from edge_runtime.messaging.mqtt.session import Message, MqttSession
-    from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
-    from edge_runtime.messaging.mqtt.topics import progress_topic
-    from edge_runtime.system.supervised_thread import Crashes
-
-    if to.mqtt is None:
-        raise CommandError(
-            "the configuration has no section 'mqtt'; commands travel over the broker. On the box itself "
-            "/status of its status page (section 'http') shows what 'status' answers"
-        )
-    transaction = secrets.token_hex(8)
-    request = _write_request(to.device, verb, arguments, transaction, time.time() + expires_s, key)
-    settings = make_mqtt_settings(to.device, to.mqtt)
-    settings = replace(settings, client_id=f"edge-runtime-send-{transaction}")
-    broker = f"{settings.host}:{settings.port}"
-    answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def take(message: Message) -> None:
-        try:
-            answer = orjson.loads(message.payload)
-        except ValueError:
-            return
-        if isinstance(answer, dict) and answer.get("transaction") == transaction:
-            answers.put(answer)
-
-    session = MqttSession(settings, settings.max_inflight, take, lambda: None, Crashes())
-    try:
-        session.open()
-        session.subscribe(settings.topics.response(verb))
-        session.subscribe(progress_topic(settings.topics.response(verb)))
-        if not session.wait_subscribed(timeout_s) or session.problem is not None:
-            raise BrokerLost(f"broker {broker}: {session.problem or 'subscription not answered in time'}")
-        kept_s = max(1, round(min(expires_s, MOST_KEPT_S)))
-        packet = session.send(settings.topics.request(verb), request, expiry_s=kept_s)
-        while (answer := answers.get(timeout=timeout_s)).get("status") == "progress":
-            told = answer.get("data") or {}
-            on_progress(told)
-            if upload is not None and told.get("missing"):
-                _send_chunks(session, settings.topics, upload, told)
-        return answer
-    except queue.Empty:
-        code = next((code for acked, code in session.take_acks() if acked == packet), None)
-        why = explain_silence(code, settings.topics.request(verb), settings.topics.response(verb))
-        raise NoAnswer(
-            f"{to.device} did not answer {verb!r} over {broker} within {timeout_s:g} s: {why}"
-        ) from None
-    finally:
-        session.close(1.0)
-
-
-def _write_request(
-    device: str,
-    verb: str,
-    arguments: dict[str, Any],
-    transaction: str,
-    expires_wall_s: float,
-    key: Path | None,
-) -> bytes:
-    """The bytes of a command: signed with ``key``, a plain JSON object without.
-
-    Raises:
-        KeyUnusable, ExtraMissing: the key cannot be used.
-    """
-    from edge_runtime.messaging.commands.command_keys import load_signing_key, sign
-    from edge_runtime.system.rfc3339 import format_rfc3339
-
-    if key is None:
-        own = {"transaction": transaction, "device": device, "expires_at": format_rfc3339(expires_wall_s)}
-        return orjson.dumps({**arguments, **own})
-    claims = {"aud": device, "exp": round(expires_wall_s), "jti": transaction, "verb": verb}
-    return sign(orjson.dumps({**claims, "arguments": arguments}), load_signing_key(key))
-
-
-def _send_chunks(session: "MqttSession", topics: "Topics", upload: ChunkedFile, told: dict[str, Any]) -> None:
-    for at in upload.choose(told["missing"], told["missing_chunks"]):
-        topic, data = topics.upload(upload.names[at]), upload.read(at)
-        if not session.fits(topic, data):
-            raise CommandError(
-                f"the broker takes messages of {session.max_packet_bytes} bytes at most; use a smaller --chunk-kib"
-            )
-        session.send(topic, data)

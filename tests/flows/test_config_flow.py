@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.cli.upload import ChunkedFile
 from edge_runtime.config import Address
 from edge_runtime.errors import NoAnswer

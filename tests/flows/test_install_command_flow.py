@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from edge_runtime.bundles.travel.chunks import UPLOAD_FOLDER
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.main import cli
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.cli.upload import ChunkedFile
 from edge_runtime.config import Address
 from edge_runtime.errors import EdgeRuntimeError

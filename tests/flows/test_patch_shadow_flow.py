@@ -11,7 +11,7 @@ import pytest
 import calibration
 from calibration.baseline.baseline import Baseline
 from calibration.targets.base import ModelFiles
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.config import load_address
 from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.config import Address
 from edge_runtime.errors import NoAnswer
 from tests.support.mosquitto import Mosquitto

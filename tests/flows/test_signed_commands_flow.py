@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_runtime.cli.main import cli
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.config import Address
 from edge_runtime.messaging.commands.callers import Caller, Callers
 from edge_runtime.messaging.commands.command_keys import load_command_key, load_signing_key, sign

@@ -122,7 +122,7 @@ def _carry_out(
 
         request, config = TaskRequest(verb, approval=approval), load_config(path, os.environ)
         return {"status": "ok", "data": carry_out_offline(config, model, request, time.time())}
-    from edge_runtime.cli.send import send_command
+    from edge_runtime.cli.remote import send_command
 
     given = {"model": model, "name": approval.name, "expires_days": approval.expires_days}
     arguments = {argument: value for argument, value in given.items() if value is not None}

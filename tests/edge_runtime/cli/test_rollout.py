@@ -4,7 +4,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from edge_runtime.cli import send
+from edge_runtime.cli import remote
 from edge_runtime.cli.main import cli
 
 
@@ -21,7 +21,7 @@ def box(tmp_path, monkeypatch):
             sent.append({"verb": verb, **arguments})
             return {"status": "ok", "data": data}
 
-        monkeypatch.setattr(send, "send_command", answer)
+        monkeypatch.setattr(remote, "send_command", answer)
         action, *others = words
         done = CliRunner().invoke(cli, ["rollout", action, str(tmp_path / "box.yaml"), *others])
         assert done.exit_code == 0, done.output

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from edge_runtime.cli.main import cli, main
-from edge_runtime.cli.send import send_command
+from edge_runtime.cli.remote import send_command
 from edge_runtime.config import Address
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer, StateError
 from edge_runtime.messaging.commands.callers import Callers
@@ -254,3 +254,52 @@ def test_a_request_names_its_device_and_its_end(broker):
     assert len(seen[0]["transaction"]) == 16
     expires_s = datetime.fromisoformat(seen[0]["expires_at"]).timestamp() - time.time()
     assert 3600 - WAIT_S < expires_s <= 3600
+
+
+@pytest.fixture
+def line(broker):
+    """Two devices of a group, and a third that is not in it; the second one has no patch to take back."""
+
+    def refuse(request):
+        raise CommandError("there is no patch")
+
+    def work(progress):
+        progress.report({"phase": "opening"})
+        return {"generation": "parts/4"}
+
+    parts = []
+    for name, groups, obey in (
+        ("belt-1", ("line-3",), lambda _: Later(work)),
+        ("belt-2", ("line-3",), refuse),
+        ("yard", ("line-4",), lambda _: {}),
+    ):
+        client = MqttClient(MqttSettings(broker.host, name, broker.port), Crashes())
+        policy = CommandPolicy(True, Callers(device=name, groups=frozenset(groups)))
+        make = partial(
+            CommandHandler, {"rollback": obey, "status": lambda _: {"n": 1}}, policy, UsedInMemory()
+        )
+        parts.append((CommandListener(client, make, Topics("edge", name), Crashes(), groups=groups), client))
+        client.start()
+    assert until(lambda: all(client.is_subscribed(f"edge/{n}/request/+") for (_, client), n in zip(
+        parts, ("belt-1", "belt-2", "yard"), strict=True)))  # fmt: skip
+    yield
+    for commands, client in parts:
+        commands.stop()
+        client.stop()
+
+
+@pytest.mark.usefixtures("line")
+def test_a_group_is_commanded_at_once_and_each_answer_is_printed_by_its_name(broker, tmp_path, capsys):
+    path = tmp_path / "me.yaml"
+    path.write_text(f"device: me\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    command = ["send", "--group", "line-3", "--config", str(path), "--timeout", "2"]
+    assert cli([*command, "rollback"], standalone_mode=False) == 65
+    shown = orjson.loads(capsys.readouterr().out)
+    assert {name: one["status"] for name, one in shown.items()} == {"belt-1": "ok", "belt-2": "error"}
+    assert shown["belt-1"]["data"] == {"generation": "parts/4"}
+    assert cli([*command, "status"], standalone_mode=False) == 0
+    assert orjson.loads(capsys.readouterr().out).keys() == {"belt-1", "belt-2"}
+    with pytest.raises(NoAnswer):
+        cli([*command[:2], "line-9", *command[3:], "status"], standalone_mode=False)
+    with pytest.raises(click.UsageError):
+        cli([*command, "get-config", "--out", str(tmp_path / "x.yaml")], standalone_mode=False)
