@@ -16,9 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 from urllib.parse import unquote
-from xml.etree.ElementTree import Element, ParseError
-
-import psutil
 
 GROUP = ("239.255.255.250", 3702)
 WAIT_S = 3.0
@@ -108,11 +105,13 @@ def find_network_cameras(
 
 def read_answer(data: bytes, message: str) -> str | None:
     """The name in an answer to our question, which may be empty; None for anything else."""
+    from xml.etree.ElementTree import ParseError
+
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
     try:
-        root: Element = fromstring(data, forbid_dtd=True)
+        root = fromstring(data, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError):  # the last two: its encoding
         return None
     if (root.findtext(f".//{_ADDRESSING}RelatesTo") or "").strip() != message:
@@ -128,6 +127,8 @@ def read_answer(data: bytes, message: str) -> str | None:
 
 def _list_addresses() -> list[str]:
     """IPv4 addresses of this box: cameras are often on a network of their own."""
+    import psutil
+
     found = [
         one.address
         for addresses in psutil.net_if_addrs().values()
