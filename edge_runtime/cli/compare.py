@@ -86,7 +86,9 @@ def compare(
     known = _load_baselines([*baselines, opened.baseline_path(chosen)])
     with ExitStack() as open_arms, Progress() as progress:
         progress.begin("opening both")
-        arms = _open(opened, chosen, first, open_arms), _open(opened, chosen, second, open_arms)
+        patches = [_find_patch(opened, chosen, patch) for _, patch in (first, second)]
+        arms = _open(first[0], patches[0], open_arms), _open(second[0], patches[1], open_arms)
+        require_own(baselines, known, {arm.bundle.model_files.sha256 for arm in arms})
 
         def show(number: int, total: int) -> None:
             progress.begin("answering", total, is_even=True)
@@ -118,19 +120,33 @@ def _load_baselines(paths: list[Path]) -> "dict[str, Baseline]":
     return {one.model_sha256: one for one in reversed(loaded)}
 
 
-def _open(recording: "Recording", model: str, spec: tuple[Path, str | None], opened: ExitStack) -> "Arm":
+def require_own(given: tuple[Path, ...], known: "dict[str, Baseline]", models: set[str]) -> None:
+    """Refuse baselines that a person named where all are of other models: they would be passed over without a word.
+
+    Raises:
+        RecordingError: it is so.
+    """
+    others = [one for sha256, one in known.items() if sha256 not in models]
+    if given and len(others) == len(known):
+        found = f"baselines of other models: {', '.join(one.name for one in others)}"
+        fix = "Name those of the compared bundles."
+        raise RecordingError(given[0], found, "a baseline of a compared bundle's model", fix)
+
+
+def _find_patch(recording: "Recording", model: str, patch: str | None) -> Path | None:
+    if patch is None:
+        return None
+    path = recording.patch_path(model, patch) if _PATCH_ID.fullmatch(patch) else Path(patch)
+    if not path.is_file():
+        fix = "Name a file, or a patch of the recording such as p3."
+        raise RecordingError(path, "no such patch", "a patch that answered in the recording, or a file", fix)
+    return path
+
+
+def _open(folder: Path, patch: Path | None, opened: ExitStack) -> "Arm":
     from edge_runtime.recordings.arms import open_arm
 
-    folder, patch = spec
-    path = None
-    if patch is not None:
-        path = recording.patch_path(model, patch) if _PATCH_ID.fullmatch(patch) else Path(patch)
-        if not path.is_file():
-            fix = "Name a file, or a patch of the recording such as p3."
-            raise RecordingError(
-                path, "no such patch", "a patch that answered in the recording, or a file", fix
-            )
-    arm = open_arm(folder, path)
+    arm = open_arm(folder, patch)
     opened.callback(arm.close)
     return arm
 

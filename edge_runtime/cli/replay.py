@@ -113,6 +113,8 @@ def _describe(found: "ModelReplay") -> list[str]:
     if found.labelled:
         lines.append(f"  best label the same: {found.labels_same} of {found.labelled}")
     lines.append(f"  answered by: {', '.join(found.generations)}; {found.runs_on}")
+    if not found.has_same_model:
+        lines.append("  the model file of this bundle is not the recorded one")
     if found.recorded_on != found.runs_on:
         lines.append(f"  recorded on: {found.recorded_on}")
     before, now = (found.to_json()["infer_ms"][key] for key in ("recorded", "now"))

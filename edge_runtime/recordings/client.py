@@ -34,7 +34,7 @@ class Wanted:
 
     for_s: float
     most_bytes: int
-    """Of pictures."""
+    """Of pictures and answers."""
     cameras: tuple[str, ...] = ()
     """None named: all that may be recorded."""
     fps: float | None = None

@@ -44,6 +44,8 @@ class ModelReplay:
     runs_on: str
     tolerance: float
     compared_by: str
+    has_same_model: bool
+    """Whether the model file is the one that was recorded."""
     generations: Counter[str] = field(default_factory=Counter)
     """Frames compared, by what answered them."""
     same: int = 0
@@ -76,6 +78,7 @@ class ModelReplay:
             "compared_by": self.compared_by,
             "best_label_same": self.labels_same if self.labelled else None,
             "generations": dict(self.generations),
+            "same_model": self.has_same_model,
             "not_compared": dict(self.not_compared),
             "recorded_on": self.recorded_on,
             "runs_on": self.runs_on,
@@ -134,7 +137,12 @@ def _replay_model(
 
         base = arm_of(None)
         found = ModelReplay(
-            model, note.runs_on, base.engine.runs_on, base.bundle.manifest.tolerance, base.compare.by
+            model,
+            note.runs_on,
+            base.engine.runs_on,
+            base.bundle.manifest.tolerance,
+            base.compare.by,
+            base.bundle.manifest.files[base.bundle.manifest.model] == note.model_sha256,
         )
         for number, line in enumerate(lines):
             on_progress(model, number + 1, len(lines))

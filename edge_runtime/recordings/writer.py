@@ -38,7 +38,7 @@ class RecordingWriter:
             StateError: the folder has something in it already, or cannot be written.
         """
         self._folder, self._manifest, self._most_bytes = folder, manifest, most_bytes
-        self.frames = self.answers = self.picture_bytes = 0
+        self.frames = self.answers = self.picture_bytes = self.answer_bytes = 0
         with as_state_error(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if any(folder.iterdir()):
@@ -56,8 +56,8 @@ class RecordingWriter:
             RecordingFull: it does not fit any more.
             StateError: the disk refuses.
         """
-        if self.picture_bytes + len(data) > self._most_bytes:
-            raise RecordingFull(f"it has {self._most_bytes >> 20} MiB of pictures; --max-mib allows more")
+        if self.picture_bytes + self.answer_bytes + len(data) > self._most_bytes:
+            raise RecordingFull(f"it has {self._most_bytes >> 20} MiB; --max-mib allows more")
         name = f"{PICTURES}/{about['stream']}/{about['seq']:09d}.{suffix}"
         line = FrameLine(
             **about, file=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
@@ -83,8 +83,10 @@ class RecordingWriter:
             StateError: the disk refuses.
         """
         with as_state_error(self._folder / ANSWERS_FILE):
-            _write(self._answer_lines, orjson.dumps(answer) + b"\n")
+            line = orjson.dumps(answer) + b"\n"
+            _write(self._answer_lines, line)
         self.answers += 1
+        self.answer_bytes += len(line)
 
     def end(self, at: str, because: str, left_out: int) -> Manifest:
         """Nothing more is added.

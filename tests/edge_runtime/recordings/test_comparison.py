@@ -1,6 +1,7 @@
 """Two models on one recording: agreement, what became of what, latency, drift, labels, and the page of it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -8,6 +9,7 @@ import pytest
 
 import calibration
 from calibration.patch import Affine, Patch
+from edge_runtime.cli.compare import require_own
 from edge_runtime.errors import RecordingError
 from edge_runtime.inference.preprocess import Preprocessor, channels_first
 from edge_runtime.recordings.arms import open_arm
@@ -127,6 +129,15 @@ def test_the_command_writes_the_page_and_the_figures(folder, bundle, tmp_path):
     assert page.read_text().startswith("<!doctype html>")
     assert run_command("compare", folder, bundle.path, f"{bundle.path}+p9", "--out", page) == (65, "")
     assert run_command("compare", folder, bundle.path, folder / "nothing", "--out", page) == (64, "")
+
+
+def test_a_baseline_of_no_compared_model_is_refused(recording):
+    baseline = calibration.Baseline.load(recording.baseline_path("parts"))
+    known = {baseline.model_sha256: baseline}
+    require_own((Path("a"),), known, {baseline.model_sha256})
+    require_own((), known, {"another"})  # that of the recording
+    with pytest.raises(RecordingError, match=baseline.name):
+        require_own((Path("a"),), known, {"another"})
 
 
 @pytest.mark.parametrize("text", ["belt/0\n", "gate/0,a\n", "", "belt/0,a,b\n"])

@@ -192,5 +192,8 @@ def test_its_pictures_have_a_limit(tmp_path):
     writer.add_frame({**about, "seq": 0}, b"x" * 60, "bin")
     with pytest.raises(RecordingFull):
         writer.add_frame({**about, "seq": 1}, b"x" * 60, "bin")
+    writer.add_answer(answers_to(1)[0])
+    with pytest.raises(RecordingFull):
+        writer.add_frame({**about, "seq": 2}, b"x", "bin")
     assert writer.end(AT, "full", 0).ended.counts.frames == 1
     assert [line.seq for line in open_recording(tmp_path / "r").frames] == [0]

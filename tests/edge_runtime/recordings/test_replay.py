@@ -63,6 +63,13 @@ def test_the_same_bundle_gives_the_same_answers(folder, bundle):
     assert (found.compared, found.same, found.differences) == (12, 12, [])
     assert found.worst < 1e-6
     assert (found.labelled, found.labels_same) == (12, 12)
+    assert found.has_same_model
+
+
+def test_another_model_file_is_told(folder, bundle):
+    path = folder / "recording.json"
+    path.write_text(path.read_text().replace(bundle.manifest.files[bundle.manifest.model], "1" * 64))
+    assert not answer_again(folder, bundle).has_same_model
 
 
 @pytest.mark.parametrize("keeps_raw", [True, False])
