@@ -1,6 +1,7 @@
 """A recording answered again: the same by the bundle's tolerance, or told frame by frame."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -42,13 +43,31 @@ def folder(recorded, tmp_path):
     return shutil.copytree(recorded, tmp_path / "copy")
 
 
-def answer_again(folder, bundle):
-    [found] = replay(
-        open_recording(folder),
-        lambda model, patch: open_arm(
-            bundle.path, None if patch is None else open_recording(folder).patch_path(model, patch)
-        ),
-    )
+class KeptOpen:
+    """An engine that several replays use: opening one takes a process."""
+
+    def __init__(self, engine):
+        self.infer, self.input, self.runs_on = engine.infer, engine.input, engine.runs_on
+
+    def close(self):
+        """Later."""
+
+
+@pytest.fixture(scope="module")
+def arm(bundle):
+    arm = open_arm(bundle.path)
+    yield replace(arm, engine=KeptOpen(arm.engine))
+    arm.close()
+
+
+def answer_again(folder, arm):
+    recording = open_recording(folder)
+    folder = arm.bundle.path
+
+    def open_one(model, patch):
+        return arm if patch is None else open_arm(folder, recording.patch_path(model, patch))
+
+    [found] = replay(recording, open_one)
     return found
 
 
@@ -58,22 +77,22 @@ def edit_answers(folder, edit):
     path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in edit(lines)))
 
 
-def test_the_same_bundle_gives_the_same_answers(folder, bundle):
-    found = answer_again(folder, bundle)
+def test_the_same_bundle_gives_the_same_answers(folder, arm):
+    found = answer_again(folder, arm)
     assert (found.compared, found.same, found.differences) == (12, 12, [])
     assert found.worst < 1e-6
     assert (found.labelled, found.labels_same) == (12, 12)
     assert found.has_same_model
 
 
-def test_another_model_file_is_told(folder, bundle):
+def test_another_model_file_is_told(folder, bundle, arm):
     path = folder / "recording.json"
     path.write_text(path.read_text().replace(bundle.manifest.files[bundle.manifest.model], "1" * 64))
-    assert not answer_again(folder, bundle).has_same_model
+    assert not answer_again(folder, arm).has_same_model
 
 
 @pytest.mark.parametrize("keeps_raw", [True, False])
-def test_another_answer_is_told_with_both(folder, bundle, keeps_raw):
+def test_another_answer_is_told_with_both(folder, keeps_raw, arm):
     def edit(lines):
         wrong = lines[3]
         wrong["top"] = [{"index": 0, "label": "zebra", "score": 1.0}]
@@ -84,42 +103,42 @@ def test_another_answer_is_told_with_both(folder, bundle, keeps_raw):
         return lines
 
     edit_answers(folder, edit)
-    found = answer_again(folder, bundle)
+    found = answer_again(folder, arm)
     assert (found.compared, found.same) == (12, 11)
     assert [(one.stream, one.seq) for one in found.differences] == [("belt", 3)]
     assert "zebra" in found.differences[0].recorded
 
 
-def test_a_rejection_must_have_the_same_reason(folder, bundle):
+def test_a_rejection_must_have_the_same_reason(folder, arm):
     about = {"stream": "belt", "seq": 0, "model": "parts", "rejected": "empty"}
     edit_answers(folder, lambda lines: [about, *lines[1:]])
-    found = answer_again(folder, bundle)
+    found = answer_again(folder, arm)
     assert (found.compared, found.same, found.differences[0].gap) == (12, 11, None)
 
 
-def test_frames_without_a_comparable_answer_are_counted(folder, bundle):
+def test_frames_without_a_comparable_answer_are_counted(folder, arm):
     def edit(lines):
         lines[1]["generation"] = "small/2"
         lines[2] = {"stream": "belt", "seq": 2, "model": "parts", "rejected": "engine_error"}
         return lines[1:]
 
     edit_answers(folder, edit)
-    found = answer_again(folder, bundle)
+    found = answer_again(folder, arm)
     assert dict(found.not_compared) == {"unanswered": 1, "another version": 1, "engine_error": 1}
     assert (found.compared, found.same) == (9, 9)
     edit_answers(folder, lambda lines: [])
     with pytest.raises(RecordingError, match="no frame with an answer"):
-        answer_again(folder, bundle)
+        answer_again(folder, arm)
 
 
-def test_a_patch_answers_what_it_answered(bundle, patch, tmp_path):
+def test_a_patch_answers_what_it_answered(bundle, patch, tmp_path, arm):
     folder = record_bundle(tmp_path / "r", bundle, frames_of(6, 7), patch=patch)
     with pytest.raises(RecordingError, match=r"p1\.safetensors"):
-        answer_again(folder, bundle)
+        answer_again(folder, arm)
     kept = folder / "patches" / "parts" / "p1.safetensors"
     kept.parent.mkdir(parents=True)
     shutil.copy(patch, kept)
-    found = answer_again(folder, bundle)
+    found = answer_again(folder, arm)
     assert (found.compared, found.same) == (6, 6)
     assert dict(found.generations) == {"small/1+p1": 6}
 
