@@ -19,7 +19,7 @@ def make_http_page(document: Mapping[str, Any], since: Since) -> str:
     parts = [
         "## Addresses",
         table(
-            ("address", "", "takes", "gives", "refuses with", "since"),
+            ("address", "", "takes", "gives", "other statuses", "since"),
             _list_addresses(document["paths"], since),
         ),
         "## Parameters",

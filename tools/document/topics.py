@@ -50,8 +50,8 @@ def make_topics_page(document: Document, since: Since) -> str:
 def _list_topics(document: Document, since: Since) -> Iterator[tuple[str, ...]]:
     for key, operation in document["operations"].items():
         action, name = key.split("-", 1)
-        if name not in _PAYLOADS:
-            continue
+        if operation["channel"]["$ref"] != f"#/channels/{name}" or name.startswith("group-"):
+            continue  # a command, which may have the name of a topic
         channel = document["channels"][name]
         mqtt = operation["bindings"]["mqtt"]
         yield (
