@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,18 +123,49 @@ def camera() -> StillCamera:
     return StillCamera()
 
 
+class Daemon:
+    """What the page asks for; it may be restarted on its port, and its status may fail."""
+
+    def __init__(self, folder: Path, camera: StillCamera) -> None:
+        self.fails, self.server = False, make_server(self.status, folder, camera, 0)
+        self._folder, self._camera = folder, camera
+
+    def status(self) -> dict[str, Any]:
+        if self.fails:
+            raise OSError("no status today")
+        return STATUS
+
+    def start_again(self) -> None:
+        self.server = make_server(self.status, self._folder, self._camera, self.server.port)
+        self.server.start()
+
+
 @pytest.fixture
-def server(tmp_path: Path, camera: StillCamera) -> Iterator[HttpServer]:
+def daemon(tmp_path: Path, camera: StillCamera) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path, camera)
+    daemon.server.start()
+    yield daemon
+    daemon.server.stop()
+
+
+@pytest.fixture
+def server(daemon: Daemon) -> HttpServer:
+    return daemon.server
+
+
+def make_server(
+    status: Callable[[], dict[str, Any]], folder: Path, camera: StillCamera, port: int
+) -> HttpServer:
     health = Health(live=True, ready=True)
-    server = HttpServer(
+    return HttpServer(
         "127.0.0.1",
-        0,
+        port,
         lambda: build_app(
-            lambda: STATUS,
+            status,
             lambda: health,
             lambda _: list_results(camera),
             lambda _: [EVENT],
-            lambda: {"parts": Reports(tmp_path)},
+            lambda: {"parts": Reports(folder)},
             dict,
             dict,
             list,
@@ -152,9 +183,6 @@ def server(tmp_path: Path, camera: StillCamera) -> Iterator[HttpServer]:
         ),
         Crashes(),
     )
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +253,30 @@ def test_live_pictures_move_with_their_results(page: Page, camera: StillCamera) 
     assert is_offered == [True, True, False]  # nothing to pause without a picture
     belt.locator("button").click()
     expect(belt.locator("button")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_failure_is_told_and_after_a_restart_the_page_goes_on_by_itself(
+    page: Page, daemon: Daemon, camera: StillCamera
+) -> None:
+    page.goto("/")
+    lost, ready, picture = (
+        page.get_by_role("alert"),
+        page.locator("#ready"),
+        page.locator(".camera img").first,
+    )
+    expect(ready).to_have_text("ready")
+    expect(lost).to_be_hidden()
+    daemon.fails = True
+    expect(lost).to_contain_text("this view failed")
+    daemon.fails = False
+    expect(lost).to_be_hidden()
+    daemon.server.stop()
+    expect(lost).to_contain_text("does not answer")
+    expect(page.locator(".camera").first).to_have_class(re.compile("old"))
+    daemon.start_again()
+    expect(lost).to_be_hidden()
+    before = picture.get_attribute("src")
+    expect(picture).not_to_have_attribute("src", before or "")
 
 
 def test_charts_show_figures_over_time_and_are_read_by_keys(page: Page) -> None:
