@@ -18,7 +18,8 @@ from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import MOVED, VERBS
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from tests.support.mosquitto import free_port
-from tests.support.paths import DEMO
+from tests.support.paths import DEMO, ROOT
+from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
 
@@ -100,6 +101,21 @@ def test_an_installed_bundle_is_found_by_its_name(run, tmp_path):
     assert "efficientnet-lite0/1" in err
     for name in ("demo:absent", "demo:../../demo", "../efficientnet-lite0"):
         assert run("bundle", "verify", name)[0] == 64
+
+
+def test_the_first_configuration_of_the_page_gives_results(tmp_path):
+    page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    (tmp_path / "first.yaml").write_text(page.split("```yaml\n# first.yaml\n")[1].split("```")[0])
+    (tmp_path / "my-pictures").mkdir()
+    for name in ("orange.jpg", "dog.jpg"):
+        shutil.copy(PICTURES / name, tmp_path / "my-pictures")
+    command = [sys.executable, "-m", "edge_runtime", "run", "first.yaml"]
+    # As a service: the page's port may be taken here.
+    env = os.environ | {"PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": "@edge-runtime-test-absent"}
+    subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True, timeout=WAIT_S)
+    results = (tmp_path / "state" / "results.jsonl").read_bytes().splitlines()
+    tops = {orjson.loads(line)["payload"]["top"][0]["label"] for line in results if b'"top"' in line}
+    assert tops == {"orange", "Pekingese"}
 
 
 def test_detections_are_told_in_words():
