@@ -77,9 +77,11 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Also stop looking after it."""
+        """Also stop looking after it: a timer that waits, or has run, keeps it and the buffers of TLS in memory."""
         self._timer.cancel()
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """A whole head of a request is a step forward, and a good part of a body; not each byte."""

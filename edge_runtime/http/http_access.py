@@ -37,7 +37,7 @@ def require(request: HTTPConnection, needed: Role) -> Caller:
 def is_still_allowed(request: HTTPConnection, needed: Role) -> bool:
     """Whether who asked once could ask now: tokens and sessions end while an answer goes on."""
     try:
-        require_role(request.state.identify(), needed)
+        require_role(request.state.access.identify(request), needed)
     except Refusal:
         return False
     return True

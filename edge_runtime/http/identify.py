@@ -1,6 +1,6 @@
 """ASGI middleware that finds out who asks, before any address is looked at: what is added later is closed too."""
 
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -28,9 +28,9 @@ class Identify:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        request.state.identify = partial(self._access.identify, request)
+        request.state.access = self._access
         try:
-            request.state.caller = request.state.identify()
+            request.state.caller = self._access.identify(request)
         except Refusal as refusal:
             request.state.caller = None
             if scope["path"] not in OPEN:

@@ -42,12 +42,17 @@ class TlsProtocol(asyncio.Protocol, BoundedConnection):
 
     async def _shake_hands(self, loop: asyncio.AbstractEventLoop) -> None:
         limit_s = bounded_protocol.STALL_S
+        if self.transport.is_closing():  # ended for another one already
+            self._connections.discard(self)
+            return
         try:
             encrypted = await loop.start_tls(
                 self.transport, self, self._get_context(), server_side=True,
                 ssl_handshake_timeout=limit_s, ssl_shutdown_timeout=limit_s,
             )  # fmt: skip
-        except OSError:  # it has gone, said nothing in time, or talks no TLS
+        except OSError as err:  # it has gone, said nothing in time, or talks no TLS
+            # Its frames hold the exception and 256 KiB of buffer, which else stay until the collector comes.
+            err.__traceback__ = None
             return
         finally:
             self._connections.discard(self)
