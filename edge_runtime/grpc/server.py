@@ -4,6 +4,7 @@ Importing this module is cheap: the server's thread imports grpcio, after the da
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -37,6 +38,8 @@ def require_grpc() -> None:
     Raises:
         ExtraMissing: it is not.
     """
+    # At its first import: else the library writes a line of its own into the log for each stranger without TLS.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         for library in ("grpc", "google.protobuf"):
             import_module(library)

@@ -1,5 +1,7 @@
 """gRPC over TLS, with a certificate that is renewed meanwhile."""
 
+import subprocess
+import sys
 import time
 
 import grpc
@@ -15,6 +17,7 @@ from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.http_bench import Bench
 from tests.support.mosquitto import free_port, make_tls_files
+from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -68,3 +71,38 @@ def test_files_that_do_not_fit_are_an_error_of_the_start(bench, tmp_path):
     with pytest.raises(CertificateUnusable):
         server.start()
     server.stop()
+
+
+STRANGERS = """
+import socket, sys, time
+from pathlib import Path
+from edge_runtime.grpc.server import GrpcServer, require_grpc
+from edge_runtime.serving.certificate import CertificateFiles
+from edge_runtime.system.supervised_thread import Crashes
+
+require_grpc()
+import grpc
+
+ca, cert, key, port = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+handler = grpc.method_handlers_generic_handler("x", {})
+files = CertificateFiles(cert, key, time.monotonic)
+server = GrpcServer("127.0.0.1", port, 1000, lambda: handler, Crashes(), files)
+server.start()
+trusted = grpc.ssl_channel_credentials(ca.read_bytes())
+with grpc.secure_channel(f"127.0.0.1:{port}", trusted) as channel:
+    grpc.channel_ready_future(channel).result(60)
+for _ in range(3):
+    with socket.create_connection(("127.0.0.1", port), 60) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+        stranger.recv(100)
+server.stop()
+"""
+
+
+def test_strangers_write_nothing_into_the_log(tmp_path):
+    """The library has lines of its own, on standard error; what it writes is set at its first use in a process."""
+    files = make_tls_files(tmp_path / "tls")
+    given = [files.ca, files.server_cert, files.server_key, free_port()]
+    command = [sys.executable, "-c", STRANGERS, *map(str, given)]
+    ran = subprocess.run(command, capture_output=True, timeout=WAIT_S, cwd=ROOT)
+    assert (ran.returncode, ran.stderr) == (0, b"")
