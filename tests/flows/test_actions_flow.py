@@ -10,6 +10,7 @@ import pytest
 import yaml
 from playwright.sync_api import expect, sync_playwright
 
+from tests.support.axe import find_serious
 from tests.support.onnx_nets import hazy
 from tests.support.programs import find_program
 from tests.support.small_site import small_bundle, small_camera
@@ -118,6 +119,7 @@ def commission(page):
     begin = dialog.get_by_role("button", name="Commission")
     expect(begin).to_be_disabled()
     expect(dialog.get_by_role("img")).to_have_count(4)
+    assert find_serious(page) == []
     dialog.get_by_label("Name").fill("Day!")
     dialog.get_by_label("the site is healthy").check()
     begin.click()
@@ -143,11 +145,14 @@ def edit(box, page, foggy):
     page.get_by_role("button", name=f"Line {line}").click()
     expect(page.locator(".help h3").first).to_have_text("cameras.belt.fps")
     expect(page.locator(".help")).to_contain_text("pictures a second")
+    assert find_serious(page) == []
     text.fill(after)
     page.get_by_role("button", name="Review and save").click()
     shown = page.get_by_role("dialog").locator(".diff")
     expect(shown.locator(".out")).to_have_count(1)
     expect(shown.locator(".in")).to_contain_text("hazy")
+    expect(outcome(page)).to_have_class("good")
+    assert find_serious(page) == []
     page.get_by_role("dialog").get_by_role("button", name="Save").click()
     expect(outcome(page)).to_contain_text("in force")
     close(page)
@@ -170,6 +175,7 @@ def test_each_action_of_the_page_works_for_who_may(box, tmp_path, open_page):
     viewer = open_page(box, "viewer", "Actions")
     expect(viewer.locator("#actions")).to_contain_text("changes nothing")
     expect(viewer.locator("#actions").get_by_role("button")).to_have_count(0)
+    viewer.close()
 
     page = open_page(box, "operator", "Actions")
     commission(page)

@@ -1,6 +1,5 @@
 """The dashboard in a real browser: that its policy lets its own script run, and what a person then reads."""
 
-import gzip
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,14 +24,12 @@ from edge_runtime.http.server import HttpServer
 from edge_runtime.serving.access import Access
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.axe import find_serious
 from tests.support.programs import find_program
 from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
-
-AXE = Path(__file__).parents[2] / "data" / "axe-core-4.14.1.min.js.gz"
-"""Of npm, Mozilla Public License 2.0: the licence and where the source is are in its first lines."""
 
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",
@@ -328,19 +325,10 @@ def test_nothing_stands_in_the_way_of_who_sees_or_moves_otherwise(
     page = context.new_page()
     page.goto("/")
     expect(page.locator("#ready")).to_have_text("ready")
-    page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
     for view in page.locator("#views a").all():
         view.click()
         expect(view).to_have_attribute("aria-current", "page")
-        found = page.evaluate(
-            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']})"
-        )
-        serious = [
-            (one["id"], [node["html"][:150] for node in one["nodes"]])
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], view.text_content()
+        assert find_serious(page) == [], view.text_content()
         is_too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not is_too_wide, view.text_content()
     context.close()
