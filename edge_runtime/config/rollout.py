@@ -3,12 +3,12 @@
 What the limits mean is decided in ``deployment.rollout_policy``.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge_runtime.config.section import Section
-from edge_runtime.config.values import Name, Seconds
+from edge_runtime.config.values import CronLine, Name, Seconds
 
 RolloutMetric = Literal[
     "failures", "failures_in_a_row", "latency", "agreement", "confidence", "answers", "memory"
@@ -68,6 +68,9 @@ class RolloutConfig(Section):
     """Second stage."""
     promote: Literal["auto", "ask"] = "auto"
     """auto: a candidate that passed answers everything; ask: it waits for the command 'promote'."""
+    promote_at: CronLine | None = Field(default=None, examples=["0 3 * * *"])
+    """With promote: ask: a candidate that passed and waits answers everything from this time on, unless it has failed
+    meanwhile. Cron line in local time: minute hour day month weekday. null: by command only."""
     watch_s: Seconds = 600.0
     """After the promotion the previous version stays loaded for this time, to roll back at once, seconds."""
     limits: RolloutLimitsConfig = Field(default_factory=RolloutLimitsConfig)
@@ -75,3 +78,9 @@ class RolloutConfig(Section):
     dry_run: tuple[RolloutMetric, ...] = Field(default=(), examples=[["latency", "answers"]])
     """Metrics that are measured and shown, and do not decide: failures, failures_in_a_row, latency, agreement,
     confidence, answers (one label nearly always), memory."""
+
+    @model_validator(mode="after")
+    def _check_promotion(self) -> Self:
+        is_used = self.promote_at is None or self.promote == "ask"
+        self.require(is_used, "promote", "ask, since promote_at is a time", found=self.promote)
+        return self

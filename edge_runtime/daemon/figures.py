@@ -81,7 +81,9 @@ def describe_update(status: RolloutStatus, plan: RolloutConfig) -> dict[str, Any
     A candidate that waits for a person is not in progress: only then can it be installed there.
     """
     is_moving = status.candidate is not None and status.paused is None
+    at = status.promotes_at
     return {
+        **({} if at is None else {"release_summary": f"It answers everything from {at} on."}),
         "installed_version": str(status.active),
         "latest_version": str(status.candidate or status.active),
         "in_progress": is_moving,

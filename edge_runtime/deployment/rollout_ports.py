@@ -26,3 +26,5 @@ class RolloutPorts:
     """Takes what has happened."""
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    find_due_wall_s: Callable[[str, float], float | None] = lambda _line, _after_wall_s: None
+    """The first Unix time after another at which a cron line is due; None where none can be told."""

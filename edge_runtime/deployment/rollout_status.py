@@ -33,3 +33,5 @@ class RolloutStatus:
     """Newer versions that are not looked at before the one on its way has come to its end."""
     problem: str | None
     """Why no version can go on."""
+    promotes_at: str | None = None
+    """When a candidate that passed answers everything by itself; None: by command only."""

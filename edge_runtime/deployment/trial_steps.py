@@ -109,14 +109,14 @@ class TrialSteps:
             if after != trial:
                 self._go_on(after, self.verdict.text)
 
-    def obey(self, command: Command) -> None:
-        """What a person decided about the version that is on its way.
+    def obey(self, command: Command, by: str = "command") -> None:
+        """What a person, or a time that a person has set, decided about the version that is on its way.
 
         Raises:
             IllegalStep: it cannot be done now.
         """
         assert self.trial is not None
-        self._go_on(after_command(self.trial, command, self._ports.clock()), f"by command: {command}")
+        self._go_on(after_command(self.trial, command, self._ports.clock()), f"by {by}: {command}")
 
     def refuse_handed_over(self, reason: str) -> None:
         """The version that passed could not be opened as the model's own: the one before stays."""

@@ -16,13 +16,14 @@ from edge_runtime.deployment.kept_pointers import KeptPointers
 from edge_runtime.deployment.reports import FOLDERS, forget_thumbnails
 from edge_runtime.deployment.rollout import IllegalStep
 from edge_runtime.deployment.rollout_policy.plan import Stage
-from edge_runtime.deployment.rollout_policy.stages import Command, Trial
+from edge_runtime.deployment.rollout_policy.stages import ASKS, Command, Trial
 from edge_runtime.deployment.rollout_ports import RolloutPorts
 from edge_runtime.deployment.rollout_status import RolloutStatus
 from edge_runtime.deployment.trial_steps import TrialSteps
 from edge_runtime.deployment.version_pointers import VERSIONS_FILE
 from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped
 from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 TICK_S = 0.1
@@ -74,6 +75,8 @@ class VersionRollout:
             crashes=crashes,
         )
         self._looking_problem: str | None = None
+        self._promotion: tuple[tuple[int, str], float | None] | None = None
+        """The candidate that waits and the cron line, and the Unix time at which it is promoted."""
         self._newer: frozenset[int] = frozenset()
         self._looked_at_s, self._has_begun, self._is_over = float("-inf"), False, False
         self._thread = SupervisedThread(f"rollout-{model}", self._loop, crashes, is_vital=False)
@@ -203,7 +206,12 @@ class VersionRollout:
                 refused={str(version): why for version, why in sorted(self._pointers.now.refused.items())},
                 waiting=() if trial is None else tuple(sorted(self._newer - {trial.version})),
                 problem=self._pointers.problem or self._looking_problem,
+                promotes_at=self._describe_promotion(),
             )
+
+    def _describe_promotion(self) -> str | None:
+        due_wall_s = None if self._promotion is None else self._promotion[1]
+        return None if due_wall_s is None else format_rfc3339(due_wall_s)
 
     @property
     def _trial(self) -> Trial | None:
@@ -231,6 +239,22 @@ class VersionRollout:
         with self._lock:
             if not self._is_over:
                 self._steps.advance()
+                self._promote_in_time()
+
+    def _promote_in_time(self) -> None:
+        """A candidate that passed and waits answers everything once the time for that has come."""
+        trial, line = self._trial, self._steps.plan.promote_at
+        if trial is None or trial.paused != ASKS or line is None:
+            self._promotion = None
+            return
+        now_s = self._ports.wall_clock()
+        waits_for = trial.version, line
+        if self._promotion is None or self._promotion[0] != waits_for:
+            self._promotion = waits_for, self._ports.find_due_wall_s(line, now_s)
+        due_wall_s = self._promotion[1]
+        if due_wall_s is not None and now_s >= due_wall_s:
+            self._promotion = None
+            self._steps.obey(Command.PROMOTE, "promote_at")
 
     def _take_back(self, reason: str) -> None:
         with self._lock:

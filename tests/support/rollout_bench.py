@@ -43,6 +43,8 @@ class RolloutBench:
             hand_over=self.hand_over,
             emit=self.facts.append,
             clock=lambda: self.now_s,
+            wall_clock=lambda: 1e9 + self.now_s,
+            find_due_wall_s=lambda line, after_wall_s: after_wall_s + 3600 * int(line.split()[1]),
         )
         return VersionRollout(
             "parts", self.plan, bundle=f"parts/{version}", version=version, pipeline=self.pipeline,

@@ -78,7 +78,7 @@ def make_controller(
         deployment=deployment,
         watch=DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis),
         start_job=JobProcess,
-        next_due_wall_s=_find_next_due_wall_s,
+        next_due_wall_s=find_next_due_here,
         trial=trial,
         rollout=config.models[name].rollout,
         crashes=crashes,
@@ -99,6 +99,6 @@ def _open_probe(path: Path, *, bundle: Bundle) -> Engine:
     return open_engine(model_files.read(path), bundle.manifest.format, shape, alone)
 
 
-def _find_next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:
+def find_next_due_here(schedule: str | None, after_wall_s: float) -> float | None:
     """In the zone that the box has now."""
     return find_next_due_wall_s(schedule, after_wall_s, find_local_zone(os.environ))

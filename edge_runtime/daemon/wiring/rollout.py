@@ -9,6 +9,7 @@ from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
+from edge_runtime.daemon.wiring.recalibration import find_next_due_here
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.disagreements import Disagreements
@@ -82,6 +83,7 @@ def make_rollout(
             open_candidate=open_candidate,
             hand_over=lambda: hand_over(name),
             emit=lambda fact: emit(Event(time.time(), fact, name)),
+            find_due_wall_s=find_next_due_here,
         ),
         crashes=crashes,
         keeps_pictures=config.recalibration.reference.pictures == "keep",

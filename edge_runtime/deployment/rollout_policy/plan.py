@@ -123,7 +123,7 @@ def _words(config: RolloutConfig, promotes_after_s: float | None, worst_s: float
     else:
         promotes = f"is promoted after {_in_words(promotes_after_s)} at the earliest"
     if config.promote == "ask":
-        promotes += ", by command"
+        promotes += ", by command" if config.promote_at is None else f", by command or at {config.promote_at}"
     return f"{promotes}, and rolled back within {_in_words(worst_s)}"
 
 

@@ -16,6 +16,7 @@ _UPDATE: Schema = {
         "latest_version": {"type": "string"},
         "in_progress": {"type": "boolean"},
         "update_percentage": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
+        "release_summary": {"type": "string", "description": "Only where it is promoted at a time."},
     },
     "required": ["installed_version", "latest_version", "in_progress", "update_percentage"],
     "additionalProperties": False,

@@ -57,6 +57,8 @@ def test_what_is_written_counts():
         ({"shadow": {"cpu": 0}}, "shadow.cpu"),
         ({"watch_s": 0}, "watch_s"),
         ({"promote": "later"}, "promote"),
+        ({"promote_at": "0 3 * * *"}, "promote"),
+        ({"promote": "ask", "promote_at": "at night"}, "promote_at"),
         ({"dry_run": ["speed"]}, "dry_run.0"),
         ({"limits": {"agreement": 80}}, "limits.agreement"),
         ({"limits": {"failures_in_a_row": 0}}, "limits.failures_in_a_row"),

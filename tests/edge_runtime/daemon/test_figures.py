@@ -1,6 +1,7 @@
 """The figures of cameras and models: what a second has, what is not known, and how far a version is."""
 
 import re
+from dataclasses import replace
 
 import jsonschema
 import orjson
@@ -64,3 +65,12 @@ def test_the_message_on_the_page_is_as_described():
     message = orjson.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
     jsonschema.Draft202012Validator(FIGURES).validate(message)
     check(message["models"]["parts"]["update"], "update_state")
+
+
+def test_a_version_that_is_promoted_at_a_time_says_when():
+    waits = replace(versions("canary", paused="passed", frames=9), promotes_at="2026-12-01T03:00:00.000Z")
+    told = describe_update(waits, PLAN)
+    assert "2026-12-01T03:00" in told["release_summary"]
+    check(told, "update_state")
+    model = FIGURES["properties"]["models"]["additionalProperties"]
+    jsonschema.Draft202012Validator(model["properties"]["update"]).validate(told)

@@ -19,6 +19,7 @@ from edge_runtime.deployment.version_rollout import LOOK_EVERY_S
 from edge_runtime.errors import BundleError, CommandError, EngineError, StateError
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
 from edge_runtime.inference.specs import RawSpec
+from edge_runtime.system.rfc3339 import parse_rfc3339
 from tests.support.fake_engine import FakeEngine, channel_means
 from tests.support.paths import ROOT
 from tests.support.pipeline_bench import NEVER, SPEC, make_frame
@@ -304,6 +305,56 @@ def test_promotion_waits_for_a_person_where_the_plan_says_so(tmp_path):
     bench.rollout.command(Command.PROMOTE)
     bench.play(1)
     assert bench.results[-1].generation == "parts/2"
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A version that passed, and is promoted three hours after that."""
+    bench = RolloutBench(tmp_path, promote="ask", promote_at="0 3 * * *")
+    bench.begin()
+    assert bench.rollout.status().promotes_at is None
+    bench.play_until("canary")
+    for _ in range(100):
+        bench.play(1)
+        bench.tick()
+    assert bench.stage == "canary"
+    return bench
+
+
+def test_a_version_that_passed_is_promoted_at_the_time_that_the_plan_names(waiting):
+    due_wall_s = parse_rfc3339(waiting.rollout.status().promotes_at)
+    waiting.tick(later_s=due_wall_s - 1e9 - waiting.now_s - 60)
+    assert waiting.stage == "canary"
+    waiting.tick(later_s=61)
+    assert waiting.stage == "watched"
+    waiting.tick()
+    assert waiting.rollout.status().promotes_at is None
+    assert "promote_at" in waiting.facts[-1].reason
+
+
+def test_another_time_counts_at_once_and_a_person_need_not_wait_for_it(waiting):
+    first = waiting.rollout.status().promotes_at
+    later = waiting.plan.model_copy(update={"promote_at": "0 5 * * *"})
+    waiting.rollout.reconfigure(later, keeps_pictures=False)
+    waiting.tick()
+    assert parse_rfc3339(waiting.rollout.status().promotes_at) > parse_rfc3339(first) + 3600
+    waiting.rollout.command(Command.PROMOTE)
+    waiting.tick()
+    assert (waiting.stage, waiting.rollout.status().promotes_at) == ("watched", None)
+
+
+def test_after_a_restart_it_has_to_pass_again_first(waiting):
+    waiting.restart()
+    waiting.begin()
+    waiting.tick(later_s=4 * 3600)
+    assert (waiting.stage, waiting.rollout.status().promotes_at) == ("shadow", None)
+
+
+def test_one_that_was_taken_back_is_not_promoted(waiting):
+    waiting.rollout.command(Command.ABORT)
+    waiting.tick(later_s=4 * 3600)
+    assert list(waiting.rollout.status().refused) == ["2"]
+    assert waiting.rollout.status().promotes_at is None
 
 
 def test_a_disk_that_refuses_keeps_a_candidate_out_and_a_promoted_one_watched(bench, monkeypatch):
