@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from edge_runtime.datatypes import RejectReason, Timings
+from edge_runtime.messaging.edit_payloads import CONFIG_TEXT, EDITED, HISTORY, UNDONE
 
 Schema = dict[str, Any]
 
@@ -169,7 +170,21 @@ _LOG: Schema = {
     "properties": {"lines": {"type": "array", "items": _TEXT, "description": "Oldest first."}},
     "required": ["lines"],
 }
-ANSWER_DATA: Mapping[str, Schema] = {"snapshot": _PICTURE, "install": _INSTALLED, "logs": _LOG}
+_GENERATION: Schema = {
+    "type": "object",
+    "properties": {"generation": _said(_TEXT, "Active now: `bundle/version+patch`.")},
+    "required": ["generation"],
+}
+ANSWER_DATA: Mapping[str, Schema] = {
+    "snapshot": _PICTURE,
+    "install": _INSTALLED,
+    "logs": _LOG,
+    "rollback": _GENERATION,
+    "get-config": CONFIG_TEXT,
+    "set-config": EDITED,
+    "undo-config": UNDONE,
+    "config-history": HISTORY,
+}
 """Of the answers to verbs; of others it is any object."""
 PROGRESS: Schema = {
     "type": "object",

@@ -138,7 +138,7 @@ def _arguments(document: Document, verb: str) -> Mapping[str, Any]:
 
 def _envelope(document: Document) -> Mapping[str, Any]:
     """An answer without what is in its data."""
-    answer = document["components"]["messages"]["response-rollback"]["payload"]
+    answer = document["components"]["messages"]["response-restart"]["payload"]
     return {
         **answer,
         "properties": {**answer["properties"], "data": {"type": "object", "description": "Only of `ok`."}},
