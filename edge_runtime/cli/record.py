@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", type=EXISTING_FILE)
+@click.argument("config", required=False, type=EXISTING_FILE)
 @click.option("--out", required=True, type=PATH, help="A new folder for the recording.")
 @click.option("--for", "for_s", type=SECONDS, default=60.0, show_default=True, help="Seconds.")
 @click.option("--camera", "cameras", multiple=True, help="Only this one; may be given again.")
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @click.option(
     "--max-mib", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of the folder."
 )
-@click.option("--state-dir", type=EXISTING_FOLDER, help="Of the daemon, when CONFIG cannot say it.")
+@click.option("--state-dir", type=EXISTING_FOLDER, help="Of the daemon, instead of CONFIG.")
 @JSON
 def record(
-    config: Path,
+    config: Path | None,
     out: Path,
     for_s: float,
     cameras: tuple[str, ...],
@@ -47,10 +47,14 @@ def record(
     from edge_runtime.config import ConfigHistory
     from edge_runtime.recordings.client import Wanted
 
+    if config is None and state_dir is None:
+        raise click.UsageError("give the daemon's CONFIG, or its --state-dir")
     wanted = Wanted(for_s, max_mib << 20, cameras, fps, frames)
     # An edit that broke the file stops no daemon, and is no obstacle here.
-    folder = ConfigHistory.find(config, os.environ).state_dir if state_dir is None else state_dir
-    manifest = _record(folder, out, wanted)
+    if state_dir is None:
+        assert config is not None
+        state_dir = ConfigHistory.find(config, os.environ).state_dir
+    manifest = _record(state_dir, out, wanted)
     ended = manifest.ended
     assert ended is not None
     if not ended.counts.frames:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_runtime.cli.bundle_argument import BundlePath
 from edge_runtime.cli.options import EXISTING_FOLDER, JSON, PATH, print_answer
 from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import ExitCode, RecordingError
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     "--bundle",
     "bundles",
     multiple=True,
-    metavar="[MODEL=]FOLDER",
-    help="Let this bundle answer, with the recorded patches; otherwise the folder that it had on the box.",
+    metavar="[MODEL=]BUNDLE",
+    help="Let this one answer, a folder, demo:NAME or an installed one, with the recorded patches; otherwise the "
+    "folder that it had on the box.",
 )
 @JSON
 def replay(recording: Path, config_path: Path | None, bundles: tuple[str, ...], as_json: bool) -> int:
@@ -77,9 +79,15 @@ def _read_bundles(given: tuple[str, ...], recording: "Recording") -> dict[str, P
             name, folder = models[0], text
         if name not in models or not folder:
             raise click.UsageError(
-                f"--bundle {text}: expected MODEL=FOLDER with a model of: {', '.join(models)}"
+                f"--bundle {text}: expected MODEL=BUNDLE with a model of: {', '.join(models)}"
             )
-        found[name] = Path(folder)
+        found[name] = Path(folder) if os.path.exists(folder) else _find_named(folder)  # noqa: PTH110 - of any user
+    return found
+
+
+def _find_named(text: str) -> Path:
+    found = BundlePath().convert(text, None, click.get_current_context())
+    assert isinstance(found, Path)
     return found
 
 

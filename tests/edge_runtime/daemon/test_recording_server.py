@@ -24,6 +24,7 @@ from edge_runtime.recordings.wire import SOCKET_FILE, Link
 from edge_runtime.recordings.writer import RecordingWriter
 from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.command_line import run_command
 from tests.support.paths import ROOT
 from tests.support.pipeline_bench import make_frame
 from tests.support.recordings import AT, make_manifest, make_result
@@ -112,6 +113,14 @@ def test_frames_and_answers_come_as_they_were(site, tmp_path):
         assert (found.read_frame(line).picture == line.seq % 256).all()
         assert found.answers[line.key].raw["y"] == [line.seq]
     assert "needle" not in found.read_config()
+
+
+def test_the_command_records_by_the_state_directory_alone(site, tmp_path):
+    given = ("record", "--state-dir", site.folder, "--out", tmp_path / "r", "--frames", 3, "--json")
+    code, said = run_command(*given)
+    assert (code, orjson.loads(said)["ended"]["counts"]["frames"]) == (0, 3)
+    assert run_command(*given)[0] == 74  # the folder is not empty
+    assert run_command("record", "--out", tmp_path / "s") == (64, "")
 
 
 def test_only_its_user_may_connect(site):
