@@ -21,6 +21,7 @@ from edge_runtime.http.answers import guard
 from edge_runtime.http.http_access import require
 from edge_runtime.http.stream_response import RightWatch, StreamResponse
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.messaging.delivery import Follower, SentResult
 from edge_runtime.serving.refusals import Refusal
 from edge_runtime.serving.room import Room
 from edge_runtime.system.supervised_thread import Crashes
@@ -35,14 +36,11 @@ RETRY_MS = 2000
 _CONTENT_TYPE = "text/event-stream"
 _CRASHES = "http-results"
 
-Follower = Callable[[str, bytes], None]
-"""Called in any thread with the stream and the payload of a result; returns at once."""
-
 
 class ResultFeed(Protocol):
     """What the daemon gives."""
 
-    def follow(self, follower: Follower) -> list[bytes]:
+    def follow(self, follower: Follower) -> list[SentResult]:
         """Have it called with each result after the newest ones, which are given, oldest first."""
 
     def unfollow(self, follower: Follower) -> None:
@@ -59,31 +57,31 @@ class Listener:
 
     def __init__(self, streams: Iterable[str], wake: Callable[[], None]) -> None:
         self._streams, self._wake = frozenset(streams), wake
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[SentResult] = deque()
         self._bytes, self._lost = 0, 0
         self._lock = threading.Lock()
 
-    def wants(self, stream: str) -> bool:
-        """Whether results of it are to be told."""
-        return not self._streams or stream in self._streams
+    def wants(self, sent: SentResult) -> bool:
+        """Whether it is to be told."""
+        return not self._streams or sent.stream in self._streams
 
-    def give(self, stream: str, payload: bytes) -> None:
+    def give(self, sent: SentResult) -> None:
         """A ``Follower``."""
-        if not self.wants(stream):
+        if not self.wants(sent):
             return
         with self._lock:
             was_empty = not self._waiting
-            self._waiting.append(payload)
-            self._bytes += len(payload)
+            self._waiting.append(sent)
+            self._bytes += len(sent.payload)
             while len(self._waiting) > 1 and (
                 len(self._waiting) > MOST_WAITING or self._bytes > MOST_WAITING_BYTES
             ):
-                self._bytes -= len(self._waiting.popleft())
+                self._bytes -= len(self._waiting.popleft().payload)
                 self._lost += 1
         if was_empty:
             self._wake()
 
-    def take(self) -> tuple[list[bytes], int]:
+    def take(self) -> tuple[list[SentResult], int]:
         """All that waits, oldest first, and how many were lost before it."""
         with self._lock:
             found, lost = list(self._waiting), self._lost
@@ -136,22 +134,17 @@ async def _tell(
         yield b"".join([_say_lost(lost) if lost else b"", *map(_say_result, results)])
 
 
-def _catch_up(listener: Listener, recent: list[bytes], last_id: str) -> bytes:
+def _catch_up(listener: Listener, recent: list[SentResult], last_id: str) -> bytes:
     """What the listener wants of the results after the one with this id, or of all where it is not among them."""
-    ids = list(map(_id_of, recent))
+    ids = [one.id for one in recent]
     is_whole = last_id in ids
     newer = recent[ids.index(last_id) + 1 :] if is_whole else recent
-    wanted = [one for one in newer if listener.wants(orjson.loads(one)["stream"])]
-    return b"".join([b"" if is_whole else _say_lost(None), *map(_say_result, wanted)])
+    return b"".join([b"" if is_whole else _say_lost(None), *map(_say_result, filter(listener.wants, newer))])
 
 
-def _id_of(payload: bytes) -> str:
-    return str(orjson.loads(payload)["id"])
-
-
-def _say_result(payload: bytes) -> bytes:
-    """JSON on one line."""
-    return f"id: {_id_of(payload)}\nevent: result\ndata: ".encode() + payload + b"\n\n"
+def _say_result(sent: SentResult) -> bytes:
+    """The payload is JSON on one line."""
+    return f"id: {sent.id}\nevent: result\ndata: ".encode() + sent.payload + b"\n\n"
 
 
 def _say_lost(count: int | None) -> bytes:

@@ -40,13 +40,24 @@ RECENT_EVENTS = 256
 
 SendAnswer = Callable[[str, bytes, bytes | None], bool]
 """Response topic, payload, correlation data; False when it could not be sent. Must not wait."""
-Follower = Callable[[str, bytes], None]
 Mark = tuple[tuple[Outbox, int], ...]
 """How far each outbox was filled at one moment."""
 
 
 def _send_nowhere(_topic: str, _payload: bytes, _correlation: bytes | None) -> bool:
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class SentResult:
+    """A result as it goes out."""
+
+    id: str
+    stream: str
+    payload: bytes
+
+
+Follower = Callable[[SentResult], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,7 @@ class Delivery:
         self._device, self._on_result = device, on_result
         self._topics = Topics("edge", device)
         self.channels: tuple[Channel, ...] = ()
-        self._results: deque[bytes] = deque()
+        self._results: deque[SentResult] = deque()
         self._results_bytes = 0
         self._remembering = threading.Lock()
         self._followers: tuple[Follower, ...] = ()
@@ -150,7 +161,7 @@ class Delivery:
     def add_result(self, result: Result) -> None:
         """Accept a result; returns at once."""
         payload = encode_result(result)
-        self._remember(result.stream, payload)
+        self._remember(SentResult(result.id, result.stream, payload))
         self._put(self._topics.result(result.stream), payload)
         self._answer(result.stream, result.origin, payload)
         self._on_result(result)
@@ -193,17 +204,17 @@ class Delivery:
         """Whether everything that was put before the mark is on the disk or has left the outbox: a kill loses none."""
         return all(outbox.is_kept(last_id) for outbox, last_id in mark)
 
-    def _remember(self, stream: str, payload: bytes) -> None:
+    def _remember(self, sent: SentResult) -> None:
         """Keep the newest results, in number and bytes; the newest one always. Followers are told in the same order."""
         with self._remembering:
-            self._results.append(payload)
-            self._results_bytes += len(payload)
+            self._results.append(sent)
+            self._results_bytes += len(sent.payload)
             while len(self._results) > 1 and (
                 len(self._results) > RECENT_RESULTS or self._results_bytes > RECENT_BYTES
             ):
-                self._results_bytes -= len(self._results.popleft())
+                self._results_bytes -= len(self._results.popleft().payload)
             for follower in self._followers:
-                follower(stream, payload)
+                follower(sent)
 
     def add_event(self, event: Event) -> None:
         """Accept an event, without the secrets in its texts; returns at once."""
@@ -220,8 +231,8 @@ class Delivery:
         if deprecated is not None:  # for one release; see CHANGELOG
             self._put(self._topics.event, deprecated)
 
-    def follow(self, follower: Follower) -> list[bytes]:
-        """Have it called with the stream and the payload of each result after those that are given, oldest first.
+    def follow(self, follower: Follower) -> list[SentResult]:
+        """Have it called with each result after those that are given, oldest first.
 
         It is called in the threads that make results, and must not wait.
         """
@@ -238,7 +249,7 @@ class Delivery:
         """The newest results, newest first."""
         with self._remembering:
             newest = list(self._results)[-most:]
-        return [orjson.loads(payload) for payload in reversed(newest)]
+        return [orjson.loads(sent.payload) for sent in reversed(newest)]
 
     def recent_events(self, most: int) -> list[dict[str, Any]]:
         """The newest events as published, newest first, with ``text``: a headline and lines of detail for people."""

@@ -9,6 +9,7 @@ import pytest
 from edge_runtime.http import bounded_protocol, result_events, stream_response
 from edge_runtime.http.result_events import MOST_LISTENERS, MOST_WAITING, MOST_WAITING_BYTES, Listener
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.messaging.delivery import SentResult
 from edge_runtime.serving.access import Access
 from tests.support.http_bench import Bench
 from tests.support.http_tokens import HOLDERS, bearer
@@ -18,35 +19,35 @@ from tests.support.waiting import WAIT_S, until
 pytestmark = pytest.mark.integration
 
 
-def payload(number):
-    return orjson.dumps({"id": str(number), "stream": "belt"})
+def make_sent(number, stream="belt", size=10):
+    return SentResult(str(number), stream, bytes(size))
 
 
 def test_a_listener_that_does_not_take_loses_the_oldest_and_knows_how_many():
     woken = []
     listener = Listener([], lambda: woken.append(1))
     for number in range(MOST_WAITING + 7):
-        listener.give("belt", payload(number))
+        listener.give(make_sent(number))
     found, lost = listener.take()
-    assert (len(found), lost, found[0]) == (MOST_WAITING, 7, payload(7))
+    assert (len(found), lost, found[0].id) == (MOST_WAITING, 7, "7")
     assert len(woken) == 1  # until it takes
-    listener.give("belt", payload(0))
-    assert (listener.take(), len(woken)) == (([payload(0)], 0), 2)
+    listener.give(make_sent(0))
+    assert (listener.take(), len(woken)) == (([make_sent(0)], 0), 2)
 
 
 def test_large_results_are_bounded_in_bytes_and_the_newest_always_has_room():
     listener = Listener([], lambda: None)
-    for _ in range(5):
-        listener.give("belt", bytes(MOST_WAITING_BYTES))
+    for number in range(5):
+        listener.give(make_sent(number, size=MOST_WAITING_BYTES))
     found, lost = listener.take()
-    assert (len(found), lost) == (1, 4)
+    assert ([one.id for one in found], lost) == (["4"], 4)
 
 
 def test_a_listener_gets_its_streams_alone():
     listener = Listener(["belt"], lambda: None)
-    listener.give("gate", b"{}")
-    listener.give("belt", b"{}")
-    assert listener.take() == ([b"{}"], 0)
+    listener.give(make_sent(1, "gate"))
+    listener.give(make_sent(2))
+    assert listener.take() == ([make_sent(2)], 0)
 
 
 @pytest.fixture
