@@ -18,7 +18,8 @@ from edge_runtime.serving.refusals import Refusal
 from edge_runtime.serving.token_holder import TokenHolder, find_holder
 from edge_runtime.serving.wrong_tokens import WrongTokens
 
-_ASK = {"WWW-Authenticate": 'Bearer realm="edge-runtime"'}
+CHALLENGE = 'Bearer realm="edge-runtime"'
+_ASK = {"WWW-Authenticate": CHALLENGE}
 log = structlog.get_logger()
 
 

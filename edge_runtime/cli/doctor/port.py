@@ -5,6 +5,7 @@ import http.client
 import socket
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import orjson
 import psutil
@@ -12,6 +13,7 @@ import psutil
 from edge_runtime.cli.doctor.finding import Finding, fine, problem
 from edge_runtime.config import Config
 from edge_runtime.errors import ExitCode
+from edge_runtime.serving.access import CHALLENGE
 
 _ANSWER_S = 2.0
 _PURPOSES = {"http.port": "the status page", "http.grpc_port": "gRPC"}
@@ -43,7 +45,7 @@ def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Fin
 
 
 def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
-    """The daemon is known by its number where that can be seen; where it has tokens, it answers no one without."""
+    """The daemon is known by its number where that can be seen, else by its answer."""
     place, pid = f"{config.http.host}:{port}", _find_listener(port)
     if (pid is not None and pid == daemon_pid) or _ask(config) == config.device:
         return fine("port", f"the daemon answers at {place}")
@@ -52,7 +54,7 @@ def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) ->
 
 
 def _ask(config: Config) -> str | None:
-    """The name of the device whose daemon answers; None when it is none, or tells nothing without a token."""
+    """The name of the device whose daemon answers; None when it is none."""
     connection: http.client.HTTPConnection
     host, port = config.http.host, config.http.port
     if config.http.tls is None:
@@ -61,8 +63,13 @@ def _ask(config: Config) -> str | None:
         connection = http.client.HTTPSConnection(host, port, timeout=_ANSWER_S, context=_trust_all())
     try:
         connection.request("GET", "/status")
-        answer = orjson.loads(connection.getresponse().read(2**22))
-        return str(answer.get("device")) if isinstance(answer, dict) else None
+        answer = connection.getresponse()
+        if answer.status == HTTPStatus.UNAUTHORIZED and answer.headers.get("WWW-Authenticate") == CHALLENGE:
+            return (
+                config.device
+            )  # no other program says that; which box it is, it tells no one without a token
+        found = orjson.loads(answer.read(2**22))
+        return str(found.get("device")) if isinstance(found, dict) else None
     except (OSError, http.client.HTTPException, ValueError):
         return None
     finally:

@@ -1,20 +1,32 @@
 """The whole server where tokens are needed: nothing but the probes is told to who shows none."""
 
+import json
 import re
+import time
 
 import httpx
 import pytest
 from starlette.routing import Route
 
+from edge_runtime.cli.doctor import port
+from edge_runtime.cli.doctor.finding import Level
+from edge_runtime.config import parse_config
 from edge_runtime.http.identify import OPEN
 from edge_runtime.messaging.commands.roles import Role
+from edge_runtime.serving.certificate import CertificateFiles
 from tests.support.http_bench import DOCUMENT, Bench
 from tests.support.http_contract import Contract
 from tests.support.http_tokens import TOKENS, bearer, make_access
+from tests.support.mosquitto import make_tls_files
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
+MINIMAL = {
+    "device": "box",
+    "models": {"m": {"bundle": "demo:efficientnet-lite0"}},
+    "cameras": {"belt": {"path": "demo:conveyor", "model": "m"}},
+}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
@@ -98,5 +110,24 @@ def test_without_tokens_this_machine_needs_no_session(tmp_path):
         with httpx.Client(base_url=bench.url, timeout=WAIT_S, trust_env=False) as client:
             assert client.get("/session").json() == {"name": None, "role": "operator"}
             assert client.post("/session").status_code == 400
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_the_doctor_knows_a_daemon_whose_process_it_cannot_see_by_its_answer(
+    tmp_path, monkeypatch, is_encrypted
+):
+    monkeypatch.setattr(port, "_find_listener", lambda _: None)
+    files = make_tls_files(tmp_path / "tls")
+    tls = {"cert": str(files.server_cert), "key": str(files.server_key)} if is_encrypted else None
+    certificate = (
+        CertificateFiles(files.server_cert, files.server_key, time.monotonic) if is_encrypted else None
+    )
+    bench = Bench(tmp_path, access=make_access(), certificate=certificate)
+    http = {"port": bench.server.port, "tls": tls}
+    config = parse_config(json.dumps({**MINIMAL, "http": http}), "test", {})
+    try:
+        assert [one.level for one in port.examine_port(config)] == [Level.OK]
     finally:
         bench.close()
