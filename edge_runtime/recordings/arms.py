@@ -86,6 +86,8 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
     bundle = load_bundle(bundle_folder)
     check_in_sandbox(bundle)
     plan = choose_threads(cpu_budget(), 1)
+    golden = [golden_outputs(bundle, one) for one in bundle.manifest.golden]
+    compare = choose_comparison(bundle.manifest.compare, bundle.manifest, golden)
     engine = open_bundle_engine(bundle, plan, settings)
     with close_on_error(engine):
         self_test(bundle, engine)
@@ -95,7 +97,6 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
         model, loaded = _patch(bundle.model_files, patch)
         generation = Generation(bundle.id, patch.stem)
         engine = open_bundle_engine(bundle, plan, settings, model)
-    golden = [golden_outputs(bundle, one) for one in bundle.manifest.golden]
     return Arm(
         generation,
         bundle,
@@ -103,7 +104,7 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
         engine,
         Preprocessor(bundle.manifest.preprocess),
         Postprocessor(bundle.manifest, bundle.labels),
-        choose_comparison(bundle.manifest.compare, bundle.manifest, golden),
+        compare,
     )
 
 
