@@ -34,12 +34,15 @@ function showHelp() {
   if (schema) help.replaceChildren(...explain(schema, keysAt(text.value, text.selectionStart)));
 }
 
-function goTo(line) {
+// `key` is the one that a problem on this line is about.
+function goTo(line, key) {
   const start = text.value.split("\n").slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0), end = text.value.indexOf("\n", start);
   text.focus();
   text.setSelectionRange(start, end < 0 ? text.value.length : end);
   text.scrollTop = Math.max(0, (line - 4) * text.scrollHeight / text.value.split("\n").length);
-  showHelp();
+  numbers.scrollTop = text.scrollTop;
+  numbers.children[line - 1]?.scrollIntoView({block: "center"});   // the field may be higher than the window
+  if (key && schema) help.replaceChildren(...explain(schema, key.split("."))); else showHelp();
 }
 
 function say(words, tone, ...more) { outcome.replaceChildren(make("p", {class: tone}, words), ...more.filter(Boolean)); }
@@ -50,8 +53,8 @@ function sayRefused(error) {
   problems = new Map(lines.map(line => [Number((line.match(/\bline (\d+)/) || [])[1]), line]).filter(([line]) => line));
   number();
   say("Not good yet; nothing was changed.", "bad", make("ul", {class: "lines"}, ...lines.map(line => {
-    const found = line.match(/\bline (\d+)/);
-    return make("li", {}, ...(found ? [button(`Line ${found[1]}`, () => goTo(Number(found[1])), "link"), " "] : []), found ? line.replace(/^line \d+: /, "") : line);
+    const found = line.match(/\bline (\d+)(?:: ([\w.-]+):)?/);
+    return make("li", {}, ...(found ? [button(`Line ${found[1]}`, () => goTo(Number(found[1]), found[2]), "link"), " "] : []), found ? line.replace(/^line \d+: /, "") : line);
   })));
 }
 
@@ -97,6 +100,7 @@ async function read() {
   const found = await send("get-config", {});
   kept = found;
   text.value = found.text;
+  text.rows = Math.min(28, Math.max(14, found.text.split("\n").length + 1));
   problems = new Map();
   describe(found);
   if (found.problem) sayRefused({message: found.problem}); else outcome.replaceChildren();
