@@ -1,7 +1,9 @@
 """A real Home Assistant core finds a box and commands it: ``python -m benchmarks run home-assistant --core PYTHON``.
 
-PYTHON is that of an environment with ``homeassistant`` from PyPI (2024.12 or newer; it installs what its integration
-MQTT needs at the first start). Exit code 1: a step had another effect than it should.
+PYTHON is that of an environment with ``homeassistant`` from PyPI (2024.12 or newer). At the first start it installs
+what its integration MQTT needs; where it cannot reach a registry by itself, its log names the packages to install
+before: ``paho-mqtt``, ``PyQRCode``, ``pyotp`` and ``home-assistant-frontend``. ``--detector`` and ``--video`` add a
+street. Exit code 1: a step had another effect than it should.
 """
 
 import json
