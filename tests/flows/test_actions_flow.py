@@ -173,8 +173,8 @@ def test_each_action_of_the_page_works_for_who_may(box, tmp_path, open_page):
     assert command(box, "operator", "restart").status_code == 403
 
     viewer = open_page(box, "viewer", "Actions")
-    expect(viewer.locator("#actions")).to_contain_text("changes nothing")
-    expect(viewer.locator("#actions").get_by_role("button")).to_have_count(0)
+    expect(viewer.locator("#view-actions")).to_contain_text("changes nothing")
+    expect(viewer.locator("#view-actions").get_by_role("button")).to_have_count(0)
     viewer.close()
 
     page = open_page(box, "operator", "Actions")

@@ -4,7 +4,7 @@ A daemon with four cameras (video files at 5 frames/s) and the demo's model; a r
 it, in turns. Printed are, round by round, the daemon's share of a core with the page and without it, and how long the
 page took until all four pictures had moved; then the mean difference with its standard error. While no page is open
 the daemon counts the requests that it gets: there must be none. Processor time is that of the daemon and its children:
-the browser is the viewer's. Needs the extra ``pictures`` or ``test``, and Chromium.
+the browser is the viewer's. Needs the extra ``test``, and Chromium.
 """
 
 import argparse

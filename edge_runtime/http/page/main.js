@@ -33,7 +33,8 @@ const PERIOD_MS = 1000;
 let shown = null;
 
 function place(view) {
-  view.element = make("div", {class: "view", id: view.id, hidden: ""});
+  view.element = make("div", {class: "view", id: `view-${view.id}`, hidden: ""});
+  // Its id is not the one in the address, to which a browser would scroll past the head of the page.
   view.link = make("a", {href: `#${view.id}`}, view.title);
   for (const panel of view.panels) view.element.append(frame(panel));
   by("main").append(view.element);

@@ -307,7 +307,7 @@ def test_the_log_is_filtered_and_the_history_leads_to_reports(page: Page, tmp_pa
     expect(page.locator(".log li")).to_have_count(1)
     page.get_by_role("link", name="History").click()
     expect(page.locator("#generations")).to_contain_text("Waits for a person: by command")
-    expect(page.locator("#history .events li")).to_have_count(2)
+    expect(page.locator("#view-history .events li")).to_have_count(2)
     page.get_by_role("link", name="Report r1 of parts").click()
     expect(page.locator("body")).to_have_text("The whole report.")
     assert told == []
