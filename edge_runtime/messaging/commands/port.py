@@ -40,11 +40,6 @@ class CommandPort:
         noting, payload = _Noting(verb, caller, self._unanswered), shorten(payload)
         self._lanes.put(Incoming(verb, payload, noting, len(payload), known=known))
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Requests by what became of them."""
-        return dict(self._lanes.counts)
-
     def stop(self, timeout_s: float = 2.0) -> None:
         """Execute no more; idempotent."""
         self._lanes.stop(timeout_s)
