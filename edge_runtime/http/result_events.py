@@ -1,7 +1,7 @@
 """``GET /results/events``: results as they come, as server-sent events (HTML, section 9.2).
 
-Each listener has a queue of its own, so that a slow one delays nobody: it loses the oldest results of its queue, and is
-told how many. Nothing is done for nobody.
+Each listener has its queue, so that a slow one delays no other: it loses the oldest results of its queue, and is told
+how many. Without listeners nothing is done.
 """
 
 import asyncio

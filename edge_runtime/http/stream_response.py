@@ -42,7 +42,7 @@ class StreamResponse(StreamingResponse):
         parts: What is sent; ``place`` is left when it ends, however that happens.
         content_type: Of the whole.
         place: Entered already.
-        crashes: Counts by ``name`` what nobody foresaw; the stream ends then.
+        crashes: Counts by ``name`` unforeseen errors; the stream ends then.
         name: See ``crashes``.
         headers: More of them.
     """

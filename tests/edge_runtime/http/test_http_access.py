@@ -122,7 +122,7 @@ def test_less_than_the_needed_role_is_refused(caller: Caller | None, needed: Rol
     assert refused.value.code == 403
 
 
-def test_without_any_caller_in_the_configuration_nobody_else_may() -> None:
+def test_without_any_caller_in_the_configuration_other_machines_may_not() -> None:
     access = HttpAccess(Access(needs_token=True, has_callers=False))
     assert code_of(access, authorization=f"Bearer {TOKEN}") == 403
 

@@ -1,4 +1,4 @@
-"""Pictures of a camera one after the other: how many, for how many, and nothing for nobody."""
+"""Pictures of a camera one after the other: how many, for how many clients, and none without clients."""
 
 import re
 

@@ -92,7 +92,7 @@ def ids_of(events, count):
     return [next(events)[1] for _ in range(count)]
 
 
-def test_results_come_with_their_ids_and_nobody_is_told_when_nobody_listens(bench):
+def test_results_come_with_their_ids_and_without_listeners_none_is_told(bench):
     with listen(bench, "?stream=belt&stream=yard") as events:
         assert has_followers(bench, 1)
         for seq, stream in ((1, "belt"), (1, "gate"), (2, "yard")):
@@ -146,7 +146,7 @@ def test_head_has_no_end_to_wait_for(bench):
     assert httpx.get(f"{bench.url}/results/events?{'stream=x&' * 65}", trust_env=False).status_code == 400
 
 
-def test_the_server_stops_while_somebody_listens(tmp_path):
+def test_the_server_stops_in_spite_of_a_listener(tmp_path):
     bench = Bench(tmp_path)
     with listen(bench) as events:
         assert has_followers(bench, 1)
