@@ -1,6 +1,5 @@
 """``edge-runtime compare``: two models on one recording, as a page."""
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from edge_runtime.recordings.arms import Arm
     from edge_runtime.recordings.comparison import ComparisonResult
     from edge_runtime.recordings.reader import Recording
-
-_PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
 
 
 class ArmSpec(BundlePath):
@@ -134,9 +131,11 @@ def require_own(given: tuple[Path, ...], known: "dict[str, Baseline]", models: s
 
 
 def _find_patch(recording: "Recording", model: str, patch: str | None) -> Path | None:
+    from edge_runtime.deployment.model_state import PATCH_ID
+
     if patch is None:
         return None
-    path = recording.patch_path(model, patch) if _PATCH_ID.fullmatch(patch) else Path(patch)
+    path = recording.patch_path(model, patch) if PATCH_ID.fullmatch(patch) else Path(patch)
     if not path.is_file():
         fix = "Name a file, or a patch of the recording such as p3."
         raise RecordingError(path, "no such patch", "a patch that answered in the recording, or a file", fix)

@@ -107,7 +107,7 @@ def _open_arm(
     if config is not None:
         settings = find_engine_settings(config, model)
     root = given.get(model) or (Path(note.folder) if config is None else config.bundle_root(model))
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - of any user, and of any length
         fix = f"Give --bundle FOLDER with a copy of the bundle {note.bundle}."
         raise RecordingError(recording.folder, f"recorded with {root}, which is not here", "the bundle", fix)
     path = None if patch is None else recording.patch_path(model, patch)

@@ -24,7 +24,7 @@ MANIFEST_FILE, CONFIG_FILE = "recording.json", "config.yaml"
 FRAMES_FILE, ANSWERS_FILE = "frames.jsonl", "answers.jsonl"
 PICTURES, PATCHES, BASELINES = "frames", "patches", "baselines"
 
-_SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_SAFE_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 def _check_picture_path(path: str) -> str:
@@ -44,6 +44,7 @@ SafeName = Annotated[str, AfterValidator(_check_name)]
 """Becomes a part of a path."""
 PicturePath = Annotated[str, AfterValidator(_check_picture_path)]
 Words = Annotated[str, Field(max_length=10_000)]
+Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class _Part(BaseModel):
@@ -111,7 +112,7 @@ class FrameLine(_Part):
     """One frame, as a line of ``frames.jsonl``."""
 
     stream: SafeName
-    seq: int = Field(ge=0)
+    seq: Number
     """Number of the frame of its stream."""
     captured_at: Words
     """RFC 3339."""
@@ -137,7 +138,7 @@ class AnswerLine(_Part):
     """One answer, as a line of ``answers.jsonl``: what was published, and the raw outputs where they are small."""
 
     stream: SafeName
-    seq: int = Field(ge=0)
+    seq: Number
     model: SafeName
     generation: Words | None = None
     arm: Literal["candidate"] | None = None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from calibration.stats.regular_file import open_regular, read_whole
 from edge_runtime.datatypes import Detection, Frame, Label
+from edge_runtime.deployment.model_state import PATCH_ID
 from edge_runtime.errors import RecordingError
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.inference.preprocess import PictureLimits
@@ -98,12 +99,23 @@ class Recording:
         )
 
     def patch_path(self, model: str, patch: str) -> Path:
-        """Of a patch that answered; may be missing."""
-        return self.folder / PATCHES / model / f"{patch}.safetensors"
+        """Of a patch that answered; may be missing.
+
+        Raises:
+            RecordingError: this names no patch, or leads out of the folder.
+        """
+        if not PATCH_ID.fullmatch(patch):
+            found = f"answers of {patch[:64]!r}, which is no patch"
+            raise RecordingError(self.folder / ANSWERS_FILE, found, "the id of one, such as p3", _COPY_AGAIN)
+        return self._inside(PATCHES, model, f"{patch}.safetensors")
 
     def baseline_path(self, model: str) -> Path:
-        """Of the baseline that was in use; may be missing."""
-        return self.folder / BASELINES / f"{model}.safetensors"
+        """Of the baseline that was in use; may be missing.
+
+        Raises:
+            RecordingError: it leads out of the folder.
+        """
+        return self._inside(BASELINES, f"{model}.safetensors")
 
     def read_config(self) -> str:
         """The configuration that was in force, without secrets.
@@ -115,6 +127,11 @@ class Recording:
 
     def _read(self, path: Path, most_bytes: int) -> bytes:
         return _read(self.folder, path, most_bytes)
+
+    def _inside(self, *parts: str) -> Path:
+        path = self.folder.joinpath(*parts)
+        _require_inside(self.folder, path)
+        return path
 
 
 def open_recording(folder: Path) -> Recording:
@@ -183,7 +200,7 @@ def _read_answer(path: Path, line: AnswerLine) -> RecordedAnswer:
     try:
         answer = None if line.rejected is not None else _make_answer(line)
         raw = None if line.raw is None else {name: _array(one) for name, one in line.raw.items()}
-    except (KeyError, TypeError, ValueError) as err:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as err:  # the last: numbers that do not fit
         found = f"the answer to frame {line.seq} of {line.stream} cannot be read: {err!r}"
         raise RecordingError(path, found, "an answer as published", _COPY_AGAIN) from err
     infer_ms = line.timings_ms.get("infer")
@@ -236,7 +253,11 @@ def _read(folder: Path, path: Path, most_bytes: int) -> bytes:
 
 def _require_inside(folder: Path, path: Path) -> None:
     """A link in a recording could lead to any file of this machine."""
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # pathlib's word for links that lead to themselves
+        is_inside = False
+    if not is_inside:
         raise RecordingError(path, "a link that leaves the folder", "files of the recording", _COPY_AGAIN)
 
 

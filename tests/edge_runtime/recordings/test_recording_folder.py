@@ -1,6 +1,7 @@
 """The folder of a recording: what is written is read again, byte for byte, and nothing else is taken for it."""
 
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
+from edge_runtime.config.values import NAME_PATTERN
 from edge_runtime.datatypes import Label
 from edge_runtime.errors import RecordingError, StateError
 from edge_runtime.messaging.encoding import encode_result
@@ -83,6 +85,16 @@ def change_line(folder, name, **changes):
     path.write_bytes(b"".join([changed, *others]))
 
 
+def change_text(folder, name, before, after):
+    path = folder / name
+    path.write_text(path.read_text().replace(before, after, 1))
+
+
+def link_to_itself(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
 def change_manifest(folder, **changes):
     path = folder / "recording.json"
     path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), **changes}))
@@ -112,6 +124,10 @@ def change_manifest(folder, **changes):
         ],
         (lambda folder: change_line(folder, "answers.jsonl", top=[{"label": "b"}]), "answers.jsonl"),
         (lambda folder: change_line(folder, "answers.jsonl", top=None), "answers.jsonl"),
+        (lambda folder: change_text(folder, "answers.jsonl", '"index":1', '"index":1e400'), "answers.jsonl"),
+        (lambda folder: change_text(folder, "answers.jsonl", "0.75", "1" + 400 * "0"), "answers.jsonl"),
+        (lambda folder: change_text(folder, "frames.jsonl", '"seq":0', '"seq":1' + 40 * "0"), "frames.jsonl"),
+        (lambda folder: link_to_itself(folder / "frames.jsonl"), "frames.jsonl"),
         *[
             (lambda folder, raw=raw: change_line(folder, "answers.jsonl", raw={"y": raw}), "answers.jsonl")
             for raw in (
@@ -119,6 +135,7 @@ def change_manifest(folder, **changes):
                 {"dtype": "f4,f4", "shape": [1], "data": [1]},
                 {"dtype": "float32", "shape": [9, 9], "data": [1]},
                 {"dtype": "float32", "shape": [1], "data": ["x"]},
+                {"dtype": "uint8", "shape": [1], "data": [300]},
                 {},
             )
         ],
@@ -163,10 +180,38 @@ def test_a_link_that_leaves_the_folder_is_not_followed(folder, tmp_path):
     path.symlink_to(secret)
     with pytest.raises(RecordingError, match="leaves the folder"):
         read_first(folder)
+    link_to_itself(path)
+    with pytest.raises(RecordingError, match=r"000000000\.png"):
+        read_first(folder)
     (folder / "frames.jsonl").unlink()
     os.mkfifo(folder / "frames.jsonl")
     with pytest.raises(RecordingError, match=r"frames\.jsonl"):
         open_recording(folder)
+
+
+@pytest.mark.parametrize("patch", ["../../../p1", "/srv/p1", "p0", "p1/../p2", ""])
+def test_only_an_id_names_a_patch(folder, patch):
+    with pytest.raises(RecordingError, match="p3"):
+        open_recording(folder).patch_path("parts", patch)
+
+
+def test_patches_and_baselines_do_not_lead_out_of_the_folder(folder, tmp_path):
+    found = open_recording(folder)
+    assert found.patch_path("parts", "p1") == folder / "patches" / "parts" / "p1.safetensors"
+    for name in ("patches", "baselines"):
+        (folder / name).symlink_to(tmp_path)
+    for find in (lambda: found.patch_path("parts", "p1"), lambda: found.baseline_path("parts")):
+        with pytest.raises(RecordingError, match="leaves the folder"):
+            find()
+
+
+def test_every_name_of_a_camera_that_a_configuration_may_have_is_one_here(tmp_path):
+    writer = RecordingWriter(tmp_path / "r", make_manifest(), "", most_bytes=MIB)
+    for name in ("-belt", "_", "-" * 64):
+        assert re.fullmatch(NAME_PATTERN, name)
+        writer.add_frame({"stream": name, "seq": 0, "captured_at": AT}, b"x", "bin")
+    writer.end(AT, "as asked", 0)
+    assert len(open_recording(tmp_path / "r").frames) == 3
 
 
 def test_nothing_is_written_into_a_folder_that_holds_something(folder):

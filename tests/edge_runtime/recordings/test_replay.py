@@ -143,6 +143,26 @@ def test_a_patch_answers_what_it_answered(bundle, patch, tmp_path, arm):
     assert dict(found.generations) == {"small/1+p1": 6}
 
 
+def test_a_recording_names_no_patch_outside_of_itself(folder, patch, bundle):
+    """The line of an answer comes from a stranger, and its patch becomes a part of a path."""
+    outside = folder.parent / "p1.safetensors"
+    shutil.copy(patch, outside)
+    for name in ("../../../p1", outside.with_suffix("")):
+        edit_answers(
+            folder, lambda lines, name=name: [{**line, "generation": f"small/1+{name}"} for line in lines]
+        )
+        assert run_command("replay", folder, "--bundle", bundle.path) == (65, "")
+
+
+def test_a_bundle_that_is_not_here_is_told(folder):
+    path = folder / "recording.json"
+    note = orjson.loads(path.read_bytes())
+    for named in ("/srv/nowhere", "x" * 5000, "\0"):
+        note["models"]["parts"]["folder"] = named
+        path.write_bytes(orjson.dumps(note))
+        assert run_command("replay", folder) == (65, "")
+
+
 def test_the_command_says_it_by_its_exit_code(folder, bundle):
     code, said = run_command("replay", folder, "--json")
     answer = orjson.loads(said)
