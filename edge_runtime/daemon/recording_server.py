@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from edge_runtime import __version__
 from edge_runtime.config import Config
 from edge_runtime.config.secret_values import hide_secrets
 from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.recording_under_way import RecordingStatus, RecordingUnderWay
 from edge_runtime.daemon.running import Running
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError
 from edge_runtime.messaging.encoding import encode_array, encode_rejection, encode_result
+from edge_runtime.messaging.events import Fact
 from edge_runtime.recordings.feed import Feed, Taken, TakenAnswer, TakenRejection, Taking
 from edge_runtime.recordings.manifest import Manifest, ModelNote
 from edge_runtime.recordings.wire import SOCKET_FILE, VERSION, Link, LinkLost, Message, reach
@@ -43,9 +46,10 @@ STOP_S = 2.0
 class RecordingServer:
     """One thread, which waits for a process that wants to record."""
 
-    def __init__(self, running: Running, feed: Feed, crashes: Crashes) -> None:
-        """Nothing listens yet."""
-        self._running, self._feed = running, feed
+    def __init__(self, running: Running, feed: Feed, emit: Callable[[Fact], None], crashes: Crashes) -> None:
+        """Nothing listens yet; ``emit`` publishes that a recording begins or has ended."""
+        self._running, self._feed, self._emit = running, feed, emit
+        self._under_way: RecordingUnderWay | None = None
         self._listener: socket.socket | None = None
         self._thread = SupervisedThread("recordings", self._run, crashes, is_vital=False)
 
@@ -65,6 +69,11 @@ class RecordingServer:
         if self._listener is not None:
             self._listener.close()
             (self._running.config.state_dir / SOCKET_FILE).unlink(missing_ok=True)
+
+    def describe(self) -> RecordingStatus | None:
+        """The recording that is under way; safe from any thread."""
+        under_way = self._under_way
+        return None if under_way is None else under_way.status(self._may_be_recorded)
 
     def _run(self) -> None:
         while not self._thread.stopping.is_set():
@@ -87,21 +96,29 @@ class RecordingServer:
             if request is None:
                 return
             try:
-                taking, hello = self._begin(request)
+                under_way, hello = self._begin(request, link.find_user())
             except CommandError as err:
                 link.send({"kind": "refused", "message": str(err)})
                 return
-            log.info("recording begins", cameras=sorted(hello["recording"]["cameras"]))
-            try:
-                link.send(hello)
-                self._give(link, taking)
-            finally:
-                self._feed.end()
-                log.info("recording ended", left_out=taking.left_out)
+            self._record(link, under_way, hello)
         except LinkLost as err:
-            log.info("recording broken off", reason=str(err))
+            log.info("a process that asked for a recording has gone", reason=str(err))
 
-    def _begin(self, request: Message) -> tuple[Taking, dict[str, Any]]:
+    def _record(self, link: Link, under_way: RecordingUnderWay, hello: dict[str, Any]) -> None:
+        """From begin to end, seen by all who look at the status or listen for events."""
+        self._under_way, because = under_way, "the daemon failed"
+        self._emit(under_way.begun())
+        try:
+            link.send(hello)
+            because = self._give(link, under_way.taking)
+        except LinkLost as err:
+            because = f"cut off: {err}"
+        finally:
+            self._feed.end()
+            self._under_way = None
+            self._emit(under_way.ended(because, time.monotonic()))
+
+    def _begin(self, request: Message, by: str) -> tuple[RecordingUnderWay, dict[str, Any]]:
         cameras, gap_s = self._check(request)
         hello = {
             "kind": "hello",
@@ -110,7 +127,7 @@ class RecordingServer:
         }
         taking = Taking(frozenset(cameras), gap_s, self._may_be_recorded)
         self._feed.begin(taking)
-        return taking, hello
+        return RecordingUnderWay(by, cameras, taking, time.time(), time.monotonic()), hello
 
     def _check(self, request: Message) -> tuple[tuple[str, ...], float]:
         """The cameras, and the least gap between two frames of one in seconds."""
@@ -130,8 +147,8 @@ class RecordingServer:
         camera = self._running.config.cameras.get(stream)
         return camera is not None and camera.recordings
 
-    def _give(self, link: Link, taking: Taking) -> None:
-        """Until the other side has said its last word or the daemon ends, and then what is on its way."""
+    def _give(self, link: Link, taking: Taking) -> str:
+        """Until the other side has said its last word or the daemon ends, and then what is on its way; says which."""
         because = "ended by its process"
         while not link.is_readable(0.0):
             if self._thread.stopping.is_set():
@@ -150,6 +167,7 @@ class RecordingServer:
             elif time.monotonic() >= end_s:
                 break
         link.send({"kind": "end", "because": because, "left_out": taking.left_out})
+        return because
 
     def _refuse_another(self) -> None:
         if (other := self._accept(0.0)) is None:
@@ -182,7 +200,7 @@ def choose_cameras(config: Config, wanted: list[str]) -> tuple[str, ...]:
             )
     if not allowed:
         raise CommandError("no camera may be recorded; cameras.NAME.recordings: true allows it for one")
-    return tuple(wanted or allowed)
+    return tuple(dict.fromkeys(wanted or allowed))
 
 
 def describe(running: Running, cameras: tuple[str, ...]) -> Manifest:

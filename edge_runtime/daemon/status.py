@@ -14,6 +14,7 @@ from edge_runtime.daemon.cameras import Cameras, CameraStatus
 from edge_runtime.daemon.delivery_watch import DeliveryWatch
 from edge_runtime.daemon.health import Facts, Finding, Health, find, judge
 from edge_runtime.daemon.model_runtime import ModelStatus
+from edge_runtime.daemon.recording_under_way import RecordingStatus
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
@@ -66,6 +67,8 @@ class DaemonStatus:
     models: dict[str, ModelStatus]
     cameras: dict[str, CameraStatus]
     delivery: dict[str, ChannelStatus]
+    recording: RecordingStatus | None
+    """None while no pictures are recorded."""
     broker: BrokerStatus | None
     """None when no broker is configured."""
     config: ConfigStatus | None
@@ -87,9 +90,11 @@ class StatusReporter:
         crashes: Crashes,
         describe_log: Callable[[], dict[str, str | int]] = dict,
         count_uploads: Callable[[], dict[str, int]] = dict,
+        describe_recording: Callable[[], RecordingStatus | None] = lambda: None,
     ) -> None:
         """``describe_log`` says how the log of commands is, ``count_uploads`` which chunks of bundles came."""
         self._describe_log, self._count_uploads = describe_log, count_uploads
+        self._describe_recording = describe_recording
         self._running, self._cameras, self._delivery, self._crashes = running, cameras, delivery, crashes
         self._watch, self._watched_at_s = DeliveryWatch(), float("-inf")
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
@@ -158,6 +163,7 @@ class StatusReporter:
             models={name: runtime.status() for name, runtime in models.items()},
             cameras=self._cameras.status(running.config.cameras),
             delivery={channel.name: channel.status() for channel in self._delivery.channels},
+            recording=self._describe_recording(),
             broker=self._broker(),
             config=None if entry is None else ConfigStatus(entry.number, entry.at, entry.by),
             config_problem=running.config_problem,

@@ -39,6 +39,8 @@ _FORMS: Mapping[type, Form] = {
     events.ConfigUndone: Form({"accepted": False}),
     events.DeliveryTrouble: Form({"outcome": "trouble"}),
     events.DeliveryRecovered: Form({"outcome": "recovered"}),
+    events.RecordingBegun: Form({"outcome": "begun"}),
+    events.RecordingEnded: Form({"outcome": "ended"}),
     events.Commissioned: Form({"outcome": "recorded"}),
     events.TaskFailed: Form({"outcome": "failed"}, unsent="task", sometimes=("dry_run",)),
     events.PatchesPaused: Form(names={"reason": "no_patch"}),
@@ -61,6 +63,8 @@ OF_DEVICE = (
     | events.DeliveryTrouble
     | events.DeliveryRecovered
     | events.HealthChanged
+    | events.RecordingBegun
+    | events.RecordingEnded
 )
 """Events about no model."""
 OLD_KINDS = ("commission", "recalibrate")

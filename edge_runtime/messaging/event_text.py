@@ -57,6 +57,11 @@ def describe(fact: Fact) -> list[str]:
             return [f"not everything is delivered ({fact.channel})", *fact.problems]
         case events.DeliveryRecovered():
             return [f"everything is delivered again ({fact.channel})"]
+        case events.RecordingBegun(by, cameras):
+            return [f"{by} records pictures of {', '.join(cameras)}"]
+        case events.RecordingEnded(by, cameras, seconds, frames, left_out, reason):
+            counts = f"{frames} pictures in {seconds:.0f} s" + (f", {left_out} left out" if left_out else "")
+            return [f"recording of {', '.join(cameras)} by {by} ended: {counts}", reason]
         case events.HealthChanged(part, state, reason):
             # Of a calibration's notes the last one only ends, perhaps because a drift is being corrected now.
             end = "nothing to note" if part.startswith("calibration ") else "well again"

@@ -437,6 +437,36 @@ class DeliveryRecovered:
     channel: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingBegun:
+    """Pictures of cameras and the answers to them are being kept by a process of this box."""
+
+    kind: ClassVar = "recording"
+    by: str
+    """The user of this box who records."""
+    cameras: tuple[str, ...]
+    """Whose pictures are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingEnded:
+    """A recording has ended: no more pictures are kept."""
+
+    kind: ClassVar = "recording"
+    by: str
+    """As at its begin."""
+    cameras: tuple[str, ...]
+    """As at its begin."""
+    seconds: Seconds
+    """How long it took."""
+    frames: Count
+    """Pictures that the recording process was given."""
+    left_out: Count
+    """Frames that did not fit, since it was too slow, or whose file could not be read."""
+    reason: str
+    """Why it ended."""
+
+
 Fact = (
     ConfigApplied
     | ConfigRefused
@@ -462,6 +492,8 @@ Fact = (
     | RolledBack
     | DeliveryTrouble
     | DeliveryRecovered
+    | RecordingBegun
+    | RecordingEnded
 )
 
 

@@ -65,6 +65,8 @@ class Taking:
         self._waiting: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._due_s: dict[str, float] = {}
         self._takes_frames = True
+        self.frames = 0
+        """Frames that were queued."""
         self.left_out = 0
         """Frames that did not fit, or whose file could not be read."""
 
@@ -82,6 +84,7 @@ class Taking:
             self.left_out += 1
             return
         with self._has_more:
+            self.frames += 1
             self._waiting[frame.stream, frame.seq] = None
             if len(self._waiting) > MOST_WAITING:
                 self._waiting.popitem(last=False)

@@ -1,7 +1,9 @@
 """Messages between the daemon and the process that records: a line of JSON, then as many bytes as it says."""
 
+import pwd
 import select
 import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,15 @@ class Link:
         """``timeout_s``: how long the other side may be silent within a message, or take nothing."""
         sock.settimeout(timeout_s)
         self._sock, self._buffer = sock, bytearray()
+
+    def find_user(self) -> str:
+        """The user of this machine whose process the other side is, as the kernel says; its number without a name."""
+        told = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, _ = struct.unpack("3i", told)
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return str(uid)
 
     def send(self, head: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
         """Send one message.

@@ -25,6 +25,8 @@ from edge_runtime.messaging.events import (
     Recalibrated,
     RecalibrationRefused,
     RecalibrationReport,
+    RecordingBegun,
+    RecordingEnded,
     RolledBack,
     RolloutMoved,
     StateDamaged,
@@ -117,6 +119,11 @@ EXAMPLES = {
     "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
         "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),
     "delivery recovered": (DeliveryRecovered("mqtt"), "delivery", {"channel": "mqtt"}),
+    "recording begun": (RecordingBegun("root", ("belt", "gate")), "recording", {
+        "by": "root", "cameras": ["belt", "gate"]}),
+    "recording ended": (RecordingEnded("root", ("belt",), 60.2, 571, 3, "ended by its process"), "recording", {
+        "by": "root", "cameras": ["belt"], "seconds": 60.2, "frames": 571, "left_out": 3,
+        "reason": "ended by its process"}),
     "silent": (HealthChanged("source belt", "unready", "no frame for 12.0 s"), "health", {
         "part": "source belt", "state": "unready", "reason": "no frame for 12.0 s"}),
     "well again": (HealthChanged("source belt", "well", None), "health", {

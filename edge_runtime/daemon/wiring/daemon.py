@@ -115,8 +115,15 @@ def build_daemon(
         cameras = _make_cameras(running, delivery, feed, crashes, resources)
         records = open_command_records(config.state_dir, resources)
         uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
+        recordings = RecordingServer(running, feed, emit, crashes)
         reporter = StatusReporter(
-            running, cameras, delivery, crashes, records.log.describe, lambda: uploads.counts
+            running,
+            cameras,
+            delivery,
+            crashes,
+            records.log.describe,
+            lambda: uploads.counts,
+            recordings.describe,
         )
         watch = ConfigWatcher(
             config_path,
@@ -218,7 +225,7 @@ def build_daemon(
                 ),
                 running,
             ),
-            recordings=RecordingServer(running, feed, crashes),
+            recordings=recordings,
             watch=watch,
             trial=trial,
             notify=notify,

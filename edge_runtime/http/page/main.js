@@ -15,13 +15,14 @@ import {generations} from "./generations.js";
 import {live} from "./live.js";
 import {log} from "./log.js";
 import {models} from "./models.js";
+import {now} from "./now.js";
 import {reports} from "./reports.js";
 import {showCaller} from "./session.js";
 import {streams} from "./streams.js";
 import {showSummary} from "./summary.js";
 
 const VIEWS = [
-  {id: "overview", title: "Overview", panels: [live, streams, models, delivery, events]},
+  {id: "overview", title: "Overview", panels: [now, live, streams, models, delivery, events]},
   {id: "charts", title: "Charts", panels: [trends]},
   {id: "history", title: "History", panels: [generations, reports]},
   {id: "log", title: "Log", panels: [log]},

@@ -1,6 +1,8 @@
 """Recording a running daemon over its socket: who may, which cameras, how it ends, and a process that is killed."""
 
 import json
+import os
+import pwd
 import signal
 import socket
 import stat
@@ -17,6 +19,7 @@ import pytest
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.recording_server import RecordingServer
 from edge_runtime.errors import CommandError, StateError
+from edge_runtime.messaging.events import RecordingBegun, RecordingEnded
 from edge_runtime.recordings.client import Recorder, Wanted, connect
 from edge_runtime.recordings.feed import Feed
 from edge_runtime.recordings.reader import open_recording
@@ -68,8 +71,8 @@ class Site:
         text = b"mqtt: {host: x, password: needle}\n"
         self.config = SimpleNamespace(device="box", state_dir=folder, cameras=cameras, text=text)
         self.running = SimpleNamespace(config=self.config, models={"parts": make_runtime()})
-        self.feed, self.crashes = Feed(), Crashes()
-        self.server = RecordingServer(self.running, self.feed, self.crashes)
+        self.feed, self.crashes, self.events = Feed(), Crashes(), []
+        self.server = RecordingServer(self.running, self.feed, self.events.append, self.crashes)
         self.server.start()
         self.is_over, self.folder = threading.Event(), folder
         self.giver = threading.Thread(target=self.give)
@@ -150,6 +153,37 @@ def test_a_second_one_is_refused_and_both_find_it_free_later(site, tmp_path):
     assert site.record(tmp_path / "r").ended.counts.frames == 20
 
 
+def test_all_can_see_who_records_which_cameras_and_how_much(site):
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert site.server.describe() is None
+    with connect(site.folder, Wanted(WAIT_S, MIB)):
+        assert until(lambda: (status := site.server.describe()) is not None and status.frames > 2)
+        status = site.server.describe()
+        assert (status.by, status.cameras) == (me, ("belt",))
+        assert status.began_at.endswith("Z")
+        assert site.events == [RecordingBegun(me, ("belt",))]
+        site.config.cameras["belt"] = camera()
+        assert site.server.describe().cameras == ()
+    assert until(lambda: site.server.describe() is None)
+    assert until(lambda: len(site.events) == 2)
+    ended = site.events[1]
+    assert (type(ended), ended.by, ended.cameras) == (RecordingEnded, me, ("belt",))
+    assert ended.frames >= status.frames
+    assert ended.seconds >= 0
+
+
+def test_the_event_of_the_end_has_its_reason_and_refusals_are_no_events(site, tmp_path):
+    with pytest.raises(CommandError):
+        site.record(tmp_path / "r", cameras=("gate",))
+    site.record(tmp_path / "s")
+    stopper = threading.Timer(0.2, site.server.stop)
+    stopper.start()
+    site.record(tmp_path / "t", frames=None)
+    stopper.join(WAIT_S)
+    assert [type(event) for event in site.events] == [RecordingBegun, RecordingEnded] * 2
+    assert [event.reason for event in site.events[1::2]] == ["ended by its process", "the daemon ends"]
+
+
 def test_a_limit_of_bytes_ends_it(site, tmp_path):
     ended = site.record(tmp_path / "r", most_bytes=1000, frames=None).ended
     assert 0 < ended.counts.picture_bytes <= 1000
@@ -203,7 +237,7 @@ def test_a_daemon_that_is_killed_within_a_frame_leaves_a_recording_that_can_be_r
 
 
 def test_a_socket_that_a_killed_daemon_left_is_no_obstacle(site, tmp_path):
-    second = RecordingServer(site.running, site.feed, site.crashes)
+    second = RecordingServer(site.running, site.feed, site.events.append, site.crashes)
     second.start()
     assert site.record(tmp_path / "r").ended.counts.frames == 20
     second.stop()

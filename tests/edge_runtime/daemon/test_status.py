@@ -31,10 +31,10 @@ cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}
 """
 
 # As served since 16cd0a8; ``failures_by_thread``, ``broker.commands``, ``broker.uploads``, ``safe_mode``,
-# ``versions``, ``memory``, ``engine`` and ``last_inference_at`` are new.
+# ``recording``, ``versions``, ``memory``, ``engine`` and ``last_inference_at`` are new.
 KEYS = {
-    "": "device versions uptime_s memory first_result_s health safe_mode models cameras delivery broker config "
-    "config_problem worker_failures failures_by_thread",
+    "": "device versions uptime_s memory first_result_s health safe_mode models cameras delivery recording broker "
+    "config config_problem worker_failures failures_by_thread",
     "health": "live ready reasons",
     "models.parts": "bundle generation runs_on engine notes threads batches last_inference_at mean_batch infer_ms "
     "total_ms dropped_oldest dropped_stale engine_errors lost_to_errors swaps streams answers recalibration rollout",

@@ -57,6 +57,13 @@ STATUS: dict[str, Any] = {
         }
     },
     "cameras": {"belt": {}, "yard": {}, "gate": {}},
+    "recording": {
+        "by": "anna<b>",
+        "cameras": ["belt", "yard"],
+        "began_at": "2026-11-23T14:02:11.000Z",
+        "frames": 1234,
+        "left_out": 12,
+    },
     "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
 }
 
@@ -214,6 +221,8 @@ def test_the_page_shows_the_daemon_in_a_real_browser(page: Page, camera: StillCa
     expect(page.locator("#device")).to_have_text("belt-<b>3")
     for words in (
         "parts/4+p17",
+        "anna<b> keeps pictures of belt, yard",
+        "14:02:11: 1,234 so far, 12 left out",
         "bolt",
         "drifted; patch p17 is active",
         "Agreement rose to 0.93.",

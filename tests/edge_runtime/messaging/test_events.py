@@ -17,6 +17,8 @@ from edge_runtime.messaging.events import (
     Event,
     Fact,
     HealthChanged,
+    RecordingBegun,
+    RecordingEnded,
     TaskFailed,
 )
 from tests.support.event_examples import EXAMPLES
@@ -24,10 +26,19 @@ from tests.support.event_examples import EXAMPLES
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
 AT_S = 1795448459.123
 OF_THE_DEVICE = (
-    ConfigApplied | ConfigRefused | ConfigUndone | DeliveryTrouble | DeliveryRecovered | HealthChanged
+    ConfigApplied
+    | ConfigRefused
+    | ConfigUndone
+    | DeliveryTrouble
+    | DeliveryRecovered
+    | HealthChanged
+    | RecordingBegun
+    | RecordingEnded
 )
 OUTCOMES = {
     "commissioned": "recorded",
+    "recording begun": "begun",
+    "recording ended": "ended",
     "delivery trouble": "trouble",
     "delivery recovered": "recovered",
     "commissioning failed": "failed",
@@ -68,7 +79,7 @@ def test_there_is_an_example_of_every_type():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_subscribers_get_the_names_and_fields_they_have_always_got(name):
     _, kind, data = EXAMPLES[name]
-    about = {} if kind in ("config", "delivery", "health") else {"model": "parts"}
+    about = {} if kind in ("config", "delivery", "health", "recording") else {"model": "parts"}
     outcome = {"outcome": OUTCOMES[name]} if name in OUTCOMES else {}
     assert sent(name) == {
         "event": kind,
