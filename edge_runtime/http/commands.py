@@ -7,6 +7,7 @@ the end the answer that the POST would have had. All of it is used by the server
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from edge_runtime.http.request_body import find_size, read_body
 from edge_runtime.messaging.commands.answers import Answer, Kind, encode_progress
 from edge_runtime.messaging.commands.callers import KnownCaller
 from edge_runtime.messaging.commands.lanes import Listening
-from edge_runtime.messaging.commands.request import ARGUMENTS, UNKEPT
+from edge_runtime.messaging.commands.request import ARGUMENTS, QUICK, UNKEPT
 from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES, read_transaction
 from edge_runtime.messaging.commands.roles import find_least_role
 from edge_runtime.serving.refusals import RETRY_AFTER_S, Refusal, ended
@@ -31,9 +32,9 @@ from edge_runtime.serving.room import Room
 from edge_runtime.system.supervised_thread import Crashes
 
 MOST_REQUESTS = 32
-"""That wait at a time, of all callers."""
+"""Bodies that are read at a time, and answers that are waited for, of all callers."""
 MOST_KEPT, MOST_KEPT_BYTES = 64, 16 * 2**20
-"""Answers that may be asked for, and their bytes; the oldest go first."""
+"""Answers that may be asked for, and their bytes; first goes the oldest of who has most."""
 KEPT_S = 900.0
 WAIT_S, LONGEST_WAIT_S = 5.0, 60.0
 """How long a POST waits for an answer before it gives an address; a request may say ``Prefer: wait=SECONDS``."""
@@ -56,6 +57,8 @@ _CODES: Mapping[Kind, int] = {
     Kind.REFUSED: 409,
     Kind.BROKEN: 500,
 }
+_OBEYED = (Kind.DONE, Kind.REFUSED, Kind.BROKEN)
+"""Kinds of answers that a handler may have given."""
 
 
 class Commands(Protocol):
@@ -85,9 +88,23 @@ class _Ticket:
         self.progress = encode_progress({"phase": "begun"}, transaction)
         self.answer_or_none: Answer | None = None
         self.is_dropped = False
+        self.is_told = False
+        """Its address was given."""
         self.ended = asyncio.Event()
         self.on_end: Callable[[], object] = bool
+        self.expiry: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def may_act(self) -> bool:
+        """Whether it is, or may be, the one of its transaction that was begun."""
+        return not self.is_dropped and (self.answer_or_none is None or self.answer_or_none.kind in _OBEYED)
+
+    @property
+    def size_bytes(self) -> int:
+        """The share of ``MOST_KEPT_BYTES`` that it takes."""
+        least = MOST_KEPT_BYTES // MOST_KEPT
+        return least if self.answer_or_none is None else max(least, len(self.answer_or_none.payload))
 
     def answer(self, answer: Answer) -> None:
         self._call(self._end, answer)
@@ -115,8 +132,11 @@ class _Desk:
     """The commands that are under way or not asked for."""
 
     def __init__(self, service: CommandService) -> None:
-        self._service, self._tickets = service, dict[str, _Ticket]()
-        self._room = Room(MOST_REQUESTS, MOST_REQUESTS * MAX_REQUEST_BYTES)
+        self._service = service
+        self._tickets, self._done = dict[str, _Ticket](), dict[str, _Ticket]()
+        """All that may be asked for, as they came; of these the ones with an answer, as they ended."""
+        self._bodies = Room(MOST_REQUESTS, MOST_REQUESTS * MAX_REQUEST_BYTES)
+        self._waiting = 0
 
     async def list_verbs(self, request: Request) -> Response:
         """What this caller may command, with the form of the arguments."""
@@ -136,21 +156,19 @@ class _Desk:
         known, commands = self._enter(request)
         verb, wait_s = request.path_params["verb"], _read_wait(request, WAIT_S)
         size_bytes = find_size(request, MAX_REQUEST_BYTES, "a command")
-        with self._room.enter(size_bytes):
+        with self._bodies.enter(size_bytes):
             payload = await read_body(request, size_bytes, "a command")
-            ticket = _Ticket(self._service.make_id(), verb, known.noted_as, read_transaction(payload))
-            commands.put(verb, payload, known, ticket)
-            await _wait(ticket, wait_s)
-        found = ticket.answer_or_none
-        if (
-            found is not None
-            and found.kind is Kind.UNDER_WAY
-            and (first := self._find_same(ticket)) is not None
-        ):
-            return self._show(request, first)
+        ticket = _Ticket(self._service.make_id(), verb, known.noted_as, read_transaction(payload))
+        self._tickets[ticket.id] = ticket
+        commands.put(verb, payload, known, ticket)
+        await self._wait(ticket, wait_s)
         if not ticket.ended.is_set():
+            ticket.on_end = partial(self._keep, ticket)
+        elif ticket.is_told:  # to a repetition of it
             self._keep(ticket)
-        return self._show(request, ticket)
+        else:
+            self._forget(ticket)
+        return self._show(request, self._find_acting(ticket))
 
     async def get(self, request: Request) -> Response:
         """How far a command is, or its answer."""
@@ -162,11 +180,11 @@ class _Desk:
                 "no such command of yours; answers are kept for a while only: POST the same bytes again, a transaction "
                 "that was used is not obeyed twice",
             )
-        with self._room.enter(0):
-            await _wait(ticket, _read_wait(request, 0.0))
-        if ticket.ended.is_set() and ticket.verb in UNKEPT:
-            self._tickets.pop(ticket.id, None)
-        return self._show(request, ticket)
+        await self._wait(ticket, _read_wait(request, 0.0))
+        acting = self._find_acting(ticket)
+        if acting.ended.is_set() and acting.verb in UNKEPT:
+            self._forget(acting)
+        return self._show(request, acting)
 
     def _enter(self, request: Request) -> tuple[KnownCaller, Commands]:
         caller = caller_of(request)
@@ -178,32 +196,53 @@ class _Desk:
             raise ended()
         return KnownCaller(caller.name, caller.role), self._service.commands
 
-    def _find_same(self, ticket: _Ticket) -> _Ticket | None:
-        """The one that a repetition repeats."""
+    async def _wait(self, ticket: _Ticket, wait_s: float) -> None:
+        """Until it is answered, or for so long; not at all where enough others wait, which must stop no quick one."""
+        is_slow = ticket.verb not in QUICK
+        if is_slow and self._waiting >= MOST_REQUESTS:
+            return
+        self._waiting += is_slow
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ticket.ended.wait(), wait_s)
+        finally:
+            self._waiting -= is_slow
+
+    def _find_acting(self, ticket: _Ticket) -> _Ticket:
+        """The one that a repetition repeats, while that is under way or kept; else the ticket itself."""
+        if ticket.answer_or_none is None or ticket.answer_or_none.kind is not Kind.UNDER_WAY:
+            return ticket
         wanted = (ticket.verb, ticket.by, ticket.transaction)
-        return next(
-            (one for one in self._tickets.values() if (one.verb, one.by, one.transaction) == wanted), None
+        same = (one for one in self._tickets.values() if (one.verb, one.by, one.transaction) == wanted)
+        return min(
+            (one for one in same if one.may_act),
+            key=lambda one: one.answer_or_none is not None,
+            default=ticket,
         )
 
     def _keep(self, ticket: _Ticket) -> None:
-        """Until ``KEPT_S`` after its end, or until others need the room."""
-        self._tickets[ticket.id] = ticket
-        ticket.on_end = partial(self._bound, asyncio.get_running_loop(), ticket.id)
+        """An answer is there: until ``KEPT_S`` are over, or others need the room, but no caller takes another's."""
+        self._done[ticket.id] = ticket
+        ticket.expiry = asyncio.get_running_loop().call_later(KEPT_S, self._forget, ticket)
+        while sum(one.size_bytes for one in self._done.values()) > MOST_KEPT_BYTES:
+            held = Counter[str]()
+            for one in self._done.values():
+                held[one.by] += one.size_bytes
+            greediest = held.most_common(1)[0][0]
+            self._forget(next(one for one in self._done.values() if one.by == greediest))
 
-    def _bound(self, loop: asyncio.AbstractEventLoop, newest: str) -> None:
-        loop.call_later(KEPT_S, self._tickets.pop, newest, None)
-        left_bytes = MOST_KEPT_BYTES
-        done = [one for one in self._tickets.values() if one.answer_or_none is not None]
-        for number, one in enumerate(reversed(done)):
-            left_bytes -= len(one.answer_or_none.payload) if one.answer_or_none is not None else 0
-            if number >= MOST_KEPT or left_bytes < 0:
-                del self._tickets[one.id]
+    def _forget(self, ticket: _Ticket) -> None:
+        self._tickets.pop(ticket.id, None)
+        self._done.pop(ticket.id, None)
+        if ticket.expiry is not None:
+            ticket.expiry.cancel()
 
     def _show(self, request: Request, ticket: _Ticket) -> Response:
         if ticket.is_dropped:
             raise Refusal(429, "too many commands; try again later", {"Retry-After": str(RETRY_AFTER_S)})
         answer = ticket.answer_or_none
         if answer is None:
+            ticket.is_told = True
             address = f"{request.scope.get('root_path', '')}/commands/{ticket.verb}/{ticket.id}"
             headers = {**FRESH, "Location": address, "Retry-After": str(RETRY_AFTER_S)}
             return Response(ticket.progress, 202, headers, "application/json")
@@ -221,11 +260,6 @@ def make_command_routes(service: CommandService) -> list[Route]:
         Route("/commands/{verb}", endpoint(desk.post), methods=["POST"]),
         Route("/commands/{verb}/{id}", endpoint(desk.get)),
     ]
-
-
-async def _wait(ticket: _Ticket, wait_s: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(ticket.ended.wait(), wait_s)
 
 
 def _read_wait(request: Request, usual_s: float) -> float:

@@ -161,6 +161,75 @@ def test_a_picture_is_given_once_and_answers_take_bounded_room(ask, port, monkey
     assert [ask("GET", address, "olga").status_code for address in addresses] == [404, 404, 200, 200]
 
 
+@pytest.mark.parametrize("last", [DONE, None])
+def test_answers_that_nobody_asks_for_are_forgotten_also_where_there_was_none(ask, port, monkeypatch, last):
+    monkeypatch.setattr(commands, "MOST_KEPT", 4)
+    addresses = [ask("POST", "/commands/rollback", wait=0).headers["Location"] for _ in range(9)]
+    for caller in port.callers:
+        caller.drop() if last is None else caller.answer(last)
+    assert until(lambda: [ask("GET", one).status_code for one in addresses].count(404) >= 5)
+    assert ask("GET", addresses[-1]).status_code != 404
+
+
+def test_a_caller_who_asks_much_takes_no_answer_from_another_one(ask, port, monkeypatch):
+    monkeypatch.setattr(commands, "MOST_KEPT", 4)
+    wanted = ask("POST", "/commands/recalibrate", wait=0).headers["Location"]
+    port.callers[0].answer(DONE)
+    for _ in range(9):
+        ask("POST", "/commands/get-config", "vera", wait=0)
+        port.callers[-1].answer(DONE)
+    assert ask("GET", wanted, wait=60).status_code == 200
+
+
+def test_the_answer_of_a_long_command_is_kept_from_its_end_on(ask, port, monkeypatch):
+    monkeypatch.setattr(commands, "MOST_KEPT", 4)
+    long = ask("POST", "/commands/recalibrate", wait=0).headers["Location"]
+    for _ in range(9):
+        ask("POST", "/commands/rollback", wait=0)
+        port.callers[-1].answer(DONE)
+    port.callers[0].answer(DONE)
+    assert ask("GET", long, wait=60).status_code == 200
+
+
+def test_callers_that_wait_keep_no_quick_command_from_its_answer(ask, port):
+    address = ask("POST", "/commands/recalibrate", wait=0).headers["Location"]
+    slow = [("GET", address)] * 20 + [("POST", "/commands/recalibrate")] * 20
+    codes = []
+    waiting = [
+        threading.Thread(target=lambda one=one: codes.append(ask(*one, wait=60).status_code)) for one in slow
+    ]
+    for thread in waiting:
+        thread.start()
+    assert until(lambda: len(codes) == len(slow) - commands.MOST_REQUESTS)
+    port.answers["status"] = DONE
+    assert ask("POST", "/commands/status").status_code == 200
+    assert until(lambda: len(port.got) == 22)
+    for caller in port.callers:
+        caller.answer(DONE)
+    for thread in waiting:
+        thread.join(WAIT_S)
+    assert set(codes) == {200, 202}
+
+
+def test_a_repetition_leads_to_the_one_that_acts_whatever_else_its_caller_sent(ask, port):
+    same = {"transaction": "repeated"}
+    path = "/commands/recalibrate"
+    refused = ask("POST", path, wait=0, json=same).headers["Location"]
+    port.callers[0].answer(Answer(encode_error("too many", "repeated"), Kind.TOO_MANY))
+    assert until(lambda: ask("GET", refused).status_code == 429)
+    waiting = threading.Thread(target=ask, args=("POST", path), kwargs={"wait": 60, "json": same})
+    waiting.start()  # its caller loses the connection, and does not know an address
+    assert until(lambda: len(port.got) == 2)
+    port.answers["recalibrate"] = Answer(encode_error("under way", "repeated"), Kind.UNDER_WAY)
+    again = ask("POST", path, json=same)
+    assert again.status_code == 202
+    impatient = ask("POST", path, wait=0, json=same).headers["Location"]
+    assert until(lambda: ask("GET", impatient).headers.get("Location") == again.headers["Location"])
+    port.callers[1].answer(DONE)
+    waiting.join(WAIT_S)
+    assert [ask("GET", one).status_code for one in (again.headers["Location"], impatient)] == [200, 200]
+
+
 def test_a_body_that_is_too_long_is_not_handed_on(ask, port):
     assert ask("POST", "/commands/set-config", "olga", content=b" " * 70_000).status_code == 413
     assert port.got == []
