@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import structlog
 
 from edge_runtime.cli.options import CONFIG, SECONDS
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, EngineError
 from edge_runtime.system.collector import keep_what_is_made
 
 if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+
     from edge_runtime.config import Config
     from edge_runtime.daemon.lifecycle import Daemon
-
-log = structlog.get_logger()
 
 UNUSABLE = (ConfigError, BundleError, EngineError)
 """Another configuration may do better."""
@@ -45,11 +44,11 @@ def run(config: Path, for_s: float | None, *, safe_mode: bool, as_json: bool) ->
         refused = err
     last_good = _find_last_good(config, instead_of=loaded)
     if last_good is not None:
-        log.warning("starting with the configuration that was in force last", refused=str(refused))
+        _log().warning("starting with the configuration that was in force last", refused=str(refused))
         try:
             return _run(_build(last_good, config, refused), for_s, as_json=as_json)
         except UNUSABLE as err:
-            log.error("the configuration that was in force last cannot be used either", reason=str(err))
+            _log().error("the configuration that was in force last cannot be used either", reason=str(err))
     is_there = os.path.exists(config)  # noqa: PTH110 - a folder that may not be entered is no error
     if not (safe_mode or _is_managed()) or not is_there:
         raise refused
@@ -83,6 +82,13 @@ def _find_last_good(path: Path, instead_of: "Config | None") -> "Config | None":
     return found
 
 
+def _log() -> "BoundLogger":
+    import structlog
+
+    log: BoundLogger = structlog.get_logger()
+    return log
+
+
 def _is_managed() -> bool:
     """A person at a terminal wants the error; a service without a terminal must stay within reach."""
     from edge_runtime.system.systemd import SystemdNotify
@@ -96,7 +102,7 @@ def _load_safe(path: Path, refused: EdgeRuntimeError) -> "Config":
 
     config = find_safe_config(path, os.environ)
     configure_log_as_set(config)
-    log.error(
+    _log().error(
         "safe mode: no camera and no model runs until the configuration is mended", refused=str(refused)
     )
     return config

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -27,11 +27,13 @@ from edge_runtime.errors import CommandError
 from edge_runtime.messaging.encoding import encode_array, encode_rejection, encode_result
 from edge_runtime.messaging.events import Fact
 from edge_runtime.recordings.feed import Feed, Taken, TakenAnswer, TakenRejection, Taking
-from edge_runtime.recordings.manifest import Manifest, ModelNote
 from edge_runtime.recordings.wire import SOCKET_FILE, VERSION, Link, LinkLost, Message, reach
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+
+if TYPE_CHECKING:
+    from edge_runtime.recordings.manifest import Manifest, ModelNote
 
 log = structlog.get_logger()
 
@@ -203,8 +205,10 @@ def choose_cameras(config: Config, wanted: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted or allowed))
 
 
-def describe(running: Running, cameras: tuple[str, ...]) -> Manifest:
+def describe(running: Running, cameras: tuple[str, ...]) -> "Manifest":
     """The recording that begins now."""
+    from edge_runtime.recordings.manifest import Manifest  # costs a start 60 ms, and few record
+
     models = {name: running.config.cameras[name].model for name in cameras}
     opened = dict(running.models)
     return Manifest(
@@ -218,7 +222,9 @@ def describe(running: Running, cameras: tuple[str, ...]) -> Manifest:
     )
 
 
-def _note(runtime: ModelRuntime) -> ModelNote:
+def _note(runtime: ModelRuntime) -> "ModelNote":
+    from edge_runtime.recordings.manifest import ModelNote
+
     manifest, controller = runtime.bundle.manifest, runtime.controller
     baselines = {} if controller is None else controller.status().baselines
     return ModelNote(

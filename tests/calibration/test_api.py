@@ -75,6 +75,11 @@ def test_the_exports_of_the_release_before_are_still_there(old: str, new: object
     assert not hasattr(c, f"no_{old}")
 
 
+def test_every_name_that_the_library_exports_is_there() -> None:
+    assert set(c.__all__) <= set(dir(c))
+    assert [name for name in c.__all__ if getattr(c, name) is None] == []
+
+
 def test_a_patch_that_was_not_accepted_is_no_patch(model: bytes) -> None:
     with pytest.raises(c.DataError):
         c.apply(model, None)

@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, MODEL, PATH, SECONDS, SIGNING_KEY, TIMEOUT, print_indented
 from edge_runtime.errors import ExitCode
-from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
+
+if TYPE_CHECKING:
+    from edge_runtime.recalibration.task import Verb
 
 OFFLINE = click.option(
     "--offline", is_flag=True,
@@ -39,7 +41,7 @@ def baseline_group() -> None:
 @_with_common_options
 def show(config: Path, as_json: bool, **how: Any) -> int:
     """Show all baselines with their facts, and which one is in use."""
-    return _print(_carry_out(config, "baselines", Approval(), **how), as_json)
+    return _print(_carry_out(config, "baselines", **how), as_json)
 
 
 @baseline_group.command()
@@ -52,7 +54,7 @@ def approve(config: Path, name: str | None, expires_days: float | None, as_json:
 
     Without NAME it is the one in use.
     """
-    return _print(_carry_out(config, "approve", Approval(name, expires_days), **how), as_json)
+    return _print(_carry_out(config, "approve", name, expires_days, **how), as_json)
 
 
 baseline_group.add_command(
@@ -71,7 +73,7 @@ def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
 
     Without NAME it is the one in use.
     """
-    return _print(_carry_out(config, "expire", Approval(name), **how), as_json)
+    return _print(_carry_out(config, "expire", name, **how), as_json)
 
 
 @baseline_group.command()
@@ -80,7 +82,7 @@ def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
 @_with_common_options
 def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
     """Forget the baseline NAME for good."""
-    return _print(_carry_out(config, "remove", Approval(name), **how), as_json)
+    return _print(_carry_out(config, "remove", name, **how), as_json)
 
 
 @baseline_group.command()
@@ -105,8 +107,9 @@ def add(config: Path, file: Path, name: str | None, model: str | None, as_json: 
 
 def _carry_out(
     path: Path,
-    verb: Verb,
-    approval: Approval,
+    verb: "Verb",
+    name: str | None = None,
+    expires_days: float | None = None,
     *,
     model: str | None,
     offline: bool,
@@ -119,12 +122,14 @@ def _carry_out(
     address = None if offline else load_address(path, os.environ)
     if address is None or address.mqtt is None:
         from edge_runtime.cli.baseline.offline import carry_out_offline
+        from edge_runtime.recalibration.task import Approval, TaskRequest
 
-        request, config = TaskRequest(verb, approval=approval), load_config(path, os.environ)
+        request = TaskRequest(verb, approval=Approval(name, expires_days))
+        config = load_config(path, os.environ)
         return {"status": "ok", "data": carry_out_offline(config, model, request, time.time())}
     from edge_runtime.cli.remote import send_command
 
-    given = {"model": model, "name": approval.name, "expires_days": approval.expires_days}
+    given = {"model": model, "name": name, "expires_days": expires_days}
     arguments = {argument: value for argument, value in given.items() if value is not None}
     return send_command(address, verb, arguments, timeout_s, key=key)
 
