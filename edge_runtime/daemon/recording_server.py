@@ -43,6 +43,8 @@ SLOW_S = 10.0
 LAST_ANSWERS_S = 3.0
 """For answers to the last frames; those that were dropped get none."""
 STOP_S = 2.0
+MOST_REQUEST_BYTES = 64 * 1024
+"""Names of cameras; it has no body."""
 
 
 class RecordingServer:
@@ -81,7 +83,7 @@ class RecordingServer:
         while not self._thread.stopping.is_set():
             if (sock := self._accept(POLL_S)) is not None:
                 with sock:
-                    self._serve(Link(sock, SLOW_S))
+                    self._serve(Link(sock, SLOW_S, MOST_REQUEST_BYTES, most_body_bytes=0))
             self._thread.succeeded()
 
     def _accept(self, timeout_s: float) -> socket.socket | None:
@@ -138,9 +140,8 @@ class RecordingServer:
             raise CommandError(
                 "the daemon has another version of edge-runtime: record with its own command line"
             )
-        if not isinstance(wanted, list) or not (
-            fps is None or (isinstance(fps, int | float) and 0 < fps <= 1000)
-        ):
+        is_fps = fps is None or (isinstance(fps, int | float) and 0 < fps <= 1000)
+        if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted) or not is_fps:
             raise CommandError("expected names of cameras, and fps above 0")
         return choose_cameras(self._running.config, wanted), 0.0 if fps is None else 1.0 / fps
 
@@ -193,7 +194,7 @@ def choose_cameras(config: Config, wanted: list[str]) -> tuple[str, ...]:
     for name in wanted:
         if name not in config.cameras:
             have = ", ".join(config.cameras) or "none"
-            raise CommandError(f"no camera {str(name)[:64]!r}; this device has: {have}")
+            raise CommandError(f"no camera {name[:64]!r}; this device has: {have}")
         if name not in allowed:
             raise CommandError(
                 f"camera {name!r} may not be recorded; cameras.{name}.recordings: true allows it"

@@ -22,7 +22,7 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.state_lock import find_holder
 
 SILENT_S = 30.0
-"""How long a daemon may stop within a message: it may be short of CPU, and a frame is megabytes."""
+"""How long a message of the daemon may take: it may be short of CPU, and a frame is megabytes."""
 LAST_ANSWERS_S = 10.0
 """How long the end of the recording may take: what is queued is still written."""
 _POLL_S = 0.25
@@ -120,7 +120,8 @@ class Recorder:
         elif message.kind == "answer":
             answer = message.head["answer"]
             key = (str(answer["model"]), str(answer.get("generation")))
-            if "generation" in answer and key not in self._seen:
+            is_known = key[0] in self.manifest.models  # its name becomes a part of a path
+            if "generation" in answer and is_known and key not in self._seen:
                 self._seen.add(key)
                 self.on_generation(*key)
             self.writer.add_answer(answer)
@@ -139,10 +140,13 @@ def connect(state_dir: Path, wanted: Wanted) -> Iterator[tuple[Link, Manifest, s
         CommandError: it refuses; says why.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        _reach(sock, state_dir)
+        reach_daemon(sock, state_dir)
         link = Link(sock, SILENT_S)
         try:
-            link.send({"kind": "request", "version": VERSION, "cameras": wanted.cameras, "fps": wanted.fps})
+            with suppress(LinkLost):  # it may refuse, and close, before it is asked: why is to be read then
+                link.send(
+                    {"kind": "request", "version": VERSION, "cameras": wanted.cameras, "fps": wanted.fps}
+                )
             hello = link.receive(SILENT_S)
         except LinkLost as err:
             raise StateError(f"the daemon of {state_dir} does not answer: {err}; try again") from err
@@ -158,7 +162,12 @@ def connect(state_dir: Path, wanted: Wanted) -> Iterator[tuple[Link, Manifest, s
         yield link, manifest, str(hello.head.get("config", ""))
 
 
-def _reach(sock: socket.socket, state_dir: Path) -> None:
+def reach_daemon(sock: socket.socket, state_dir: Path) -> None:
+    """Connect to the daemon of a state directory.
+
+    Raises:
+        StateError: no daemon runs there, or this user may not reach it.
+    """
     try:
         folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as err:

@@ -1,8 +1,8 @@
 """Lets one taker have the frames of a running daemon and the answers to them, without ever delaying the daemon.
 
 While nobody takes, a frame and an answer cost one look each. Otherwise they wait in a queue that is bounded in bytes:
-a frame that does not fit is left out and counted. A frame is offered before it is answered, so an answer
-always finds its frame.
+a frame that does not fit is left out and counted, raw outputs that do not fit are left out of their answer. A frame is
+offered before it is answered, so an answer always finds its frame.
 """
 
 import threading
@@ -29,7 +29,7 @@ MOST_FILE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class TakenAnswer:
-    """A result with the raw outputs, which are None where they are large."""
+    """A result with the raw outputs, which are None where they are large or did not fit."""
 
     result: Result
     raw: Mapping[str, NDArray[Any]] | None
@@ -59,7 +59,8 @@ class Taking:
     ) -> None:
         """``least_gap_s``: of two frames of a stream. ``is_allowed`` is asked for the stream of every frame."""
         self._streams, self._least_gap_s, self._is_allowed = streams, least_gap_s, is_allowed
-        self._free_bytes = queue_bytes
+        self.room_bytes = queue_bytes
+        """Of the queue, for pictures and outputs that still fit."""
         self._has_more = threading.Condition()
         self._queue: deque[tuple[Taken, int]] = deque()
         self._waiting: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -80,10 +81,10 @@ class Taking:
         # From when it was due, so that frames that come a little early or late keep the pace.
         self._due_s[frame.stream] = max(due_s, frame.captured_at_s - self._least_gap_s) + self._least_gap_s
         kept = self._keep(frame)
-        if kept is None:
-            self.left_out += 1
-            return
         with self._has_more:
+            if kept is None:
+                self.left_out += 1
+                return
             self.frames += 1
             self._waiting[frame.stream, frame.seq] = None
             if len(self._waiting) > MOST_WAITING:
@@ -91,17 +92,26 @@ class Taking:
             self._queue.append((kept, _size_bytes(kept)))
             self._has_more.notify()
 
-    def note_answer(self, answer: TakenAnswer | TakenRejection, stream: str, seq: int) -> None:
-        """A frame was answered; passed over where the frame was not taken."""
-        with self._has_more:
-            if self._waiting.pop((stream, seq), self) is self:
-                return
-            self._queue.append((answer, 0))
-            self._has_more.notify()
+    def note_result(self, result: Result, outputs: Mapping[str, NDArray[Any]]) -> None:
+        """A frame was answered; passed over where the frame was not taken, or its answer does not fit."""
+        key = result.stream, result.seq
+        if key not in self._waiting:
+            return
+        size, raw_bytes = _sum_bytes(result.outputs or {}), _sum_bytes(outputs)
+        keeps_raw = raw_bytes <= MOST_RAW_BYTES and self._reserve(size + raw_bytes)
+        if keeps_raw:
+            size += raw_bytes
+        elif not self._reserve(size):
+            self._put(key, None, 0)
+            return
+        raw = {name: np.array(array) for name, array in outputs.items()} if keeps_raw else None
+        if result.outputs is not None:  # they may be parts of the same memory
+            result = replace(result, outputs={name: np.array(one) for name, one in result.outputs.items()})
+        self._put(key, TakenAnswer(result, raw), size)
 
-    def waits_for(self, stream: str, seq: int) -> bool:
-        """Whether the answer to this frame is wanted."""
-        return (stream, seq) in self._waiting
+    def note_rejection(self, model: str, rejected: Rejected) -> None:
+        """A frame will have no result; passed over where it was not taken."""
+        self._put((rejected.stream, rejected.seq), TakenRejection(model, rejected), 0)
 
     def take(self, timeout_s: float) -> Taken | None:
         """The oldest one; None: none came in time."""
@@ -109,7 +119,7 @@ class Taking:
             if not self._has_more.wait_for(lambda: self._queue, timeout_s):
                 return None
             taken, size = self._queue.popleft()
-            self._free_bytes += size
+            self.room_bytes += size
             return taken
 
     def stop_frames(self) -> None:
@@ -130,12 +140,25 @@ class Taking:
                 picture = read_whole(picture, MOST_FILE_BYTES)
             except OSError:
                 return None
-        size = _size_bytes(replace(frame, picture=picture))
-        with self._has_more:
-            if size > self._free_bytes:
-                return None
-            self._free_bytes -= size
+        if not self._reserve(_size_bytes(replace(frame, picture=picture))):
+            return None
         return replace(frame, picture=picture.copy() if isinstance(picture, np.ndarray) else picture)
+
+    def _reserve(self, size: int) -> bool:
+        with self._has_more:
+            if size > self.room_bytes:
+                return False
+            self.room_bytes -= size
+            return True
+
+    def _put(self, key: tuple[str, int], answer: TakenAnswer | TakenRejection | None, size: int) -> None:
+        """An answer, which has this room in the queue already; None: the frame gets none."""
+        with self._has_more:
+            if self._waiting.pop(key, self) is self or answer is None:
+                self.room_bytes += size
+                return
+            self._queue.append((answer, size))
+            self._has_more.notify()
 
 
 class Feed:
@@ -168,19 +191,17 @@ class Feed:
 
     def note_result(self, result: Result, outputs: Mapping[str, NDArray[Any]]) -> None:
         """A frame was answered; ``outputs`` are overwritten afterwards."""
-        taking = self._taking
-        if taking is None or not taking.waits_for(result.stream, result.seq):
-            return
-        is_small = sum(array.nbytes for array in outputs.values()) <= MOST_RAW_BYTES
-        raw = {name: np.array(array) for name, array in outputs.items()} if is_small else None
-        if result.outputs is not None:  # they may be parts of the same memory
-            result = replace(result, outputs={name: np.array(one) for name, one in result.outputs.items()})
-        taking.note_answer(TakenAnswer(result, raw), result.stream, result.seq)
+        if (taking := self._taking) is not None:
+            taking.note_result(result, outputs)
 
     def note_rejection(self, model: str, rejected: Rejected) -> None:
         """A frame will have no result."""
         if (taking := self._taking) is not None:
-            taking.note_answer(TakenRejection(model, rejected), rejected.stream, rejected.seq)
+            taking.note_rejection(model, rejected)
+
+
+def _sum_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _size_bytes(frame: Frame) -> int:

@@ -44,7 +44,7 @@ SafeName = Annotated[str, AfterValidator(_check_name)]
 """Becomes a part of a path."""
 PicturePath = Annotated[str, AfterValidator(_check_picture_path)]
 Words = Annotated[str, Field(max_length=10_000)]
-Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Number = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _Part(BaseModel):

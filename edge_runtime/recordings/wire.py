@@ -1,9 +1,11 @@
 """Messages between the daemon and the process that records: a line of JSON, then as many bytes as it says."""
 
+import math
 import pwd
 import select
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +41,17 @@ class Message:
 class Link:
     """One end of a connected socket."""
 
-    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
-        """``timeout_s``: how long the other side may be silent within a message, or take nothing."""
+    def __init__(
+        self,
+        sock: socket.socket,
+        timeout_s: float,
+        most_head_bytes: int = MOST_HEAD_BYTES,
+        most_body_bytes: int = MOST_BODY_BYTES,
+    ) -> None:
+        """``timeout_s``: how long a message may be on its way, from the other side or to it."""
         sock.settimeout(timeout_s)
-        self._sock, self._buffer = sock, bytearray()
+        self._sock, self._buffer, self._timeout_s = sock, bytearray(), timeout_s
+        self._most_head_bytes, self._most_body_bytes = most_head_bytes, most_body_bytes
 
     def find_user(self) -> str:
         """The user of this machine whose process the other side is, as the kernel says; its number without a name."""
@@ -75,14 +84,15 @@ class Link:
         """
         if not self._buffer and not self.is_readable(wait_s):
             return None
+        end_s = time.monotonic() + self._timeout_s
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > MOST_HEAD_BYTES:
+            if len(self._buffer) > self._most_head_bytes:
                 raise LinkLost("a message without an end")
-            self._fill()
-        head = _read_head(bytes(self._buffer[:end]))
+            self._fill(end_s)
+        head = _read_head(bytes(self._buffer[:end]), self._most_body_bytes)
         size = head.pop("body_bytes")
         while len(self._buffer) < end + 1 + size:
-            self._fill()
+            self._fill(end_s)
         with memoryview(self._buffer) as view:  # megabytes: copied once
             body = bytes(view[end + 1 : end + 1 + size])
         del self._buffer[: end + 1 + size]
@@ -90,13 +100,17 @@ class Link:
 
     def is_readable(self, wait_s: float) -> bool:
         """Whether something came, the end of the other side's words included."""
-        return bool(select.select([self._sock], [], [], wait_s)[0])
+        poll = select.poll()  # select() takes no descriptor from 1024 on
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(math.ceil(max(wait_s, 0.0) * 1000)))
 
     def end_words(self) -> None:
         """Say that nothing more is sent; what the other side sends still comes."""
         self._sock.shutdown(socket.SHUT_WR)
 
-    def _fill(self) -> None:
+    def _fill(self, end_s: float) -> None:
+        if not self.is_readable(end_s - time.monotonic()):
+            raise LinkLost("the other side does not end its message")
         try:
             more = self._sock.recv(_CHUNK)
         except OSError as err:
@@ -106,13 +120,13 @@ class Link:
         self._buffer += more
 
 
-def _read_head(line: bytes) -> dict[str, Any]:
+def _read_head(line: bytes, most_body_bytes: int) -> dict[str, Any]:
     try:
         head = orjson.loads(line)
     except ValueError as err:
         raise LinkLost("a message that is no JSON") from err
     size = head.get("body_bytes") if isinstance(head, dict) else None
-    if not isinstance(size, int) or not 0 <= size <= MOST_BODY_BYTES:
+    if not isinstance(size, int) or not 0 <= size <= most_body_bytes:
         raise LinkLost("a message without its size")
     return dict(head)
 

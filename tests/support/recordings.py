@@ -1,4 +1,6 @@
-"""Recordings made without a daemon, of the small site."""
+"""Recordings of a daemon's end, and some made without, of the small site."""
+
+import time
 
 import orjson
 
@@ -6,12 +8,15 @@ from edge_runtime.datatypes import Label, Result, Timings
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.messaging.encoding import encode_array, encode_result
 from edge_runtime.recordings.arms import open_arm
+from edge_runtime.recordings.client import Recorder, Wanted, connect
 from edge_runtime.recordings.manifest import Manifest, ModelNote
 from edge_runtime.recordings.pictures import encode_array as encode_picture
 from edge_runtime.recordings.writer import RecordingWriter
 from tests.support.pipeline_bench import make_frame
+from tests.support.waiting import WAIT_S
 
 AT = "2026-11-30T14:00:00.000Z"
+MIB = 1 << 20
 TIMINGS = Timings(decode=0.0, prepare=1.0, queue=0.0, infer=2.0, total=3.0)
 
 
@@ -74,3 +79,14 @@ def record_bundle(folder, bundle, pictures, *, keeps_raw=True, patch=None):
         folder=str(bundle.path),
         model_sha256=sha256,
     )
+
+
+def record_daemon(state_dir, out, **wanted):
+    """As the command does; gives the manifest at the end."""
+    asked = Wanted(**{"for_s": WAIT_S, "most_bytes": MIB, "frames": 20, **wanted})
+    with connect(state_dir, asked) as (link, begun, config_text):
+        writer = RecordingWriter(out, begun, config_text, asked.most_bytes)
+        recorder = Recorder(
+            link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda *_: None
+        )
+        return recorder.end(recorder.take())

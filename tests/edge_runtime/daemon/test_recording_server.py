@@ -1,5 +1,6 @@
 """Recording a running daemon over its socket: who may, which cameras, how it ends, and a process that is killed."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -9,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,23 +17,21 @@ import orjson
 import pytest
 
 from edge_runtime.config import CameraConfig
-from edge_runtime.daemon.recording_server import RecordingServer
+from edge_runtime.daemon import recording_server
+from edge_runtime.daemon.recording_server import MOST_REQUEST_BYTES, RecordingServer
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.events import RecordingBegun, RecordingEnded
-from edge_runtime.recordings.client import Recorder, Wanted, connect
+from edge_runtime.recordings.client import Wanted, connect, reach_daemon
 from edge_runtime.recordings.feed import Feed
 from edge_runtime.recordings.reader import open_recording
-from edge_runtime.recordings.wire import SOCKET_FILE, Link
-from edge_runtime.recordings.writer import RecordingWriter
+from edge_runtime.recordings.wire import SOCKET_FILE
 from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.command_line import run_command
 from tests.support.paths import ROOT
 from tests.support.pipeline_bench import make_frame
-from tests.support.recordings import AT, make_manifest, make_result
+from tests.support.recordings import MIB, make_result, record_daemon
 from tests.support.waiting import WAIT_S, until
-
-MIB = 1 << 20
 
 
 def camera(**keys):
@@ -46,17 +44,6 @@ def make_runtime():
     manifest = SimpleNamespace(files={"model.onnx": "0" * 64}, model="model.onnx")
     bundle = SimpleNamespace(manifest=manifest, id="parts/1", path=ROOT)
     return SimpleNamespace(bundle=bundle, controller=None, pipeline=SimpleNamespace(slot=slot))
-
-
-def record(state_dir, out, **wanted):
-    """As the command does; gives the manifest at the end."""
-    asked = Wanted(**{"for_s": WAIT_S, "most_bytes": MIB, "frames": 20, **wanted})
-    with connect(state_dir, asked) as (link, begun, config_text):
-        writer = RecordingWriter(out, begun, config_text, asked.most_bytes)
-        recorder = Recorder(
-            link, writer, begun, asked, time.monotonic, time.time, lambda *_: None, lambda *_: None
-        )
-        return recorder.end(recorder.take())
 
 
 class Site:
@@ -88,7 +75,21 @@ class Site:
                 return
 
     def record(self, out, **wanted):
-        return record(self.folder, out, **wanted)
+        return record_daemon(self.folder, out, **wanted)
+
+    @contextlib.contextmanager
+    def stop_after_a_frame(self, out):
+        """Stops the daemon's end once the recording at ``out`` has a frame."""
+
+        def stop():
+            lines = out / "frames.jsonl"
+            assert until(lambda: lines.exists() and lines.stat().st_size)
+            self.server.stop()
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        yield
+        stopper.join(WAIT_S)
 
     def close(self):
         self.is_over.set()
@@ -176,64 +177,66 @@ def test_the_event_of_the_end_has_its_reason_and_refusals_are_no_events(site, tm
     with pytest.raises(CommandError):
         site.record(tmp_path / "r", cameras=("gate",))
     site.record(tmp_path / "s")
-    stopper = threading.Timer(0.2, site.server.stop)
-    stopper.start()
-    site.record(tmp_path / "t", frames=None)
-    stopper.join(WAIT_S)
+    with site.stop_after_a_frame(tmp_path / "t"):
+        site.record(tmp_path / "t", frames=None)
     assert [type(event) for event in site.events] == [RecordingBegun, RecordingEnded] * 2
     assert [event.reason for event in site.events[1::2]] == ["ended by its process", "the daemon ends"]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"\xff\n",
+        b"[]\n",
+        b'{"body_bytes": 1e9}\n',
+        b'{"kind": "request", "version": 1, "cameras": [], "body_bytes": 536870912}\n',
+        b"x" * (MOST_REQUEST_BYTES + 1),
+        *[
+            orjson.dumps({"kind": "request", "version": 1, "body_bytes": 0, **wrong}) + b"\n"
+            for wrong in (
+                {"cameras": [["belt"]]},
+                {"cameras": [{}]},
+                {"cameras": 5},
+                {"cameras": [], "fps": "fast"},
+                {"cameras": [], "fps": -1},
+                {"version": [], "cameras": []},
+            )
+        ],
+    ],
+)
+def test_what_is_no_request_ends_its_connection_and_nothing_else(site, tmp_path, asked):
+    with socket.socket(socket.AF_UNIX) as sock:
+        reach_daemon(sock, site.folder)
+        sock.sendall(asked)
+        sock.settimeout(WAIT_S)
+        with contextlib.suppress(ConnectionResetError):  # it was closed with words unread
+            while sock.recv(1000):
+                pass
+    assert site.record(tmp_path / "r").ended.counts.frames == 20
+
+
+def test_who_takes_nothing_is_given_up(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording_server, "SLOW_S", 0.3)
+    with connect(site.folder, Wanted(1.0, MIB)):
+        assert until(lambda: site.feed._taking is None)  # the buffer of the socket is full soon
+    assert site.record(tmp_path / "r").ended.counts.frames == 20
+
+
 def test_a_limit_of_bytes_ends_it(site, tmp_path):
-    ended = site.record(tmp_path / "r", most_bytes=1000, frames=None).ended
-    assert 0 < ended.counts.picture_bytes <= 1000
+    ended = site.record(tmp_path / "r", most_bytes=10_000, frames=None).ended
+    assert 0 < ended.counts.picture_bytes <= 10_000
     assert "--max-mib" in ended.because
 
 
 def test_the_end_of_the_daemon_ends_it_in_good_order(site, tmp_path):
-    stopper = threading.Timer(0.2, site.server.stop)
-    stopper.start()
-    ended = site.record(tmp_path / "r", frames=None).ended
-    stopper.join(WAIT_S)
+    with site.stop_after_a_frame(tmp_path / "r"):
+        ended = site.record(tmp_path / "r", frames=None).ended
     assert ended.because == "the daemon ends"
     assert len(open_recording(tmp_path / "r").frames) == ended.counts.frames > 0
     with pytest.raises(StateError, match="no daemon runs"):
         site.record(tmp_path / "s")
     with lock_state_dir(site.folder), pytest.raises(StateError, match="when it is ready"):
         site.record(tmp_path / "s")
-
-
-def test_a_daemon_that_is_killed_within_a_frame_leaves_a_recording_that_can_be_read(tmp_path):
-    """Its end of the socket is closed by the kernel, wherever it was."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / SOCKET_FILE))
-        listener.listen()
-
-        def serve():
-            with listener.accept()[0] as sock:
-                link = Link(sock, WAIT_S)
-                link.receive(WAIT_S)
-                link.send({"kind": "hello", "recording": make_manifest().model_dump(), "config": ""})
-                picture = np.full((20, 30, 3), 7, np.uint8)
-                about = {
-                    "stream": "belt",
-                    "captured_at": AT,
-                    "shape": picture.shape,
-                    "dtype": "uint8",
-                    "colour": "bgr",
-                }
-                link.send({"kind": "frame", "frame": {**about, "seq": 0}}, picture.tobytes())
-                head = {"kind": "frame", "frame": {**about, "seq": 1}, "body_bytes": picture.nbytes}
-                sock.sendall(orjson.dumps(head) + b"\n" + bytes(100))
-
-        daemon = threading.Thread(target=serve)
-        daemon.start()
-        manifest = record(tmp_path, tmp_path / "r", frames=None)
-        daemon.join(WAIT_S)
-    assert manifest.ended.because.startswith("cut off")
-    found = open_recording(tmp_path / "r")
-    assert [line.seq for line in found.frames] == [0]
-    assert (found.read_frame(found.frames[0]).picture == 7).all()
 
 
 def test_a_socket_that_a_killed_daemon_left_is_no_obstacle(site, tmp_path):

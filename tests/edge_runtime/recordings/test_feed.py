@@ -7,6 +7,7 @@ import pytest
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason
 from edge_runtime.errors import CommandError
+from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.recordings.feed import MOST_RAW_BYTES, Feed, TakenAnswer, TakenRejection, Taking
 from tests.support.recordings import make_result
 
@@ -74,6 +75,28 @@ def test_large_raw_outputs_are_not_kept():
     feed.offer_frame(frame_of(0))
     feed.note_result(make_result(0), {"y": np.zeros(MOST_RAW_BYTES + 1, np.uint8)})
     assert take_all(taking)[1].raw is None
+
+
+def test_raw_outputs_that_do_not_fit_are_left_out_of_their_answers():
+    """Pictures may be small and outputs large: a taker that takes nothing must not fill the memory with these."""
+    feed = Feed()
+    taking = begin(feed, queue_bytes=100)
+    for seq in range(2):
+        feed.offer_frame(frame_of(seq, picture=b"x"))
+        feed.note_result(make_result(seq), {"y": np.zeros(60, np.uint8)})
+        assert taking.room_bytes == 100 - 60 - (1 + seq)
+    answers = [one for one in take_all(taking) if isinstance(one, TakenAnswer)]
+    assert [one.raw is not None for one in answers] == [True, False]
+    assert taking.room_bytes == 100
+
+
+def test_an_answer_that_does_not_fit_is_passed_over():
+    feed = Feed()
+    taking = begin(feed, queue_bytes=100)
+    feed.offer_frame(frame_of(0, picture=b"x"))
+    feed.note_result(make_result(0, Answer(outputs={"y": np.zeros(101, np.uint8)})), {"y": np.zeros(101)})
+    assert [type(one) for one in take_all(taking)] == [Frame]
+    assert (taking.is_complete, taking.room_bytes) == (True, 100)
 
 
 def test_a_permission_that_is_taken_away_ends_its_frames():
