@@ -24,16 +24,21 @@ def holders() -> list[TokenHolder]:
 
 
 @pytest.fixture
-def page(tmp_path: Path, holders: list[TokenHolder]) -> Iterator[Page]:
+def url(tmp_path: Path, holders: list[TokenHolder]) -> Iterator[str]:
     bench = Bench(tmp_path, access=Access(lambda: holders, needs_token=True))
+    yield bench.url
+    bench.close()
+
+
+@pytest.fixture
+def page(url: str) -> Iterator[Page]:
     program = find_program("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(base_url=bench.url).new_page()
+        page = browser.new_context(base_url=url).new_page()
         page.set_default_timeout(WAIT_S * 1000)
         yield page
         browser.close()
-    bench.close()
 
 
 def log_in(page: Page, token: str) -> None:
@@ -76,3 +81,24 @@ def test_a_session_that_ends_leads_to_the_page_that_asks(page: Page, holders: li
     expect(address.locator("td", has_text="429")).to_be_visible()
     holders.clear()
     expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_who_logs_in_is_where_they_wanted_to_go_and_nowhere_else(page: Page, url: str) -> None:
+    """The page that asks has the address of the one that was asked for; none is read from a query."""
+    for asked in ("/#charts", "/reports/parts/r1?next=//elsewhere.example#top", "//elsewhere.example/#api"):
+        page.context.clear_cookies()
+        page.goto("about:blank")
+        page.goto(url + asked)
+        log_in(page, TOKENS[Role.VIEWER])
+        expect(page.get_by_label("Token")).to_have_count(0)
+        assert page.url == url + asked
+
+
+def test_who_logs_in_again_is_where_they_were(page: Page) -> None:
+    page.goto("/")
+    log_in(page, TOKENS[Role.VIEWER])
+    page.get_by_role("link", name="Log", exact=True).click()
+    page.get_by_role("button", name="Log out").click()
+    log_in(page, TOKENS[Role.VIEWER])
+    expect(page.get_by_role("link", name="Log", exact=True)).to_have_attribute("aria-current", "page")
+    assert page.url.endswith("/#log")
