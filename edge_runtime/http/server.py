@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 STOP_S = 3.0
+PROXIES = ("127.0.0.1", "::1")
+"""Who is believed when it says for whom it asks: the limit of wrong tokens counts by that address."""
 
 
 class HttpServer:
@@ -89,6 +91,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=list(PROXIES),  # without it uvicorn obeys a variable of the environment
             limit_concurrency=2 * MAX_CONNECTIONS,  # the protocol keeps the number lower
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,

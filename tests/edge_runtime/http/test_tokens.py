@@ -14,6 +14,7 @@ from edge_runtime.config import parse_config
 from edge_runtime.http.identify import OPEN
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.certificate import CertificateFiles
+from edge_runtime.serving.wrong_tokens import BURST
 from tests.support.http_bench import DOCUMENT, Bench
 from tests.support.http_contract import Contract
 from tests.support.http_tokens import TOKENS, bearer, make_access
@@ -131,3 +132,29 @@ def test_the_doctor_knows_a_daemon_whose_process_it_cannot_see_by_its_answer(
         assert [one.level for one in port.examine_port(config)] == [Level.OK]
     finally:
         bench.close()
+
+
+@pytest.mark.parametrize(("address", "is_believed"), [("127.0.0.1", True), ("127.0.0.2", False)])
+def test_who_asks_is_told_by_a_proxy_of_this_machine_alone_whatever_the_environment_says(
+    monkeypatch, tmp_path, address, is_believed
+):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    bench = Bench(tmp_path, access=make_access())
+    transport = httpx.HTTPTransport(local_address=address)
+    with httpx.Client(base_url=bench.url, transport=transport, timeout=WAIT_S) as client:
+        codes = [
+            client.get(
+                "/status", headers={"Authorization": "Bearer no", "X-Forwarded-For": f"192.0.2.{seq}"}
+            ).status_code
+            for seq in range(BURST + 1)
+        ]
+    bench.close()
+    assert codes == [401] * BURST + [401 if is_believed else 429]
+
+
+def test_a_browser_behind_a_proxy_that_encrypts_logs_in(bench):
+    proxied = {"Host": "localhost", "X-Forwarded-Proto": "https", "Origin": "https://localhost"}
+    with httpx.Client(base_url=bench.url, timeout=WAIT_S, trust_env=False, headers=proxied) as client:
+        answer = client.post("/session", headers=bearer(Role.VIEWER))
+    assert answer.status_code == 204
+    assert "Secure" in answer.headers["set-cookie"]
