@@ -7,6 +7,7 @@ object whose *new* was lost with the kill.
 """
 
 import queue
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -82,8 +83,11 @@ class ObjectEvents:
         self._write_due_s, self._is_disk_full = inf, False
         self._has_ended_earlier = False
         self._without_boxes: set[str] = set()
+        self._counting = threading.Lock()
         self.skipped = 0
         """Results that came faster than they were looked at."""
+        self._is_left = False
+        """The stop waits no longer: the destinations are closed, and what is open ends at the next start."""
         self._thread = SupervisedThread("objects", self._run, crashes, at_end=self._finish, is_vital=False)
 
     def start(self) -> None:
@@ -96,7 +100,9 @@ class ObjectEvents:
         if self._thread.is_alive:
             with suppress(queue.Full):  # then it need not be woken
                 self._results.put_nowait(None)
-            self._thread.join(STOP_S)
+            if not self._thread.join(STOP_S):
+                self._is_left = True
+                log.warning("objects end at the next start: their tracker takes too long")
 
     def note(self, result: Result) -> None:
         """A frame was answered; returns at once."""
@@ -106,8 +112,10 @@ class ObjectEvents:
         try:
             self._results.put_nowait((result, self._clock()))
         except queue.Full:
-            self.skipped += 1
-            if self.skipped == 1:
+            with self._counting:
+                self.skipped += 1
+                is_first = self.skipped == 1
+            if is_first:
                 log.warning("results are not looked at for objects: they come too fast", stream=result.stream)
 
     # --- thread --------------------------------------------------------------------------------------------------
@@ -116,6 +124,7 @@ class ObjectEvents:
         if not self._has_ended_earlier:
             self._has_ended_earlier = True
             self._end_earlier()
+        expired_at_s = -inf
         while not (self._thread.stopping.is_set() and self._results.empty()):
             is_idle = not (self._streams or self._ended) and self._write_due_s == inf
             try:
@@ -126,7 +135,11 @@ class ObjectEvents:
                 with self._crashes.contain("objects", log_once=True):
                     self._look(*taken)
             now_s = self._clock()
-            self._expire(now_s)
+            if (
+                taken is None or now_s - expired_at_s >= TICK_S
+            ):  # a look at all streams takes longer than a result
+                expired_at_s = now_s
+                self._expire(now_s)
             self._forget_ended(now_s)
             if now_s >= self._write_due_s:
                 self._write()
@@ -237,8 +250,11 @@ class ObjectEvents:
             self._write_due_s = min(self._write_due_s, now_s + FORGET_S)
 
     def _write(self) -> None:
-        """Keep which objects are open, if that has changed; without a disk they are known only while it runs."""
-        if self._write_due_s == inf:
+        """Keep which objects are open, if that has changed; without a disk they are known only while it runs.
+
+        Not once the stop has left: an *end* that a closed outbox did not take would be forgotten.
+        """
+        if self._write_due_s == inf or self._is_left:
             return
         self._write_due_s = inf
         try:

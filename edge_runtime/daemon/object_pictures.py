@@ -14,6 +14,8 @@ from edge_runtime.inference.preprocess.snapshot import Mark
 from edge_runtime.inference.tracking.life import ObjectState
 
 LEAST_GAP_S = 1.0
+LOST_S = 10.0
+"""A frame that has not come for so long may never come: its camera was opened anew, or is gone."""
 
 
 class Pictures(Protocol):
@@ -48,6 +50,8 @@ class ObjectPictures:
         stream = self._streams.get(camera)
         if stream is None:
             return
+        if stream.coming is not None and not stream.coming.done() and self._waited_s(stream) > LOST_S:
+            stream.coming = None
         if stream.coming is None:
             self._ask(camera, stream)
         elif stream.coming.done() and (frame := stream.coming.result()).seq <= seq:
@@ -59,10 +63,12 @@ class ObjectPictures:
                 del self._streams[camera]
 
     def _ask(self, camera: str, stream: _Stream) -> None:
-        now_s = self._clock()
-        if now_s - stream.asked_at_s < LEAST_GAP_S:
+        if self._waited_s(stream) < LEAST_GAP_S:
             return
-        stream.asked_at_s = now_s
+        stream.asked_at_s = self._clock()
         stream.coming = self._pictures.ask(camera)
         if stream.coming is None:
             del self._streams[camera]
+
+    def _waited_s(self, stream: _Stream) -> float:
+        return self._clock() - stream.asked_at_s

@@ -1,5 +1,6 @@
 """Object events of a daemon: real outbox and file, a tracker that takes each column of the street for an object."""
 
+import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,8 +10,9 @@ import orjson
 import pytest
 
 from edge_runtime.config import CameraConfig, TrackingConfig
-from edge_runtime.daemon.object_events import ObjectEvents
-from edge_runtime.daemon.object_pictures import ObjectPictures
+from edge_runtime.daemon import object_events
+from edge_runtime.daemon.object_events import QUEUED_RESULTS, ObjectEvents
+from edge_runtime.daemon.object_pictures import LOST_S, ObjectPictures
 from edge_runtime.daemon.open_objects import FILE, OpenObjects
 from edge_runtime.datatypes import Detection, Frame, Label, Result, Timings
 from edge_runtime.errors import StateError
@@ -27,10 +29,14 @@ TRACKING = TrackingConfig(min_frames=2, lost_s=600, update_every_s=0.2)
 class Columns:
     """A tracker for which boxes in a column of 100 pixels are one object."""
 
+    may_work = threading.Event()
+    may_work.set()
+
     def __init__(self, most_frames):
         self.most_frames = most_frames
 
     def update(self, found):
+        self.may_work.wait()
         return [int(one.box[0] // 100) for one in found]
 
 
@@ -241,3 +247,45 @@ def test_without_the_key_no_picture_is_asked_for(sites):
     site.see(1, frames=4)
     site.events.stop()
     assert site.pictures.asked == []
+
+
+def test_a_frame_that_never_comes_since_its_camera_was_opened_anew_costs_one_picture_not_all(sites):
+    site = sites(tracking=TRACKING.model_copy(update={"pictures": True}), snapshots=True)
+    site.see(1, frames=2)
+    assert until(lambda: len(site.pictures.asked) == 1)
+    site.now_s += LOST_S + 1
+    site.see(1, 2, frames=2)
+    assert until(lambda: len(site.pictures.asked) == 2)
+    site.pictures.asked[1].set_result(frame(site.seq + 1))
+    site.see(1, 2)
+    assert until(lambda: site.pictures.sent)
+
+
+@pytest.fixture
+def stuck(sites, monkeypatch):
+    """One whose tracker does not come back, with an object."""
+    may_work = threading.Event()
+    may_work.set()
+    monkeypatch.setattr(Columns, "may_work", may_work)
+    monkeypatch.setattr(object_events, "STOP_S", 0.05)
+    site = sites()
+    site.see(1, frames=2)
+    assert until(lambda: site.steps() == [("new", None)])
+    may_work.clear()
+    site.see(1)
+    assert until(site.events._results.empty)
+    yield site
+    may_work.set()
+
+
+def test_a_tracker_that_hangs_at_the_stop_loses_no_end(stuck):
+    stuck.events.stop()
+    stuck.outbox.close()
+    Columns.may_work.set()
+    assert stuck.events._thread.join(10)
+    assert len(stuck.file.read()) == 1
+
+
+def test_results_that_come_too_fast_are_counted_and_hold_nothing_up(stuck):
+    stuck.see(1, frames=QUEUED_RESULTS + 3)
+    assert stuck.events.skipped == 3
