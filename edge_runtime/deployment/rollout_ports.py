@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edge_runtime.deployment.trial_run import Candidate
 from edge_runtime.messaging.events import Fact
+from edge_runtime.system.due_time import NextDue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,5 +27,5 @@ class RolloutPorts:
     """Takes what has happened."""
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
-    find_due_wall_s: Callable[[str, float], float | None] = lambda _line, _after_wall_s: None
-    """The first Unix time after another at which a cron line is due; None where none can be told."""
+    find_due_wall_s: NextDue = lambda _line, _after_wall_s: None
+    """When ``promote_at`` is due."""

@@ -23,6 +23,7 @@ from edge_runtime.deployment.trial_steps import TrialSteps
 from edge_runtime.deployment.version_pointers import VERSIONS_FILE
 from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped
 from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.system.due_time import DueTime
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
@@ -75,8 +76,8 @@ class VersionRollout:
             crashes=crashes,
         )
         self._looking_problem: str | None = None
-        self._promotion: tuple[tuple[int, str], float | None] | None = None
-        """The candidate that waits and the cron line, and the Unix time at which it is promoted."""
+        self._promotion = DueTime(ports.find_due_wall_s)
+        """When the candidate that waits is promoted."""
         self._newer: frozenset[int] = frozenset()
         self._looked_at_s, self._has_begun, self._is_over = float("-inf"), False, False
         self._thread = SupervisedThread(f"rollout-{model}", self._loop, crashes, is_vital=False)
@@ -210,7 +211,7 @@ class VersionRollout:
             )
 
     def _describe_promotion(self) -> str | None:
-        due_wall_s = None if self._promotion is None else self._promotion[1]
+        due_wall_s = self._promotion.due_wall_s
         return None if due_wall_s is None else format_rfc3339(due_wall_s)
 
     @property
@@ -244,16 +245,10 @@ class VersionRollout:
     def _promote_in_time(self) -> None:
         """A candidate that passed and waits answers everything once the time for that has come."""
         trial, line = self._trial, self._steps.plan.promote_at
-        if trial is None or trial.paused != ASKS or line is None:
-            self._promotion = None
-            return
-        now_s = self._ports.wall_clock()
-        waits_for = trial.version, line
-        if self._promotion is None or self._promotion[0] != waits_for:
-            self._promotion = waits_for, self._ports.find_due_wall_s(line, now_s)
-        due_wall_s = self._promotion[1]
-        if due_wall_s is not None and now_s >= due_wall_s:
-            self._promotion = None
+        if trial is None or trial.paused != ASKS:
+            self._promotion.forget()
+        elif self._promotion.look(line, self._ports.clock(), self._ports.wall_clock()) is not None:
+            self._promotion.forget()
             self._steps.obey(Command.PROMOTE, "promote_at")
 
     def _take_back(self, reason: str) -> None:

@@ -29,7 +29,7 @@ from edge_runtime.recalibration.follower import TaskFollower
 from edge_runtime.recalibration.inbox import RequestInbox, SampleInbox
 from edge_runtime.recalibration.job.messages import JobFailure
 from edge_runtime.recalibration.patch_policy import PatchPolicy
-from edge_runtime.recalibration.planner import NextDue, TaskPlanner
+from edge_runtime.recalibration.planner import TaskPlanner
 from edge_runtime.recalibration.proposals import Proposals
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.results import TaskResults
@@ -38,6 +38,7 @@ from edge_runtime.recalibration.task import Cause, Kind, Phase, TaskRequest
 from edge_runtime.recalibration.task_runner import StartJob, TaskRunner
 from edge_runtime.recalibration.trials import PatchTrials
 from edge_runtime.recalibration.verbs import Verbs
+from edge_runtime.system.due_time import NextDue
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()

@@ -1,29 +1,20 @@
 """Which task is due without a command: the first commissioning, or a recalibration by schedule or drift. Pure.
 
-The schedule follows the wall clock, which may be wrong and may be set right at any moment:
-    1. A *slot* is a time at which the schedule is due. It is planned ahead, and comes late when a task ran meanwhile.
-    2. When the wall clock steps against the monotonic one, the next slot is planned anew from the new time: slots that
-       were stepped over do not come, neither at once nor in a burst.
-    3. A slot that came once does not come again, also when the clock is set back over it or the daemon starts again.
-       The newest ``MOST_SLOTS`` are known; times of a clock that was ahead keep no other slot from coming.
+A *slot* is a time at which the schedule is due, see ``DueTime``. It comes late when a task ran meanwhile. One that came
+once does not come again, also when the clock is set back over it or the daemon starts again. The newest ``MOST_SLOTS``
+are known; times of a clock that was ahead keep no other slot from coming.
 
 What comes to no patch is not tried for ever: each refusal or failure in a row doubles the cool-down, until the drift is
 over or answered, the baseline is another one, or the settings are edited. And no day has more recalibrations without a
 command than the configuration allows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from edge_runtime.config import RecalibrationConfig
 from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.system.due_time import DueTime, NextDue
 
-NextDue = Callable[[str | None, float], float | None]
-"""(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
-
-STEP_S = 30.0
-"""A wall clock that moves this much against the monotonic one was set."""
-REPLAN_S = 900.0
-"""The zone of the box may change: its changes are followed after this time."""
 MOST_SLOTS = 256
 LONGEST_COOLDOWN_S = 6 * 3600.0
 """After many refusals; a longer one that is configured stays."""
@@ -37,11 +28,8 @@ class TaskPlanner:
         self, settings: RecalibrationConfig, next_due_wall_s: NextDue, past_slots: Iterable[float] = ()
     ) -> None:
         """``past_slots`` are the times of the schedule that came already, Unix seconds, oldest first."""
-        self._settings, self._next_due_wall_s = settings, next_due_wall_s
+        self._settings, self._schedule = settings, DueTime(next_due_wall_s)
         self._slots = list(past_slots)[-MOST_SLOTS:]
-        self._due_wall_s: float | None = None
-        self._planned_at_s: float | None = None
-        self._wall_ahead_s = 0.0
         self._ended_at_s: float | None = None
         self._has_failed, self._in_vain = False, 0
         self._begun_at_s: list[float] = []
@@ -62,7 +50,8 @@ class TaskPlanner:
         """Use other settings; what was impossible may be possible now."""
         self._settings = settings
         self._impossible.clear()
-        self._planned_at_s, self._in_vain = None, 0
+        self._schedule.forget()
+        self._in_vain = 0
 
     def choose(
         self,
@@ -81,7 +70,6 @@ class TaskPlanner:
         settings = self._settings
         if not is_drifted:
             self._in_vain = 0
-        self._follow_clock(now_s, now_wall_s)
         has_slot_come = self._has_slot_come(now_s, now_wall_s)  # one that cannot be used does not wait
         if not settings.enabled:
             return None
@@ -147,25 +135,11 @@ class TaskPlanner:
     def note_baseline(self) -> None:
         """There is a new baseline: no cool-down delays the first recalibration."""
         self._ended_at_s, self._in_vain = None, 0
-        self._planned_at_s = None
-
-    def _follow_clock(self, now_s: float, now_wall_s: float) -> None:
-        """Plan the next slot when there is no plan, or the clock was set since."""
-        wall_ahead_s = now_wall_s - now_s
-        if self._planned_at_s is None or abs(wall_ahead_s - self._wall_ahead_s) > STEP_S:
-            self._plan(now_s, now_wall_s)
-        self._wall_ahead_s = wall_ahead_s
+        self._schedule.forget()
 
     def _has_slot_come(self, now_s: float, now_wall_s: float) -> bool:
-        due_wall_s = self._due_wall_s
-        has_come = due_wall_s is not None and now_wall_s >= due_wall_s
-        if has_come or (self._planned_at_s is not None and now_s - self._planned_at_s >= REPLAN_S):
-            self._plan(now_s, now_wall_s)
-        if not has_come or due_wall_s is None or due_wall_s in self._slots:
+        slot_wall_s = self._schedule.look(self._settings.schedule, now_s, now_wall_s)
+        if slot_wall_s is None or slot_wall_s in self._slots:
             return False
-        self._slots = [*self._slots, due_wall_s][-MOST_SLOTS:]
+        self._slots = [*self._slots, slot_wall_s][-MOST_SLOTS:]
         return True
-
-    def _plan(self, now_s: float, now_wall_s: float) -> None:
-        self._due_wall_s = self._next_due_wall_s(self._settings.schedule, now_wall_s)
-        self._planned_at_s = now_s

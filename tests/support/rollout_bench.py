@@ -1,5 +1,7 @@
 """The rollout of one model's versions on a real pipeline: engines, installed versions and the clock are scripted."""
 
+from datetime import UTC
+
 from edge_runtime.config import RolloutConfig
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.rollout_ports import RolloutPorts
@@ -10,6 +12,7 @@ from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.trial import Arm
+from edge_runtime.recalibration.schedule import find_next_due_wall_s
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, SPEC, Manifest, make_frame, make_pipeline
@@ -28,7 +31,7 @@ class RolloutBench:
         self.installed, self.engines, self.labels = set(), {}, labels
         self.opening_fails, self.handed_over, self.facts, self.memory_mib = None, 0, [], 100.0
         self.plan = RolloutConfig.model_validate({**PLAN, **plan})
-        self.seq, self.crashes = 0, Crashes()
+        self.seq, self.crashes, self.wall_ahead_s = 0, Crashes(), 1e9
         self.postprocessor = Postprocessor(Manifest, labels)
         """Of newer versions."""
         self.rollout = self.make()
@@ -43,8 +46,8 @@ class RolloutBench:
             hand_over=self.hand_over,
             emit=self.facts.append,
             clock=lambda: self.now_s,
-            wall_clock=lambda: 1e9 + self.now_s,
-            find_due_wall_s=lambda line, after_wall_s: after_wall_s + 3600 * int(line.split()[1]),
+            wall_clock=lambda: self.wall_ahead_s + self.now_s,
+            find_due_wall_s=lambda line, after_wall_s: find_next_due_wall_s(line, after_wall_s, UTC),
         )
         return VersionRollout(
             "parts", self.plan, bundle=f"parts/{version}", version=version, pipeline=self.pipeline,

@@ -343,6 +343,21 @@ def test_another_time_counts_at_once_and_a_person_need_not_wait_for_it(waiting):
     assert (waiting.stage, waiting.rollout.status().promotes_at) == ("watched", None)
 
 
+@pytest.mark.parametrize("set_by_s", [10 * 365 * 86_400.0, -86_400.0])
+def test_a_clock_that_is_set_promotes_nothing_and_the_next_time_by_it_counts(waiting, set_by_s):
+    waiting.wall_ahead_s += set_by_s
+    waiting.tick()
+    now_wall_s = waiting.wall_ahead_s + waiting.now_s
+    due_wall_s = parse_rfc3339(waiting.rollout.status().promotes_at)
+    assert (waiting.stage, 0 < due_wall_s - now_wall_s <= 86_400, due_wall_s % 86_400) == (
+        "canary",
+        True,
+        10_800,
+    )
+    waiting.tick(later_s=due_wall_s - now_wall_s + 1)
+    assert waiting.stage == "watched"
+
+
 def test_after_a_restart_it_has_to_pass_again_first(waiting):
     waiting.restart()
     waiting.begin()

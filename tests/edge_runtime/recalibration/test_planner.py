@@ -3,8 +3,9 @@
 import pytest
 
 from edge_runtime.config import CommissionConfig, RecalibrationConfig
-from edge_runtime.recalibration.planner import LONGEST_COOLDOWN_S, MOST_SLOTS, REPLAN_S, TaskPlanner
+from edge_runtime.recalibration.planner import LONGEST_COOLDOWN_S, MOST_SLOTS, TaskPlanner
 from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.system.due_time import REPLAN_S
 
 DAY_S = 86_400.0
 
