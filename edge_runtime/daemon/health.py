@@ -51,7 +51,8 @@ class Finding:
 
     part: str
     """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``delivery mqtt``, ``outbox``, ``disk``,
-    ``configuration``, ``calibration parts``, ``trust parts``, ``http``, ``grpc`` or ``thread http``."""
+    ``configuration``, ``calibration parts``, ``trust parts``, ``http``, ``grpc``, ``certificate`` or
+    ``thread http``."""
     weight: Weight
     reason: str
 
@@ -143,6 +144,8 @@ class Facts:
     """By model, why its version answers without a trial."""
     listen_problems: Mapping[str, str] = field(default_factory=dict)
     """Why nothing listens for ``http`` or ``grpc``, although it should."""
+    certificate: str | None = None
+    """That the servers' one has expired, or does so soon."""
     thread_failures: Mapping[str, int] = field(default_factory=dict)
     """For each thread that fails now, how often in a row."""
     delivery: tuple[Finding, ...] = ()
@@ -265,6 +268,9 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"version {model}", Weight.NOTE, reason)
     for part, reason in facts.listen_problems.items():
         yield Finding(part, Weight.NOTE, reason)
+    if facts.certificate is not None:
+        reason = f"{facts.certificate}; renew http.tls.cert, which is taken without a restart"
+        yield Finding("certificate", Weight.NOTE, reason)
     # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.
     for thread, in_a_row in facts.thread_failures.items():
         if in_a_row >= ERRORS_IN_A_ROW:

@@ -190,6 +190,13 @@ CONNECTED = _metric(
 COMMANDS = _metric("commands", "counter", "Requests by what became of them.", "outcome")
 UNDER_WAY = _metric("commands_under_way", "gauge", "Commands that are being carried out.")
 
+# objects
+OBJECTS_SKIPPED = _metric(
+    "objects_skipped_results",
+    "counter",
+    "Results in which objects were not followed, since they came faster than the tracker took them.",
+)
+
 # HTTP
 HTTP_REQUESTS = _metric(
     "http_requests",
@@ -197,6 +204,11 @@ HTTP_REQUESTS = _metric(
     "Answered requests; code 429 is a full queue of pictures, route other an address that does not exist.",
     "route",
     "code",
+)
+CERTIFICATE = _metric(
+    "certificate_expiry_timestamp_seconds",
+    "gauge",
+    "When the servers' certificate expires; no series without http.tls.",
 )
 WRONG_TOKENS = _metric("http_wrong_tokens", "counter", "Requests with a token that no caller has.")
 GRPC_REQUESTS = _metric(

@@ -6,7 +6,7 @@ Labels are names of the configuration and of bundles, and words of the program; 
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from platform import python_version
 
 from edge_runtime import __version__
@@ -46,7 +46,10 @@ class MetricsReader:
         requests: RequestCounts,
         calls: RequestCounts,
         wrong_tokens: WrongTokens,
+        count_skipped: Callable[[], int],
     ) -> None:
+        """``count_skipped`` gives the results in which no object was followed."""
+        self._count_skipped = count_skipped
         self._requests, self._calls, self._wrong_tokens = requests, calls, wrong_tokens
         self._running, self._cameras, self._delivery = running, cameras, delivery
         self._reporter, self._crashes = reporter, crashes
@@ -65,6 +68,9 @@ class MetricsReader:
         for channel in self._delivery.channels:
             yield from _read_channel(channel)
         yield from self._read_broker()
+        yield table.OBJECTS_SKIPPED.of(self._count_skipped())
+        if (ends_at_wall_s := self._reporter.find_certificate_end()) is not None:
+            yield table.CERTIFICATE.of(ends_at_wall_s)
         for (route, code), count in self._requests.read().items():
             yield table.HTTP_REQUESTS.of(count, route, str(code))
         yield table.WRONG_TOKENS.of(self._wrong_tokens.count)

@@ -19,6 +19,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.events import Event, Fact
+from edge_runtime.serving.certificate import CertificateFiles, describe_end
 from edge_runtime.system.process_memory import ProcessMemory, read_process_memory
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
@@ -91,10 +92,15 @@ class StatusReporter:
         describe_log: Callable[[], dict[str, str | int]] = dict,
         count_uploads: Callable[[], dict[str, int]] = dict,
         describe_recording: Callable[[], RecordingStatus | None] = lambda: None,
+        certificate: CertificateFiles | None = None,
     ) -> None:
-        """``describe_log`` says how the log of commands is, ``count_uploads`` which chunks of bundles came."""
+        """``describe_log`` says how the log of commands is, ``count_uploads`` which chunks of bundles came.
+
+        ``certificate`` is that of all servers; None: nothing is encrypted.
+        """
         self._describe_log, self._count_uploads = describe_log, count_uploads
         self._describe_recording = describe_recording
+        self._certificate = certificate
         self._running, self._cameras, self._delivery, self._crashes = running, cameras, delivery, crashes
         self._watch, self._watched_at_s = DeliveryWatch(), float("-inf")
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
@@ -121,6 +127,7 @@ class StatusReporter:
         """What is not as it should be now, the gravest first."""
         running, broker = self._running, self._broker()
         channels = [channel.status() for channel in self._delivery.channels]
+        ends_at_wall_s = self.find_certificate_end()
         facts = Facts(
             engines=running.engine_facts(),
             sources=self._cameras.facts(),
@@ -141,10 +148,15 @@ class StatusReporter:
                 if runtime.untried is not None
             },
             listen_problems=running.listen_problems,
+            certificate=None if ends_at_wall_s is None else describe_end(ends_at_wall_s, time.time()),
             thread_failures=self._crashes.in_a_row(),
             delivery=self._watch.findings,
         )
         return PROCESS.value(find(facts, time.monotonic()))
+
+    def find_certificate_end(self) -> float | None:
+        """When the servers' certificate expires, POSIX seconds; None where there is none."""
+        return None if self._certificate is None else self._certificate.find_end()
 
     def status(self) -> DaemonStatus:
         """Everything."""

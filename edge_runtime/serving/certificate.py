@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,8 @@ from edge_runtime.errors import ExitCode
 from edge_runtime.serving.listener import NotListening
 
 LOOK_EVERY_S = 1.0
+SOON_S = 14 * 86_400.0
+"""Programs that renew certificates do so a month before; one that is left has failed."""
 _MOST_BYTES = 2**20
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL: the dates of one that has expired are of interest too."""
@@ -43,6 +46,14 @@ class Certificate:
     key_pem: bytes = field(repr=False)
     is_key_open: bool
     """Whether every user of the machine may read the key."""
+
+
+def describe_end(ends_at_wall_s: float, now_wall_s: float) -> str | None:
+    """That it has expired, or does so soon; None while it lasts. Both times are POSIX seconds."""
+    if ends_at_wall_s > now_wall_s + SOON_S:
+        return None
+    day = datetime.fromtimestamp(ends_at_wall_s, UTC).strftime("%Y-%m-%d")
+    return f"expires on {day}" if ends_at_wall_s > now_wall_s else f"has expired on {day}"
 
 
 def open_certificate(cert: Path, key: Path) -> Certificate:
@@ -134,6 +145,13 @@ class CertificateFiles:
         """
         with self._lock:
             return self._read()
+
+    def find_end(self) -> float | None:
+        """When the pair in use expires, POSIX seconds; None where there was none yet."""
+        try:
+            return self.read().ends_at_wall_s
+        except CertificateUnusable:
+            return None
 
     def _read(self) -> Certificate:
         now_s = self._clock()

@@ -35,7 +35,7 @@ from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
 from edge_runtime.daemon.trust_watch import TrustWatch
-from edge_runtime.daemon.wiring.http import find_missing_extras, make_servers
+from edge_runtime.daemon.wiring.http import find_certificate, find_missing_extras, make_servers
 from edge_runtime.daemon.wiring.messaging import (
     Outboxes,
     make_callers,
@@ -115,16 +115,11 @@ def build_daemon(
         cameras = _make_cameras(running, delivery, feed, crashes, resources)
         records = open_command_records(config.state_dir, resources)
         uploads = Uploads(lambda: running.connection, name_chunk, MAX_CHUNK_BYTES)
-        recordings = RecordingServer(running, feed, emit, crashes)
+        recordings, certificate = RecordingServer(running, feed, emit, crashes), find_certificate(config)
         reporter = StatusReporter(
-            running,
-            cameras,
-            delivery,
-            crashes,
-            records.log.describe,
-            lambda: uploads.counts,
-            recordings.describe,
-        )
+            running, cameras, delivery, crashes, records.log.describe, lambda: uploads.counts,
+            recordings.describe, certificate,
+        )  # fmt: skip
         watch = ConfigWatcher(
             config_path,
             os.environ,
@@ -208,6 +203,10 @@ def build_daemon(
         if refused is not None:
             edits.put(refused)
         trends = Trends(running, cameras, delivery)
+        servers = make_servers(
+            running, reporter, trends, cameras, delivery, snapshots, objects, port, certificate, crashes,
+            resources,
+        )  # fmt: skip
         return Daemon(
             running=running,
             cameras=cameras,
@@ -219,12 +218,7 @@ def build_daemon(
             pictures=pictures,
             objects=objects,
             under_way=under_way,
-            listeners=Listeners(
-                make_servers(
-                    running, reporter, trends, cameras, delivery, snapshots, port, crashes, resources
-                ),
-                running,
-            ),
+            listeners=Listeners(servers, running),
             recordings=recordings,
             watch=watch,
             trial=trial,

@@ -17,6 +17,7 @@ from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.listeners import Server
 from edge_runtime.daemon.live_pictures import LivePictures
 from edge_runtime.daemon.metrics import MetricsReader
+from edge_runtime.daemon.object_events import ObjectEvents
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import DaemonStatus, StatusReporter
@@ -56,14 +57,16 @@ def make_servers(
     cameras: Cameras,
     delivery: Delivery,
     snapshots: Snapshots,
+    objects: ObjectEvents,
     port: CommandPort | None,
+    certificate: CertificateFiles | None,
     crashes: Crashes,
     resources: ExitStack,
 ) -> dict[str, Server]:
     """The servers for HTTP and gRPC that are turned on, which do not listen yet.
 
-    ``port`` obeys commands; None: they are turned off. ``resources`` are closed when they have stopped.
-
+    ``port`` obeys commands; None: they are turned off. ``certificate`` is that of all servers; None: nothing is
+    encrypted. ``resources`` are closed when they have stopped.
 
     Raises:
         ExtraMissing: a library that one of them needs is not installed.
@@ -89,7 +92,17 @@ def make_servers(
         resources.callback(port.stop)
     predict = _make_predict(config, access, predictions, crashes)
     counts, calls = RequestCounts(), RequestCounts()
-    metrics = MetricsReader(running, cameras, delivery, reporter, crashes, counts, calls, wrong_tokens)
+    metrics = MetricsReader(
+        running,
+        cameras,
+        delivery,
+        reporter,
+        crashes,
+        counts,
+        calls,
+        wrong_tokens,
+        lambda: objects.skipped,
+    )
 
     def application() -> Any:
         from edge_runtime.http.api import build_app
@@ -121,13 +134,11 @@ def make_servers(
         )
 
     servers: dict[str, Server] = {
-        "http": HttpServer(
-            config.http.host, config.http.port, application, crashes, _find_certificate(config)
-        )
+        "http": HttpServer(config.http.host, config.http.port, application, crashes, certificate)
     }
     if config.http.grpc_port is not None and not config.is_safe_mode:  # without models it has nothing to say
         servers["grpc"] = _make_grpc(
-            config, config.http.grpc_port, predict, lambda: reporter.health().ready, calls
+            config, config.http.grpc_port, predict, lambda: reporter.health().ready, calls, certificate
         )
     return servers
 
@@ -149,7 +160,12 @@ def find_missing_extras(config: Config) -> Iterator[tuple[str, ExtraMissing]]:
 
 
 def _make_grpc(
-    config: Config, port: int, predict: PredictService, is_ready: Callable[[], bool], calls: RequestCounts
+    config: Config,
+    port: int,
+    predict: PredictService,
+    is_ready: Callable[[], bool],
+    calls: RequestCounts,
+    certificate: CertificateFiles | None,
 ) -> GrpcServer:
     def make_handler() -> Any:
         from edge_runtime.grpc.service import InferenceService
@@ -162,13 +178,18 @@ def _make_grpc(
         predict.max_body_bytes,
         make_handler,
         predict.crashes,
-        _find_certificate(config),
+        certificate,
     )
 
 
-def _find_certificate(config: Config) -> CertificateFiles | None:
+def find_certificate(config: Config) -> CertificateFiles | None:
+    """That of all servers; None where nothing is encrypted."""
     tls = config.http.tls
-    return None if tls is None else CertificateFiles(tls.cert, tls.key, time.monotonic)
+    return (
+        None
+        if tls is None or not config.http.enabled
+        else CertificateFiles(tls.cert, tls.key, time.monotonic)
+    )
 
 
 def read_log(most: int) -> list[dict[str, str]]:

@@ -53,6 +53,12 @@ def test_a_thread_that_fails_again_and_again_is_a_note() -> None:
     assert [reason.split(":")[0] for reason in verdict.reasons] == ["thread recalibration-parts"]
 
 
+def test_a_certificate_that_expires_is_a_note() -> None:
+    verdict = assess(certificate="expires on 2026-12-08")
+    assert verdict.ready
+    assert [reason.split(":")[0] for reason in verdict.reasons] == ["certificate"]
+
+
 def test_not_ready_before_any_model() -> None:
     assert not assess(engines=()).ready
 

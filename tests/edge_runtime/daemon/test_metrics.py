@@ -64,7 +64,13 @@ class Bench:
         self.delivery.use_channels(self.topics, (Channel("mqtt", self.outbox, publisher),))
         source = FakeSource("belt", [make_frame(0), make_frame(1)])
         self.cameras = Cameras(lambda *_: source, folder / "streams", self.crashes)
-        reporter = StatusReporter(self.running, self.cameras, self.delivery, self.crashes)
+        reporter = StatusReporter(
+            self.running,
+            self.cameras,
+            self.delivery,
+            self.crashes,
+            certificate=SimpleNamespace(find_end=lambda: 2e9),
+        )
         self.requests, self.calls = RequestCounts(), RequestCounts()
         self.reader = MetricsReader(
             self.running,
@@ -75,6 +81,7 @@ class Bench:
             self.requests,
             self.calls,
             WrongTokens(),
+            lambda: 7,
         )
 
     def play(self):
@@ -142,6 +149,12 @@ def test_frames_are_counted_and_timed_by_what_answered_them(box):
     assert found["edge_runtime_camera_frames_total", "belt"] == 2
     assert found["edge_runtime_camera_last_frame_timestamp_seconds", "belt"] > 1.7e9
     assert found["edge_runtime_thread_failures_total", "http"] == 1
+
+
+def test_what_is_not_followed_is_counted_and_when_the_certificate_ends_is_said(box):
+    found = box.read()
+    assert found["edge_runtime_objects_skipped_results_total",] == 7
+    assert found["edge_runtime_certificate_expiry_timestamp_seconds",] == 2e9
 
 
 def test_versions_commands_and_delivery_are_those_of_the_parts(box):

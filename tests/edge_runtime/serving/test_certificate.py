@@ -9,7 +9,13 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from edge_runtime.serving.certificate import CertificateFiles, CertificateUnusable, open_certificate
+from edge_runtime.serving.certificate import (
+    SOON_S,
+    CertificateFiles,
+    CertificateUnusable,
+    describe_end,
+    open_certificate,
+)
 from tests.support.mosquitto import TlsFiles, make_tls_files
 
 PAST = datetime(2020, 2, 1, tzinfo=UTC)
@@ -39,6 +45,29 @@ def test_one_that_has_expired_is_read(tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(str(cert))
     issued.private_key_pem.write_to_path(str(key))
     assert open_certificate(cert, key).ends_at_wall_s == PAST.timestamp()
+
+
+def test_an_end_is_told_of_from_two_weeks_before_it_on() -> None:
+    end_s = PAST.timestamp()
+    assert describe_end(end_s, end_s - SOON_S - 1) is None
+    soon, over = describe_end(end_s, end_s - SOON_S), describe_end(end_s, end_s)
+    assert None not in (soon, over)
+    assert soon != over
+
+
+def test_when_the_pair_in_use_ends_follows_the_files_and_is_unknown_without_one(
+    files: TlsFiles, tmp_path: Path
+) -> None:
+    now_s = [0.0]
+    cert, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    pair = CertificateFiles(cert, key, lambda: now_s[0])
+    assert pair.find_end() is None
+    cert.write_bytes(files.server_cert.read_bytes())
+    key.write_bytes(files.server_key.read_bytes())
+    assert pair.find_end() == open_certificate(cert, key).ends_at_wall_s
+    key.unlink()
+    now_s[0] += 60
+    assert pair.find_end() == pair.read().ends_at_wall_s
 
 
 def test_a_key_that_all_may_read_is_told(files: TlsFiles) -> None:
