@@ -3,6 +3,7 @@
 The arms answer every frame in turn, the first one alternating, so that a box that gets warm or busy slows both alike.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -31,8 +32,8 @@ from edge_runtime.recordings.manifest import FrameLine
 from edge_runtime.recordings.reader import Recording
 
 MOST_SHOTS, SHOT_SIDE = 12, 320
-MOST_DRIFT_FRAMES = 256
-"""Frames that drift is scored on, evenly spread: they are held as tensors."""
+MOST_DRIFT_FRAMES, MOST_DRIFT_BYTES = 256, 2**30
+"""Frames that drift is scored on, evenly spread: each arm with a baseline holds them as tensors."""
 LAYER_FRAMES = 24
 """Frames that the layers are looked at with."""
 MOST_CHANGES = 12
@@ -148,13 +149,16 @@ class _Side:
     """Counts of one arm while frames go by."""
 
     arm: Arm
+    baseline: Baseline | None
+    kept: frozenset[int]
+    """Numbers of the frames that drift is scored on."""
     figures: ArmFigures = field(default_factory=ArmFigures)
     prepare_ms: list[float] = field(default_factory=list)
     infer_ms: list[float] = field(default_factory=list)
     tensors: list[NDArray[np.float32]] = field(default_factory=list)
     right: int = 0
 
-    def note(self, line: FrameLine, found: Answered | Rejected, label: str | None) -> None:
+    def note(self, line: FrameLine, number: int, found: Answered | Rejected, label: str | None) -> None:
         if isinstance(found, Rejected):
             self.figures.note_failure(str(found.reason))
             return
@@ -163,14 +167,16 @@ class _Side:
         if label is not None and found.answer.top:
             best = found.answer.top[0]
             self.right += label in (best.label, str(best.index))
+        if number in self.kept:
+            self.tensors.append(found.sample.tensor)
 
 
 class _Table:
     """Both arms while frames go by."""
 
-    def __init__(self, arms: tuple[Arm, Arm]) -> None:
-        self.sides = _Side(arms[0]), _Side(arms[1])
-        is_bgr = arms[0].bundle.manifest.preprocess.colour == "bgr"
+    def __init__(self, sides: tuple[_Side, _Side]) -> None:
+        self.sides = sides
+        is_bgr = sides[0].arm.bundle.manifest.preprocess.colour == "bgr"
         self.shots = Disagreements(is_bgr=is_bgr, most_kept=MOST_SHOTS, most_side=SHOT_SIDE)
         self.shots.set_pictures(are_kept=True)
         self.pairs, self.changes = PairFigures(), Counter[tuple[str, str]]()
@@ -223,14 +229,12 @@ def compare(
         EngineError: an engine failed.
     """
     lines = [line for line in recording.frames if recording.manifest.cameras.get(line.stream) == model]
-    known, table = labels or {}, _Table(arms)
-    kept = set(spread_over(len(lines), MOST_DRIFT_FRAMES).tolist()) if lines else set()
+    known, sides = labels or {}, (_make_side(one, find_baseline(one), len(lines)) for one in arms)
+    table = _Table((next(sides), next(sides)))
     for number, line in enumerate(lines):
         found = table.answer(recording.read_frame(line), number)
         for side, one in zip(table.sides, found, strict=True):
-            side.note(line, one, known.get(line.key))
-            if number in kept and isinstance(one, Answered):
-                side.tensors.append(one.sample.tensor)
+            side.note(line, number, one, known.get(line.key))
         if isinstance(found[0], Answered) and isinstance(found[1], Answered):
             table.note(found[0], found[1])
         on_progress(number + 1, len(lines))
@@ -238,9 +242,7 @@ def compare(
         fix = "Record again, or compare bundles that take these pictures."
         raise RecordingError(recording.folder, "no frame that both can answer", "pictures for both", fix)
     names = _name(arms)
-    first, second = (
-        _sum_up(side, name, find_baseline(side.arm)) for side, name in zip(table.sides, names, strict=True)
-    )
+    first, second = (_sum_up(side, name) for side, name in zip(table.sides, names, strict=True))
     return ComparisonResult(
         device=recording.manifest.device,
         began_at=recording.manifest.began_at,
@@ -259,7 +261,15 @@ def compare(
     )
 
 
-def _sum_up(side: _Side, name: str, baseline: Baseline | None) -> ArmResult:
+def _make_side(arm: Arm, baseline: Baseline | None, frames: int) -> _Side:
+    if baseline is None or not frames:
+        return _Side(arm, baseline, frozenset())
+    fitting = MOST_DRIFT_BYTES // (4 * math.prod(arm.preprocessor.spec.tensor_shape))
+    kept = spread_over(frames, max(1, min(MOST_DRIFT_FRAMES, fitting)))
+    return _Side(arm, baseline, frozenset(kept.tolist()))
+
+
+def _sum_up(side: _Side, name: str) -> ArmResult:
     return ArmResult(
         name,
         side.arm.bundle.id,
@@ -267,7 +277,7 @@ def _sum_up(side: _Side, name: str, baseline: Baseline | None) -> ArmResult:
         side.figures.summary(),
         tuple(side.prepare_ms),
         tuple(side.infer_ms),
-        _measure_drift(side, baseline),
+        _measure_drift(side),
         side.right,
     )
 
@@ -277,10 +287,12 @@ def _name(arms: tuple[Arm, Arm]) -> tuple[str, str]:
     return (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
 
 
-def _measure_drift(side: _Side, baseline: Baseline | None) -> ArmDrift:
-    arm = side.arm
+def _measure_drift(side: _Side) -> ArmDrift:
+    arm, baseline = side.arm, side.baseline
     if baseline is None:
         return ArmDrift(None, {}, f"there is no baseline of the model of {arm.bundle.id}")
+    if not side.tensors:
+        return ArmDrift(None, {}, "none of the frames chosen for it was answered")
     model, x = arm.bundle.model_files, channels_first(np.stack(side.tensors), arm.preprocessor.spec)
     try:
         report = calibration.watch_drift(model, baseline, x)

@@ -1,7 +1,7 @@
 """Labels that a person gave to recorded frames: lines of ``CAMERA/NUMBER,LABEL`` or ``FILE NAME,LABEL``."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from calibration.stats.regular_file import read_whole
@@ -28,7 +28,7 @@ def read_labels(path: Path, recording: Recording) -> Mapping[tuple[str, int], st
     keys |= {line.name: line.key for line in recording.frames if line.name is not None}
     keys |= {line.file.removeprefix("frames/"): line.key for line in recording.frames}
     found = {}
-    for number, row in enumerate(csv.reader(lines), start=1):
+    for number, row in enumerate(_read_rows(path, lines), start=1):
         if len(row) != 2:
             if row:
                 raise RecordingError(
@@ -41,3 +41,10 @@ def read_labels(path: Path, recording: Recording) -> Mapping[tuple[str, int], st
     if not found:
         raise RecordingError(path, "no line names a frame of the recording", _FORM, "Look at frames.jsonl.")
     return found
+
+
+def _read_rows(path: Path, lines: Sequence[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines)
+    except csv.Error as err:
+        raise RecordingError(path, f"is no CSV: {err}", _FORM, "Correct the file.") from err

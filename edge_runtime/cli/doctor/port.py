@@ -45,9 +45,14 @@ def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Fin
 
 
 def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
-    """The daemon is known by its number where that can be seen, else by its answer."""
+    """The daemon is known by its number where that can be seen, else by the answer of its page.
+
+    That says little of the port of gRPC: where it is taken, the daemon answers without it.
+    """
     place, pid = f"{config.http.host}:{port}", _find_listener(port)
-    if (pid is not None and pid == daemon_pid) or _ask(config) == config.device:
+    is_own = pid is not None and pid == daemon_pid
+    is_known = bool(daemon_pid) and pid is not None and port != config.http.port
+    if is_own or (not is_known and _ask(config) == config.device):
         return fine("port", f"the daemon answers at {place}")
     found = f"{place}, the port of {_PURPOSES[key]}, is taken by {_name_program(pid)}"
     return problem("port.taken", found, f"set {key} to a free one, or end that program", ExitCode.UNAVAILABLE)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -12,6 +13,7 @@ from calibration.patch import Affine, Patch
 from edge_runtime.cli.compare import require_own
 from edge_runtime.errors import RecordingError
 from edge_runtime.inference.preprocess import Preprocessor, channels_first
+from edge_runtime.recordings import comparison
 from edge_runtime.recordings.arms import open_arm
 from edge_runtime.recordings.comparison import MOST_SHOTS, compare
 from edge_runtime.recordings.comparison_page import make_page, shorten_names
@@ -25,6 +27,7 @@ from tests.support.small_site import frames_of, small_bundle
 pytestmark = pytest.mark.integration
 
 FRAMES = 60
+NOT_SCORED = SimpleNamespace(status=None, note="too few frames")
 EVIL = '"><script>alert(1)</script>'
 
 
@@ -99,6 +102,16 @@ def test_drift_is_that_of_the_frames_and_the_layers_those_that_answer(found):
     assert second.layers["input"] > first.layers["input"]
 
 
+def test_drift_is_scored_on_as_many_frames_as_fit(recording, arms, monkeypatch):
+    baseline = calibration.Baseline.load(recording.baseline_path("parts"))
+    shape, held = arms[0].preprocessor.spec.tensor_shape, []
+    monkeypatch.setattr(comparison, "MOST_DRIFT_BYTES", 20 * 4 * np.prod(shape))
+    monkeypatch.setattr(calibration, "watch_drift", lambda _, __, x: held.append(len(x)) or NOT_SCORED)
+    found = compare(recording, "parts", arms, lambda arm: baseline if arm.patch is None else None)
+    assert held == [20]
+    assert (found.first.drift.note, found.second.drift.score) == (NOT_SCORED.note, None)
+
+
 def test_arms_are_named_by_what_tells_them_apart(found, arms):
     assert shorten_names(found.first, found.second) == ("without a patch", "with p1")
     assert str(arms[1].generation) == found.second.name == "small/1+p1"
@@ -140,7 +153,7 @@ def test_a_baseline_of_no_compared_model_is_refused(recording):
         require_own((Path("a"),), known, {"another"})
 
 
-@pytest.mark.parametrize("text", ["belt/0\n", "gate/0,a\n", "", "belt/0,a,b\n"])
+@pytest.mark.parametrize("text", ["belt/0\n", "gate/0,a\n", "", "belt/0,a,b\n", f"belt/0,{200_000 * 'a'}\n"])
 def test_labels_of_nothing_are_refused(recording, tmp_path, text):
     path = tmp_path / "labels.csv"
     path.write_text(text)
