@@ -4,7 +4,7 @@ uvicorn limits the pause after an answer only. Here a connection ends when no wh
 :data:`BODY_STEP_BYTES` of a body come, or nothing of an answer can be sent, for :data:`STALL_S`; the time that it takes
 to make an answer, or its next part, is ours, not the client's. And when :data:`MAX_CONNECTIONS` are open, a new one
 takes the place of the one that has waited longest, of the client that has most. So there is always an answer for a
-probe of health.
+probe of health, and strangers who only connect end each other, and no answer that is under way.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge_runtime.serving.client_network import network_of
 
 MAX_CONNECTIONS = 64
 STALL_S = 5.0
@@ -36,19 +38,23 @@ class BoundedConnection:
     """One that can be ended for another."""
 
     address: str
-    """Of the client."""
+    """The network of the client."""
     waits_since_s: float
     """Of the last step forward: connected, a whole request, a whole answer, a part of one taken."""
+
+    def find_wait(self, now_s: float) -> float:
+        """Since when the client is waited for; ``now_s`` where it is not."""
+        return self.waits_since_s
 
     def end(self) -> None:
         """Cut it, whatever is still to be sent."""
         raise NotImplementedError
 
 
-def make_room(connections: Iterable[object], new: BoundedConnection) -> None:
+def make_room(connections: Iterable[object], new: BoundedConnection, now_s: float) -> None:
     """End one of the others if there are too many."""
     others = {
-        one: (one.address, one.waits_since_s)
+        one: (one.address, one.find_wait(now_s))
         for one in connections
         if isinstance(one, BoundedConnection) and one is not new
     }
@@ -65,11 +71,11 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Take a new connection, and end another one if there are too many."""
         super().connection_made(transport)
-        self.address = self.client[0] if self.client else ""
+        self.address = network_of(self.client[0]) if self.client else ""
         self.waits_since_s = self.loop.time()
         self._unsent_bytes, self._received_bytes = 0, 0
         self._timer = self.loop.call_later(_CHECK_S, self._check)
-        make_room(self.connections, self)
+        make_room(self.connections, self, self.waits_since_s)
 
     def end(self) -> None:
         """Cut it, whatever is still to be sent."""
@@ -111,6 +117,10 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
         cycle = self.cycle
         return cycle is not None and not cycle.more_body and not cycle.response_complete
 
+    def find_wait(self, now_s: float) -> float:
+        """Not for the client while an answer, or its next part, is made."""
+        return now_s if self._is_answering and not self._count_unsent() else self.waits_since_s
+
     def _count_unsent(self) -> int:
         """What waits to be encrypted, and to be sent."""
         over_tls = 0 if self.wire is None else self.wire.get_write_buffer_size()
@@ -118,9 +128,7 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
 
     def _check(self) -> None:
         now_s, unsent_bytes = self.loop.time(), self._count_unsent()
-        is_ours = self._is_answering and not unsent_bytes
-        if unsent_bytes < self._unsent_bytes or is_ours:
-            self.waits_since_s = now_s
+        self.waits_since_s = now_s if unsent_bytes < self._unsent_bytes else self.find_wait(now_s)
         self._unsent_bytes = unsent_bytes
         if now_s - self.waits_since_s >= STALL_S:
             self.end()

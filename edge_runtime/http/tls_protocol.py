@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_runtime.http import bounded_protocol
 from edge_runtime.http.bounded_protocol import BoundedConnection, BoundedProtocol, make_room
+from edge_runtime.serving.client_network import network_of
 
 
 class TlsProtocol(asyncio.Protocol, BoundedConnection):
@@ -33,10 +34,10 @@ class TlsProtocol(asyncio.Protocol, BoundedConnection):
         transport.pause_reading()  # nothing of the handshake is for this protocol
         self.transport = transport
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
+        self.address = network_of(str(peer[0])) if peer else ""
         loop = asyncio.get_running_loop()
         self.waits_since_s = loop.time()
-        make_room(self._connections, self)
+        make_room(self._connections, self, self.waits_since_s)
         self._connections.add(self)
         self._task = loop.create_task(self._shake_hands(loop))
 

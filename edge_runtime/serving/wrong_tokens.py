@@ -5,9 +5,9 @@ processor. A client at its limit is refused also with a right token, or a right 
 """
 
 from collections import OrderedDict
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from edge_runtime.messaging.token_bucket import TokenBucket
+from edge_runtime.serving.client_network import network_of
 
 BURST = 10
 """Wrong tokens at once."""
@@ -26,26 +26,15 @@ class WrongTokens:
 
     def wait_s(self, client: str, now_s: float) -> float:
         """How long this client must wait before it may try again; 0 when it may now."""
-        bucket = self._buckets.get(_network_of(client))
+        bucket = self._buckets.get(network_of(client))
         return 0.0 if bucket is None else bucket.wait_s(now_s)
 
     def note(self, client: str, now_s: float) -> None:
         """It came with a wrong token; ``now_s`` is monotonic."""
         self.count += 1
-        network = _network_of(client)
+        network = network_of(client)
         bucket = self._buckets.setdefault(network, TokenBucket(1 / EACH_S, BURST))
         bucket.take(now_s)
         self._buckets.move_to_end(network)
         if len(self._buckets) > MOST_CLIENTS:
             self._buckets.popitem(last=False)
-
-
-def _network_of(client: str) -> str:
-    """A machine has all addresses of its IPv6 network of 64 bits."""
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return ""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return str(ip_network((address.packed, 64), strict=False))
-    return str(address)

@@ -1,8 +1,10 @@
 """Clients that connect and do not go on: they end, and never keep a probe of health from its answer."""
 
+import asyncio
 import contextlib
 import select
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +95,38 @@ def test_a_client_that_stops_there_is_ended(server: HttpServer, beginning: str) 
         client.sendall(BEGINNINGS[beginning])
         assert is_healthy(server)  # it came in
         assert until(lambda: not connections(server))
+
+
+def test_strangers_from_many_addresses_end_each_other_and_no_answer_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounded_protocol, "_CHECK_S", 1000.0)  # the last look is as long ago as may be
+    told, go_on = threading.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        loops.append(asyncio.get_running_loop())
+        told.set()
+        await go_on.wait()
+        await send({"type": "http.response.body", "body": b"z"})
+
+    loops = list[asyncio.AbstractEventLoop]()
+    server = HttpServer("127.0.0.1", 0, lambda: app, Crashes())
+    server.start()
+    with contextlib.ExitStack() as opened:
+        opened.callback(server.stop)
+        listener = opened.enter_context(connect(server))
+        listener.sendall(HEAD + b"Connection: close\r\n\r\n")
+        assert told.wait(WAIT_S)
+        for number in range(MAX_CONNECTIONS + 6):
+            source = (f"127.1.0.{number + 1}", 0)
+            opened.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), WAIT_S, source_address=source)
+            )
+        assert until(lambda: connections(server) == MAX_CONNECTIONS)
+        loops[0].call_soon_threadsafe(go_on.set)
+        assert b"".join(iter(lambda: listener.recv(1 << 16), b"")).endswith(b"\r\n1\r\nz\r\n0\r\n\r\n")
 
 
 def connections(server: HttpServer) -> int:
