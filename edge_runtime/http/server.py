@@ -89,6 +89,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # else strangers write a warning with each request that is none, or asks for more
             access_log=False,
             server_header=False,
             forwarded_allow_ips=list(PROXIES),  # without it uvicorn obeys a variable of the environment

@@ -1,4 +1,4 @@
-"""Clients that connect and do not go on: they end, and never keep a probe of health from its answer."""
+"""Clients that connect and do not go on, or talk otherwise: they end, and never keep a probe of health from its answer."""
 
 import asyncio
 import contextlib
@@ -132,6 +132,24 @@ def test_strangers_from_many_addresses_end_each_other_and_no_answer_under_way(
 def connections(server: HttpServer) -> int:
     assert server._server is not None
     return len(server._server.server_state.connections)
+
+
+FOREIGN = {
+    "another protocol": (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"HTTP/1.1 400"),
+    "a web socket": (HEAD + b"Connection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n", b"HTTP/1.1 200"),
+    "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", b"HTTP/1.1 400"),
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_strangers_write_nothing_into_the_log(
+    server: HttpServer, caplog: pytest.LogCaptureFixture, foreign: str
+) -> None:
+    request, answer = FOREIGN[foreign]
+    with connect(server) as client:
+        client.sendall(request)
+        assert b"".join(iter(lambda: client.recv(1 << 16), b"")).startswith(answer)
+    assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
 
 
 @pytest.mark.usefixtures("impatient")
