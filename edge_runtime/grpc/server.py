@@ -25,7 +25,9 @@ _OPTIONS = {
     "grpc.compression_enabled_algorithms_bitset": 1,  # none: a small message can hold a large one
     "grpc.max_concurrent_streams": MOST_CALLS,
     "grpc.max_allowed_incoming_connections": MOST_CALLS,
-    "grpc.max_connection_idle_ms": 300_000,
+    # A stranger takes one of these places without a token: it has to say something, and clients connect again.
+    "grpc.server_handshake_timeout_ms": 5_000,
+    "grpc.max_connection_idle_ms": 30_000,
     "grpc.http2.bdp_probe": 0,  # else much of each message is in memory before it is read
     "grpc.keepalive_time_ms": 60_000,  # a caller whose cable was pulled
     "grpc.keepalive_timeout_ms": 20_000,
