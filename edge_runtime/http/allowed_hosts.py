@@ -7,8 +7,9 @@ address of this machine alone or ``localhost`` in its place cannot be the name o
 import re
 from ipaddress import IPv6Address, ip_address
 
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from edge_runtime.http.answers import answer_json
 
 _HOST = re.compile(rb"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9.-]{1,253}))(?::[0-9]{1,5})?")
 
@@ -39,7 +40,7 @@ class LoopbackOnly:
         """Hand on what is addressed to this machine."""
         hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
         if scope["type"] == "http" and not (len(hosts) == 1 and is_loopback_host(hosts[0])):
-            refusal = "Invalid host header: expected localhost or a loopback address"
-            await PlainTextResponse(refusal, status_code=400)(scope, receive, send)
+            refusal = {"error": "another name in Host; expected localhost or a loopback address"}
+            await answer_json(refusal, 400)(scope, receive, send)
             return
         await self._app(scope, receive, send)

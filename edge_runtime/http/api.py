@@ -28,6 +28,7 @@ from edge_runtime.http.identify import Identify
 from edge_runtime.http.live import make_live_route
 from edge_runtime.http.login import make_session_route
 from edge_runtime.http.metric_samples import Sample
+from edge_runtime.http.openapi_dashboard import LARGEST_TREND_NUMBER
 from edge_runtime.http.oip import make_oip_routes
 from edge_runtime.http.pictures import PictureService, PictureTaker, make_picture_route
 from edge_runtime.http.predict import make_predict_routes
@@ -222,7 +223,8 @@ def _show_trends(trends: Callable[[float, int], object], request: Request) -> Re
     }
     for name, text in asked.items():
         if not re.fullmatch(r"[0-9]{1,10}", text):
-            return answer_json({"error": f"{name} is {text[:20]!r}; expected a whole number"}, 400)
+            expected = f"a number in 0..{LARGEST_TREND_NUMBER}"
+            return answer_json({"error": f"{name} is {text[:20]!r}; expected {expected}"}, 400)
     return answer_json(trends(float(asked["span_s"]), int(asked["after"])))
 
 

@@ -43,9 +43,10 @@ def make_live_route(taker: PictureTaker, results: Items, crashes: Crashes) -> Ro
 
 async def _show(taker: PictureTaker, results: Items, room: Room, request: Request) -> Response:
     require(request, Role.OPERATOR)
-    cameras = list(dict.fromkeys(request.query_params.getlist("camera")))
-    if not 1 <= len(cameras) <= MOST_CAMERAS:
-        raise Refusal(400, f"{len(cameras)} cameras; expected camera=NAME once to {MOST_CAMERAS} times")
+    named = request.query_params.getlist("camera")
+    if not 1 <= len(named) <= MOST_CAMERAS:
+        raise Refusal(400, f"{len(named)} cameras; expected camera=NAME once to {MOST_CAMERAS} times")
+    cameras = list(dict.fromkeys(named))
     max_side, longest_s = read_side(request), _read_longest_s(request)
     with room.enter(0):
         found = await _gather(taker, cameras, max_side, longest_s)

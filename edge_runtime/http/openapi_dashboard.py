@@ -50,8 +50,13 @@ LIVE_ANSWER: Schema = {
     },
     "required": ["pictures", "refused", "waiting", "results"],
 }
+LARGEST_TREND_NUMBER = 9_999_999_999
 TRENDS: tuple[Schema, ...] = tuple(
-    {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0, "default": default}}
+    {
+        "name": name,
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 0, "maximum": LARGEST_TREND_NUMBER, "default": default},
+    }
     for name, default in (("span_s", 3600), ("after", 0))
 )
 _NUMBER: Schema = {"type": "number"}

@@ -19,6 +19,8 @@ from edge_runtime.serving.token_holder import TokenHolder, find_holder
 from edge_runtime.serving.wrong_tokens import WrongTokens
 
 CHALLENGE = 'Bearer realm="edge-runtime"'
+MOST_SHOWN = 64
+"""Characters of a client's address in the log: a proxy, or a program of this machine, may name anything as that."""
 _ASK = {"WWW-Authenticate": CHALLENGE}
 log = structlog.get_logger()
 
@@ -120,6 +122,6 @@ class Access:
         holder = find_holder(self._holders(), found[1])
         if holder is None:
             self._wrong_tokens.note(client, now_s)
-            log.warning("wrong token", client=client)
+            log.warning("wrong token", client=client[:MOST_SHOWN])
             raise Refusal(401, "unknown token", _ASK)
         return Caller(holder.name, holder.role, holder)

@@ -67,6 +67,7 @@ def test_results_are_those_of_the_cameras_and_short(bench):
         "?camera=belt&max_side=9",
         "?camera=belt&longest_ms=-1",
         "?" + "&".join(f"camera=c{n}" for n in range(MOST_CAMERAS + 1)),
+        "?" + "&".join(["camera=belt"] * (MOST_CAMERAS + 1)),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(bench, query):

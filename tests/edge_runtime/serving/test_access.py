@@ -1,9 +1,10 @@
 """Who may have something, by tokens."""
 
 import pytest
+import structlog
 
 from edge_runtime.messaging.commands.roles import Role
-from edge_runtime.serving.access import LOCAL, Access, require_role
+from edge_runtime.serving.access import LOCAL, MOST_SHOWN, Access, require_role
 from edge_runtime.serving.refusals import Refusal
 from tests.support.http_tokens import HOLDERS, TOKENS, bearer
 
@@ -24,6 +25,13 @@ def code_of(access: Access, authorization: str, needed: Role = Role.OPERATOR) ->
 )
 def test_a_token_of_the_role_is_needed(authorization: str, code: int | None) -> None:
     assert code_of(Access(lambda: HOLDERS, needs_token=True), authorization) == code
+
+
+def test_what_a_program_names_as_its_address_does_not_fill_the_log() -> None:
+    access = Access(lambda: HOLDERS, needs_token=True)
+    with structlog.testing.capture_logs() as lines, pytest.raises(Refusal):
+        access.identify(["Bearer wrong"], "9" * 60_000)
+    assert [one["client"] for one in lines] == ["9" * MOST_SHOWN]
 
 
 def test_a_viewer_may_what_viewers_may() -> None:
