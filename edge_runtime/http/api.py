@@ -28,8 +28,8 @@ from edge_runtime.http.identify import Identify
 from edge_runtime.http.live import make_live_route
 from edge_runtime.http.login import make_session_route
 from edge_runtime.http.metric_samples import Sample
-from edge_runtime.http.openapi_dashboard import LARGEST_TREND_NUMBER
 from edge_runtime.http.oip import make_oip_routes
+from edge_runtime.http.openapi_dashboard import LARGEST_TREND_NUMBER
 from edge_runtime.http.pictures import PictureService, PictureTaker, make_picture_route
 from edge_runtime.http.predict import make_predict_routes
 from edge_runtime.http.preview import make_preview_route

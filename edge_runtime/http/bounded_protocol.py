@@ -42,9 +42,10 @@ class BoundedConnection:
     waits_since_s: float
     """Of the last step forward: connected, a whole request, a whole answer, a part of one taken."""
 
-    def find_wait(self, now_s: float) -> float:
-        """Since when the client is waited for; ``now_s`` where it is not."""
-        return self.waits_since_s
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the next step forward is the client's."""
+        return True
 
     def end(self) -> None:
         """Cut it, whatever is still to be sent."""
@@ -54,7 +55,7 @@ class BoundedConnection:
 def make_room(connections: Iterable[object], new: BoundedConnection, now_s: float) -> None:
     """End one of the others if there are too many."""
     others = {
-        one: (one.address, one.find_wait(now_s))
+        one: (one.address, one.waits_since_s if one.is_waited_for else now_s)
         for one in connections
         if isinstance(one, BoundedConnection) and one is not new
     }
@@ -117,9 +118,10 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
         cycle = self.cycle
         return cycle is not None and not cycle.more_body and not cycle.response_complete
 
-    def find_wait(self, now_s: float) -> float:
-        """Not for the client while an answer, or its next part, is made."""
-        return now_s if self._is_answering and not self._count_unsent() else self.waits_since_s
+    @property
+    def is_waited_for(self) -> bool:
+        """Not while an answer, or its next part, is made."""
+        return not self._is_answering or self._count_unsent() > 0
 
     def _count_unsent(self) -> int:
         """What waits to be encrypted, and to be sent."""
@@ -128,7 +130,8 @@ class BoundedProtocol(H11Protocol, BoundedConnection):
 
     def _check(self) -> None:
         now_s, unsent_bytes = self.loop.time(), self._count_unsent()
-        self.waits_since_s = now_s if unsent_bytes < self._unsent_bytes else self.find_wait(now_s)
+        if unsent_bytes < self._unsent_bytes or not self.is_waited_for:
+            self.waits_since_s = now_s
         self._unsent_bytes = unsent_bytes
         if now_s - self.waits_since_s >= STALL_S:
             self.end()

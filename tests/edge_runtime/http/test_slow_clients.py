@@ -1,4 +1,4 @@
-"""Clients that connect and do not go on, or talk otherwise: they end, and never keep a probe of health from its answer."""
+"""Clients that connect and do not go on: they end, and keep no probe of health and nobody else from an answer."""
 
 import asyncio
 import contextlib
