@@ -90,7 +90,7 @@ def describe_device(
     for verb in ARGUMENTS:
         request, response = f"request-{verb}", f"response-{verb}"
         messages[request] = _message(_request(verb), f"Needs the role {find_least_role(verb)}.")
-        messages[response] = _message(answer(data.get(verb, {"type": "object"})), f"The answer to {verb}.")
+        messages[response] = _message(answer(data[verb]), f"The answer to {verb}.")
         channels[request] = _channel(topics.request(verb), VERB_TEXTS[verb], request)
         channels[response] = _channel(
             topics.response(verb), "Where the caller names no other topic.", response

@@ -6,6 +6,7 @@ from typing import Any
 
 from edge_runtime.datatypes import RejectReason, Timings
 from edge_runtime.messaging.edit_payloads import CONFIG_TEXT, EDITED, HISTORY, UNDONE
+from edge_runtime.messaging.task_payloads import TASK_DATA
 
 Schema = dict[str, Any]
 
@@ -170,22 +171,17 @@ _LOG: Schema = {
     "properties": {"lines": {"type": "array", "items": _TEXT, "description": "Oldest first."}},
     "required": ["lines"],
 }
-_GENERATION: Schema = {
-    "type": "object",
-    "properties": {"generation": _said(_TEXT, "Active now: `bundle/version+patch`.")},
-    "required": ["generation"],
-}
 ANSWER_DATA: Mapping[str, Schema] = {
     "snapshot": _PICTURE,
     "install": _INSTALLED,
     "logs": _LOG,
-    "rollback": _GENERATION,
+    **TASK_DATA,
     "get-config": CONFIG_TEXT,
     "set-config": EDITED,
     "undo-config": UNDONE,
     "config-history": HISTORY,
 }
-"""Of the answers to verbs; of others it is any object."""
+"""Of the answers to verbs; that of ``status`` is a type of the daemon."""
 PROGRESS: Schema = {
     "type": "object",
     "properties": {

@@ -55,13 +55,13 @@ def list_fields(schema: Schema, definitions: Mapping[str, Schema], prefix: str =
         found, is_nullable = _resolve(given, definitions)
         yield Field(prefix + name, found, is_nullable, name in required)
         yield from _list_inner(found, definitions, prefix + name)
+    for kind in schema.get("anyOf", ()):  # one of several types, whose fields are there with it only
+        for one in list_fields(_resolve(kind, definitions)[0], definitions, prefix):
+            yield replace(one, is_required=False)
 
 
 def _list_inner(found: Schema, definitions: Mapping[str, Schema], name: str) -> Iterator[Field]:
     yield from list_fields(found, definitions, f"{name}.")
-    for kind in found.get("anyOf", ()):  # one of several types, whose fields are there with it only
-        for one in list_fields(_resolve(kind, definitions)[0], definitions, f"{name}."):
-            yield replace(one, is_required=False)
     for place, mark in (("additionalProperties", ".*"), ("items", "[]")):
         if isinstance(found.get(place), Mapping):
             inner, _ = _resolve(found[place], definitions)

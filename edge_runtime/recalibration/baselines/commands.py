@@ -61,7 +61,7 @@ class BaselineCommands:
             "in_use": self._baselines.in_use_name,
             "baselines": {
                 name: {
-                    **_describe(baseline, now_wall_s),
+                    **describe_baseline(baseline, now_wall_s),
                     "score": scores[name].score,
                     "threshold": scores[name].threshold,
                 }
@@ -82,7 +82,7 @@ class BaselineCommands:
             stored = self._baselines.note_facts(baseline.name, facts)
         except CalibrationError as err:
             raise CommandError(str(err)) from err
-        return _describe(stored, self._wall_clock())
+        return describe_baseline(stored, self._wall_clock())
 
     def _named(self, name: str | None) -> Baseline:
         """The usable baseline of this name; None is the one in use."""
@@ -96,7 +96,7 @@ class BaselineCommands:
         return f"no usable baseline {name!r}; there are: {there}" if name else f"name a baseline: {there}"
 
 
-def _describe(baseline: Baseline, now_wall_s: float) -> dict[str, Any]:
+def describe_baseline(baseline: Baseline, now_wall_s: float) -> dict[str, Any]:
     """Its facts but for the number of its pictures: it was read without them, and the number would always be 0."""
     facts = baseline.describe(now_wall_s)
     del facts["witness"]

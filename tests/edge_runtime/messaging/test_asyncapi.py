@@ -27,8 +27,11 @@ from edge_runtime.messaging.encoding import (
     encode_result,
 )
 from edge_runtime.messaging.event_forms import OF_DEVICE
-from edge_runtime.messaging.events import Event
+from edge_runtime.messaging.events import Commissioned, Event
 from edge_runtime.messaging.mqtt.topics import Topics, progress_topic
+from edge_runtime.recalibration.baselines.commands import describe_baseline
+from edge_runtime.recalibration.follower import TaskEnd, describe_end
+from tests.support.baselines import two_tap_baseline
 from tests.support.document_schemas import DocumentSchemas
 from tests.support.event_examples import EXAMPLES
 from tests.support.paths import ROOT
@@ -147,6 +150,30 @@ def test_chunks_and_the_answer_to_install_are_as_described():
     assert not answer.is_valid({"status": "ok", "data": installed, "transaction": None})
 
 
+BEGUN = {
+    "commission": {"begun": "commission", "frames_wanted": 64},
+    "recalibrate": {"begun": "recalibrate", "frames_wanted": 64, "reference": "live"},
+}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [fact for fact, _, _ in EXAMPLES.values() if isinstance(fact, TaskEnd)],
+    ids=lambda end: type(end).__name__,
+)
+def test_the_end_of_a_task_is_as_described(end):
+    is_commissioning = isinstance(end, Commissioned) or getattr(end, "task", None) == "commission"
+    verb = "commission" if is_commissioning else "recalibrate"
+    answer, data = payload_of(f"response-{verb}"), {**BEGUN[verb], **describe_end(end)}
+    answer.validate({"status": "ok", "data": data, "transaction": None})
+    assert not answer.is_valid({"status": "ok", "data": {**data, "outcome": "other"}, "transaction": None})
+
+
+def test_a_baseline_is_as_described():
+    data = describe_baseline(two_tap_baseline(), now_wall_s=0.0)
+    payload_of("response-approve").validate({"status": "ok", "data": data, "transaction": None})
+
+
 def test_what_is_for_home_assistant_is_there_only_with_it():
     names = {"figures", "discovery", "home-assistant"}
     without = describe_device(TOPICS, "1.2.3", TYPES, ("line-3",))
@@ -158,11 +185,11 @@ def test_what_is_for_home_assistant_is_there_only_with_it():
 
 
 def test_progress_is_as_described():
-    handlers = {"restart": lambda _: Later(lambda _: {})}
+    handlers = {"restart": lambda _: Later(lambda _: {"restarting": True})}
     handler = CommandHandler(handlers, CommandPolicy(True, Callers(unsigned=Role.OWNER)), UsedInMemory())
     begun = handler.answer("restart", b'{"transaction": 7}', is_retained=False, now_s=0.0, now_wall_s=0.0)
     payload_of("progress").validate(orjson.loads(begun.encode_progress({"phase": "opening"})))
-    payload_of("response-restart").validate(orjson.loads(begun.settle({}, 0.0).payload))
+    payload_of("response-restart").validate(orjson.loads(begun.settle({"restarting": True}, 0.0).payload))
     address = DOCUMENT["channels"]["progress"]["address"]
     assert address.format(verb="restart") == progress_topic(TOPICS.response("restart"))
 
