@@ -1,8 +1,4 @@
-"""Everything that an operator may want to know, one type for each: the contract of ``docs/reference/events.md``.
-
-Values only; ``event_forms`` says how they become JSON, ``event_text`` text. ``kind`` is the name under which
-subscribers know an event; several types may share one, and their fields tell them apart.
-"""
+"""Events of the control loop: baselines, drift, patches and what became of them. Values only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +8,7 @@ from pydantic import Field
 
 from calibration.verdict import FrameCounts
 from edge_runtime.datatypes import Generation
-
-Count = Annotated[int, Field(ge=0)]
-Distance = Annotated[float, Field(ge=0)]
-"""Without unit."""
-Seconds = Annotated[float, Field(ge=0, json_schema_extra={"x-unit": "s"})]
-UnixTime = Annotated[float, Field(json_schema_extra={"x-unit": "s since 1970"})]
+from edge_runtime.messaging.events.units import Count, Distance, Seconds, UnixTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,117 +122,6 @@ class RecalibrationReport:
     """The pictures: ``live`` (frames of the cameras), ``folder``, or the name of a reference set."""
     dry_run: bool = False
     """Nothing was changed, whatever the gate decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigApplied:
-    """An edit of the configuration is in force."""
-
-    kind: ClassVar = "config"
-    changed: tuple[str, ...]
-    """Paths of the keys that differ."""
-    after_restart: tuple[str, ...]
-    """Those of them that count only after a restart."""
-    warnings: tuple[str, ...] = ()
-    """What a person should look at, such as a model that the next start does not open."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigRefused:
-    """The configuration file cannot be used; the last good one stays, or without one the box is in safe mode."""
-
-    kind: ClassVar = "config"
-    problems: tuple[str, ...]
-    """Line, key and what was expected."""
-    safe_mode: bool = False
-    """No camera and no model runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigUndone:
-    """An edit by command cut the box off from its broker, and was taken back."""
-
-    kind: ClassVar = "config"
-    by: str
-    """Who had commanded it."""
-    undone: tuple[str, ...]
-    """Paths of the keys that decide how the box is reached, and were changed by it."""
-    reason: str
-    """Why."""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionSkipped:
-    """Another version of a bundle answers than the one that should."""
-
-    kind: ClassVar = "bundle"
-    bundle: str
-    """Name and version of the one that answers."""
-    problem: str
-    """Why, and of what was passed over why it is not used."""
-
-
-@dataclass(frozen=True, slots=True)
-class StateDamaged:
-    """A file of the state directory cannot be used; the daemon goes on without what it held."""
-
-    kind: ClassVar = "state"
-    file: str
-    """Its path."""
-    lost: str
-    """What the daemon does without it."""
-    problem: str
-    """What is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionMended:
-    """A version of a bundle that was skipped has changed, can be used now, and answers."""
-
-    kind: ClassVar = "bundle"
-    bundle: str
-    """Name and version."""
-    before: str
-    """The one that answered meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutMoved:
-    """A newer version has gone on, or was refused, on its way to become the active one."""
-
-    kind: ClassVar = "rollout"
-    bundle: str
-    """The candidate, name and version."""
-    active: str
-    """The version that answers unless the candidate does."""
-    before: str
-    """The stage that it was in."""
-    stage: str
-    """The stage that it is in now: ``staged``, ``shadow``, ``canary``, ``watched``, ``active`` or ``refused``."""
-    reason: str
-    """Why."""
-    paused: str | None = None
-    """Why it waits for a person; None: it does not."""
-    findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
-    """By metric: ``value``, ``limit`` and ``verdict`` of the stage before, where it has them the ends ``low`` and
-    ``high`` of its interval, and ``frames_needed`` where frames are wanting."""
-    comparisons: tuple[Mapping[str, float | str | None], ...] = ()
-    """Of the stage before: figures of the candidate minus those of the active version, with their intervals."""
-    report: str | None = None
-    """``model/id`` of the page below ``/reports``; None before the trial is over, and when there is no page."""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthChanged:
-    """Something is not as it should be, or is again."""
-
-    kind: ClassVar = "health"
-    part: str
-    """What it is about, as before the colon in ``/healthz``: ``source belt``, ``broker``, ``calibration parts``."""
-    state: Literal["dead", "unready", "note", "well"]
-    """``dead``: only a restart helps. ``unready``: the device cannot be relied on. ``note``: it serves all the same."""
-    reason: str | None
-    """None when it is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,93 +296,3 @@ class RolledBack:
     """The one that is active now; without ``+patch`` it is the bundle as it is."""
     reason: str
     """Why."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryTrouble:
-    """Results or events are not delivered, or are dropped."""
-
-    kind: ClassVar = "delivery"
-    channel: str
-    """``mqtt`` or ``file``."""
-    problems: tuple[str, ...]
-    """What is new: a topic that the broker refuses, messages that are dropped, nothing delivered for a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRecovered:
-    """Everything is delivered again."""
-
-    kind: ClassVar = "delivery"
-    channel: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingBegun:
-    """Pictures of cameras and the answers to them are being kept by a process of this box."""
-
-    kind: ClassVar = "recording"
-    by: str
-    """The user of this box who records."""
-    cameras: tuple[str, ...]
-    """Whose pictures are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingEnded:
-    """A recording has ended: no more pictures are kept."""
-
-    kind: ClassVar = "recording"
-    by: str
-    """As at its begin."""
-    cameras: tuple[str, ...]
-    """As at its begin."""
-    seconds: Seconds
-    """How long it took."""
-    frames: Count
-    """Pictures that the recording process was given."""
-    left_out: Count
-    """Frames that did not fit, since it was too slow, or whose file could not be read."""
-    reason: str
-    """Why it ended."""
-
-
-Fact = (
-    ConfigApplied
-    | ConfigRefused
-    | ConfigUndone
-    | VersionSkipped
-    | VersionMended
-    | RolloutMoved
-    | StateDamaged
-    | HealthChanged
-    | Commissioned
-    | TaskFailed
-    | BaselineChanged
-    | PatchesPaused
-    | PatchResumed
-    | DriftAlarm
-    | Recalibrated
-    | RecalibrationRefused
-    | PatchProposed
-    | PatchObserved
-    | DryRunEnded
-    | ProposalEnded
-    | PatchTried
-    | RolledBack
-    | DeliveryTrouble
-    | DeliveryRecovered
-    | RecordingBegun
-    | RecordingEnded
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A fact with its time, and the model that it is about."""
-
-    at_wall_s: float
-    """Unix seconds."""
-    fact: Fact
-    model: str | None = None
-    """None for the whole device."""
