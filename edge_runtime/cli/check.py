@@ -122,6 +122,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "runs_on": opened.engine.runs_on,
         }
         _look_at_rollout(config, name, found)
+        found.notes += _notes_of_tracking(config, name, opened.bundle.manifest.postprocess.task)
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
     found.problems += bad_keys
@@ -153,6 +154,16 @@ def _look_at_rollout(config: "Config", name: str, found: Checked) -> None:
         for chosen in (streams, [one for one in streams if one in plan.canary.streams])
     )
     found.models[name]["rollout"] = asdict(times_of(plan, fps, canary_fps))
+
+
+def _notes_of_tracking(config: "Config", model: str, task: str) -> list[str]:
+    if task == "detection":
+        return []
+    return [
+        f"cameras.{name}.tracking: has no effect: model {model!r} is for {task} and finds no boxes; choose a detector"
+        for name, camera in config.cameras.items()
+        if camera.tracking is not None and camera.model == model
+    ]
 
 
 def _frame_rate(config: "Config", streams: Sequence[str]) -> float | None:

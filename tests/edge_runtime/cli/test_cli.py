@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from edge_runtime.cli import bundle
+from edge_runtime.cli.doctor.configuration import judge_check
 from edge_runtime.cli.infer import format_answer
 from edge_runtime.cli.main import cli, main
 from edge_runtime.cli.send import MOVED, VERBS
@@ -221,7 +222,7 @@ def test_check_gives_machines_an_object_whatever_is_wrong(run, tmp_path, bad):
 
 def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path):
     models = {"m": {"bundle": "demo:efficientnet-lite0", "engine": {"cache": True}}}
-    cameras = {"belt": {"path": str(tmp_path / "share"), "model": "m"}}
+    cameras = {"belt": {"path": str(tmp_path / "share"), "model": "m", "tracking": {}}}
     mqtt = {"host": "broker.example", "home_assistant": {}}
     http = {"host": "0.0.0.0", "allow_remote": True}
     path = config(tmp_path, models=models, cameras=cameras, mqtt=mqtt, http=http)
@@ -232,7 +233,12 @@ def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path)
     assert "models.m.engine.cache: " in out
     assert f"cameras.belt.path: {tmp_path}/share" in out
     assert "recalibration: m " in out
-    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 5
+    assert "cameras.belt.tracking: " in out
+    checked = orjson.loads(run("check", path, "--json")[1])
+    assert len(checked["notes"]) == 6
+    assert any(
+        "cameras.belt.tracking" in one.found for one in judge_check(checked) if one.id == "configuration.note"
+    )
 
 
 def test_check_tells_the_times_of_a_rollout_before_it_starts(run, tmp_path):
