@@ -25,7 +25,8 @@ from edge_runtime.inference.scheduler import Queued
 
 log = structlog.get_logger(__name__)
 SEND_TIMEOUT_S = 2.0
-"""For one message to the collector; the daemon stops at most so much later."""
+"""For one message to the collector; the daemon stops at most so much later, since after one that was not taken no other
+is tried."""
 EVERY_MS = 1000
 MOST_SPANS = 2048
 """That wait for the collector."""
@@ -48,10 +49,9 @@ class FrameTraces:
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create(about), shutdown_on_exit=False
         )
+        self._collector = _Collector(exporter, settings.otlp)
         self._provider.add_span_processor(
-            BatchSpanProcessor(
-                _Telling(exporter, settings.otlp), max_queue_size=MOST_SPANS, schedule_delay_millis=EVERY_MS
-            )
+            BatchSpanProcessor(self._collector, max_queue_size=MOST_SPANS, schedule_delay_millis=EVERY_MS)
         )
         self._tracer = self._provider.get_tracer("edge_runtime", __version__)
         self._clock, self._every_s = clock, 1 / settings.traces_per_s
@@ -83,16 +83,21 @@ class FrameTraces:
 
     def close(self) -> None:
         """Send what waits, as far as the collector takes it at once."""
+        self._collector.is_closing = True
         self._provider.shutdown()
 
 
-class _Telling(SpanExporter):
+class _Collector(SpanExporter):
     """Says once that a collector takes nothing, and that it does again."""
 
     def __init__(self, inner: SpanExporter, address: str) -> None:
         self._inner, self._address, self._fails = inner, address, False
+        self.is_closing = False
+        """Whether one that takes nothing is tried no more."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self.is_closing and self._fails:
+            return SpanExportResult.FAILURE
         result = self._inner.export(spans)
         fails = result is not SpanExportResult.SUCCESS
         if fails and not self._fails:

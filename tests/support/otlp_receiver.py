@@ -26,14 +26,20 @@ class Span:
 
 
 class OtlpReceiver:
-    """``with OtlpReceiver() as receiver: ...``; ``receiver.status`` is what it answers."""
+    """``with OtlpReceiver() as receiver: ...``; ``receiver.status`` is what it answers, while ``may_answer`` is set."""
 
     def __init__(self):
-        self.spans, self.status, self.refused = [], 200, 0
+        self.spans, self.status, self.refused, self.asked = [], 200, 0, 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
+                receiver.asked += 1
+                if not receiver.may_answer.is_set():
+                    receiver.may_answer.wait()
+                    return
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.take(self.path, self.headers, body)
                 answer = ExportTraceServiceResponse().SerializeToString()

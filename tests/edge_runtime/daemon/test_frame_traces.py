@@ -6,7 +6,8 @@ from structlog.testing import capture_logs
 
 from edge_runtime.config import parse_config
 from edge_runtime.config.telemetry import TelemetryConfig
-from edge_runtime.daemon.frame_traces import FrameTraces
+from edge_runtime.daemon import frame_traces
+from edge_runtime.daemon.frame_traces import MOST_SPANS, FrameTraces
 from edge_runtime.datatypes import Result, Sample, Timings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.scheduler import Queued
@@ -83,6 +84,20 @@ def test_a_collector_that_refuses_is_said_once_and_ends_nothing(receiver):
         traces.close()
     assert (receiver.spans, receiver.refused >= 1) == ([], True)
     assert [one["log_level"] for one in logs] == ["warning"]
+
+
+def test_a_stop_does_not_wait_for_a_silent_collector_again_and_again(receiver, monkeypatch):
+    monkeypatch.setattr(frame_traces, "SEND_TIMEOUT_S", 0.3)
+    receiver.may_answer.clear()
+    clock = Clock()
+    traces = FrameTraces(TelemetryConfig(otlp=receiver.url), "box", clock)
+    for seq in range(MOST_SPANS // 8 + 1):
+        clock.now_s += 1
+        note(traces, seq)
+    before = receiver.asked
+    traces.close()
+    assert receiver.asked - before <= 1
+    receiver.may_answer.set()
 
 
 @pytest.mark.parametrize(
