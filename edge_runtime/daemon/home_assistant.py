@@ -36,6 +36,8 @@ SPREAD_S = 2.0
 """Within this time after Home Assistant's start the boxes of a site describe themselves, not all at once."""
 SETTLE_S = 2.0
 """After its message the figures wait so long: by then Home Assistant listens to them."""
+AT_ONCE = 4
+"""Pictures that are asked for at a tick: those of dozens of cameras would not find room, and be copied all at once."""
 BORN = b"online"
 
 
@@ -92,6 +94,8 @@ class HomeAssistant:
         """Topics on which the box describes itself no longer, and the message that removes its entities."""
         self._figures_due_s, self._rates = 0.0, Rates()
         self._pictures_due_s = 0.0
+        self._to_show: deque[str] = deque()
+        """Cameras of which a picture is due."""
         self._alarms: frozenset[str] = frozenset()
         """Models whose drift alarm was on."""
 
@@ -117,7 +121,8 @@ class HomeAssistant:
             if now_s >= self._figures_due_s:
                 self._send_figures(self._link, config, connection.topics, now_s)
             if now_s >= self._pictures_due_s:
-                self._send_pictures(self._link, config, now_s)
+                self._plan_pictures(self._link, config, now_s)
+            self._send_pictures()
 
     def _follow(self, client: MqttClient, section: HomeAssistantConfig | None, topics: Topics) -> None:
         """Listen by the settings in force."""
@@ -192,10 +197,13 @@ class HomeAssistant:
             self._pictures_due_s = now_s
         self._alarms = alarms
 
-    def _send_pictures(self, link: _Link, config: Config, now_s: float) -> None:
+    def _plan_pictures(self, link: _Link, config: Config, now_s: float) -> None:
         every_s = link.section.pictures_every_s
         self._pictures_due_s = inf if every_s is None else now_s + every_s
         if every_s is not None:
-            for name, camera in config.cameras.items():
-                if camera.enabled and camera.snapshots:
-                    self._send_picture(name)
+            shown = [name for name, camera in config.cameras.items() if camera.enabled and camera.snapshots]
+            self._to_show.extend(name for name in shown if name not in self._to_show)
+
+    def _send_pictures(self) -> None:
+        for _ in range(min(AT_ONCE, len(self._to_show))):
+            self._send_picture(self._to_show.popleft())

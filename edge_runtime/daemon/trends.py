@@ -34,6 +34,7 @@ from edge_runtime.messaging.events import (
     TaskFailed,
 )
 from edge_runtime.system.rfc3339 import format_rfc3339
+from edge_runtime.system.supervised_thread import Crashes
 
 MOST_MARKS = 200
 
@@ -71,7 +72,8 @@ class _Seen:
 class Trends:
     """Safe from any thread but for :meth:`tick`, which is the main thread's."""
 
-    def __init__(self, running: Running, cameras: Cameras, delivery: Delivery) -> None:
+    def __init__(self, running: Running, cameras: Cameras, delivery: Delivery, crashes: Crashes) -> None:
+        self._crashes = crashes
         self._running, self._cameras, self._delivery = running, cameras, delivery
         self._lock, self._ring = threading.Lock(), TrendRing()
         self._marks: deque[tuple[str, Event]] = deque(maxlen=MOST_MARKS)
@@ -83,6 +85,10 @@ class Trends:
         step_s = LEVELS[0].step_s
         if self._seen is not None and now_s // step_s == self._seen.at_s // step_s:
             return
+        with self._crashes.contain("trends", log_once=True):  # a chart is not worth the daemon
+            self._add(now_s)
+
+    def _add(self, now_s: float) -> None:
         before, self._seen = self._seen, _Seen(now_s)
         values = dict(self._sample(self._seen, before))
         marks = list(self._find_marks())

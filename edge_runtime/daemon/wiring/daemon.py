@@ -202,7 +202,7 @@ def build_daemon(
         delivery.use_channels(connection.topics, connection.channels, connection.answer)
         if refused is not None:
             edits.put(refused)
-        trends = Trends(running, cameras, delivery)
+        trends = Trends(running, cameras, delivery, crashes)
         servers = make_servers(
             running, reporter, trends, cameras, delivery, snapshots, objects, port, certificate, crashes,
             resources,

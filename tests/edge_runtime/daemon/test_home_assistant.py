@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from edge_runtime.config import Effect, changes, parse_config
-from edge_runtime.daemon.home_assistant import SETTLE_S, SPREAD_S, HomeAssistant
+from edge_runtime.daemon.home_assistant import AT_ONCE, SETTLE_S, SPREAD_S, HomeAssistant
 from edge_runtime.daemon.model_runtime import ModelStatus
+from edge_runtime.daemon.picture_sender import WAITING
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.events import DriftFigures
@@ -228,6 +229,20 @@ def test_pictures_of_cameras_that_may_be_seen_come_after_the_start_then_every_fe
     bench.tick(SPREAD_S)
     bench.tick(SETTLE_S)
     assert bench.pictures == ["belt"] * 3
+
+
+def test_pictures_of_many_cameras_are_asked_for_a_few_at_a_time_and_none_is_left_out(bench):
+    cameras = "".join(f"  c{i}: {{path: rtsp://cam/{i}, model: parts, snapshots: true}}\n" for i in range(63))
+    bench.edit(YAML.replace("  belt: {path: rtsp://cam/1, model: parts}\n", cameras))
+    bench.tick()
+    bench.tick(SETTLE_S)
+    asked = [len(bench.pictures)]
+    while asked[-1] < 63:
+        bench.tick()
+        asked.append(len(bench.pictures))
+        assert asked[-1] > asked[-2]
+    assert max(b - a for a, b in zip([0, *asked], asked, strict=False)) <= AT_ONCE < WAITING
+    assert sorted(bench.pictures) == sorted(f"c{i}" for i in range(63))
 
 
 def test_at_a_drift_alarm_there_is_a_picture_at_once_and_one_only(bench):

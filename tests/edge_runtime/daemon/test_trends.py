@@ -12,6 +12,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import Latency
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import DriftAlarm, Event, HealthChanged, Recalibrated, RolledBack
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import ControllerBench
 from tests.support.event_examples import BASE, EXAMPLES, FIGURES, PATCHED, a_report
 
@@ -31,7 +32,8 @@ class Bench:
         self.delivery = Delivery("box", lambda result: None)
         self.dropped = 0
         cameras = SimpleNamespace(counts=lambda: {"belt": SimpleNamespace(dropped=self.dropped)})
-        self.trends = Trends(self.running, cameras, self.delivery)
+        self.crashes = Crashes()
+        self.trends = Trends(self.running, cameras, self.delivery, self.crashes)
         self.now_s = time.monotonic() - 100 * STEP_S
         self.trends.tick(self.now_s)
 
@@ -47,6 +49,17 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path)
+
+
+def test_what_cannot_be_sampled_ends_no_daemon_and_the_rest_goes_on(bench):
+    runtime = bench.models["parts"]
+    bench.models["parts"] = object()
+    bench.tick()
+    bench.models["parts"] = runtime
+    for _ in range(3):
+        bench.tick()
+    assert bench.crashes.by_thread() == {"trends": 1}
+    assert bench.read("results_per_s") != {} or bench.metrics.streams == {}
 
 
 def test_rates_and_latencies_are_those_of_each_step(bench):
