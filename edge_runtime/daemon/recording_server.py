@@ -1,7 +1,7 @@
 """Gives frames and answers to a process on this box that records them, over a socket in the state directory.
 
-Who may write to that directory may record, and only cameras with ``recordings: true``. A camera can be opened by
-one process alone, so the daemon has to give its frames; the other process does what is slow. One recording at a time.
+The daemon's user and root may record, and only cameras with ``recordings: true``. A camera can be opened by one
+process alone, so the daemon has to give its frames; the other process does what is slow. One recording at a time.
 """
 
 import os
@@ -111,8 +111,8 @@ class RecordingServer:
     def _record(self, link: Link, under_way: RecordingUnderWay, hello: dict[str, Any]) -> None:
         """From begin to end, seen by all who look at the status or listen for events."""
         self._under_way, because = under_way, "the daemon failed"
-        self._emit(under_way.begun())
         try:
+            self._emit(under_way.begun())
             link.send(hello)
             because = self._give(link, under_way.taking)
         except LinkLost as err:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 SOCKET_FILE = "record.sock"
-"""In the state directory: who may go there may record."""
+"""In the state directory, for the daemon's user and root."""
 VERSION = 1
 MOST_HEAD_BYTES = 64 * 2**20
 MOST_BODY_BYTES = 512 * 2**20

@@ -216,10 +216,26 @@ def test_what_is_no_request_ends_its_connection_and_nothing_else(site, tmp_path,
 
 
 def test_who_takes_nothing_is_given_up(site, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording_server, "SLOW_S", 0.3)
-    with connect(site.folder, Wanted(1.0, MIB)):
-        assert until(lambda: site.feed._taking is None)  # the buffer of the socket is full soon
+    with monkeypatch.context() as patched:
+        patched.setattr(recording_server, "SLOW_S", 2.0)
+        with connect(site.folder, Wanted(1.0, MIB)):
+            assert until(lambda: site.feed._taking is None)  # the buffer of the socket is full soon
     assert site.record(tmp_path / "r").ended.counts.frames == 20
+
+
+def test_a_recording_whose_begin_cannot_be_told_ends(site, tmp_path, monkeypatch):
+    """Else it would be under way for ever, with a queue full of pictures."""
+
+    def fail(_):
+        raise RuntimeError("needle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.server, "_emit", fail)
+        with pytest.raises(StateError):
+            site.record(tmp_path / "r")
+        assert until(lambda: site.crashes.total == 1)
+    assert site.record(tmp_path / "s").ended.counts.frames == 20
+    site.crashes = Crashes()
 
 
 def test_a_limit_of_bytes_ends_it(site, tmp_path):

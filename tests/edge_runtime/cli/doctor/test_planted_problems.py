@@ -182,7 +182,7 @@ def test_where_systemd_hangs_it_is_asked_once_and_that_is_told(tmp_path, monkeyp
     program.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(service, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(service, "_ANSWER_S", 2.0)
     ask = cache(ask_systemd)
     assert find_unit_user(ask()) is None
     found = examine_service(load_config(write_config(tmp_path), {}), ask)

@@ -61,7 +61,7 @@ def test_a_camera_is_found_among_those_that_send_nonsense():
         )
 
     with run_device(make_answers) as (group, asked):
-        found = find_network_cameras(1.0, group, ["127.0.0.1"])
+        found = find_network_cameras(3.0, group, ["127.0.0.1"])
     assert found == [NetworkCamera("127.0.0.1", "HIKVISION DS-2CD DS-2CD")]
     assert found[0].address_hint == "rtsp://127.0.0.1/Streaming/Channels/101"
     assert len(asked) == 2
