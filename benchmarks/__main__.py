@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import click
 
+from edge_runtime.cli.bench.termination import end_children_on_sigterm
+
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
@@ -99,7 +101,8 @@ def run(name: str, flags: tuple[str, ...]) -> None:
     one = BENCHMARKS[name]
     sys.argv = [f"python -m benchmarks run {name}", *one.arguments, *flags]
     benchmark = importlib.import_module(f"benchmarks.{one.module}").main
-    benchmark(prog_name=sys.argv[0]) if isinstance(benchmark, click.Command) else benchmark()
+    with end_children_on_sigterm():
+        benchmark(prog_name=sys.argv[0]) if isinstance(benchmark, click.Command) else benchmark()
 
 
 if __name__ == "__main__":

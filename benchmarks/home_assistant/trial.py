@@ -94,7 +94,11 @@ def run_core(python: Path, folder: Path, port: int) -> Iterator[Core]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @dataclass(frozen=True, slots=True)

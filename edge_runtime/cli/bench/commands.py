@@ -102,9 +102,10 @@ def bench_command(
     one caller a stream, and is measured again with as many as the daemon has workers where that differs.
     """
     from edge_runtime.cli.bench.rounds import bench
+    from edge_runtime.cli.bench.termination import end_children_on_sigterm
 
     order = _order(bundle, config_path, model, changes)
-    with Progress() as progress:
+    with end_children_on_sigterm(), Progress() as progress:
         measured = count()
 
         def tell(part: str, parts: int) -> None:

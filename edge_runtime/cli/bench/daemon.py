@@ -49,7 +49,13 @@ class RunningDaemon:
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env=env)
         if cpus:
             os.sched_setaffinity(self._process.pid, cpus)  # long before it has imported what looks at it
-        self.first_result_s = self._first_result(began_s)
+        try:
+            self.first_result_s = self._first_result(began_s)
+        except (
+            BaseException
+        ):  # also when the measurement is ended meanwhile: nobody else knows the process yet
+            self.stop()
+            raise
 
     def look(self, seconds: float) -> dict[str, Any]:
         """What it does in so many seconds: frames a second, timings of every result, CPU a frame, memory.
@@ -99,7 +105,6 @@ class RunningDaemon:
             if (code := self._process.poll()) is not None:
                 raise BenchError(f"the daemon ended with code {code}; {self._last_words()}")
             if time.perf_counter() - began_s > START_TIMEOUT_S:
-                self.stop()
                 raise BenchError(f"no result within {START_TIMEOUT_S:g} s; {self._last_words()}")
             time.sleep(0.002)
         return time.perf_counter() - began_s
