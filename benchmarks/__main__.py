@@ -67,7 +67,7 @@ BENCHMARKS = {
     "tracking": Benchmark("object events on a street with labels, and their cost", "tracking.trial"),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "live-view": Benchmark(
-        "share of a core that the dashboard's live view costs", "performance.daemon.live_view"
+        "what the dashboard's live view costs, and how fast its views load", "performance.daemon.live_view"
     ),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

@@ -2,9 +2,10 @@
 
 A daemon with four cameras (video files at 5 frames/s) and the demo's model; a real browser opens its page and leaves
 it, in turns. Printed are, round by round, the daemon's share of a core with the page and without it, and how long the
-page took until all four pictures had moved; then the mean difference with its standard error. While no page is open
-the daemon counts the requests that it gets: there must be none. Processor time is that of the daemon and its children:
-the browser is the viewer's. Needs the extra ``test``, and Chromium.
+page took until all four pictures had moved; then the mean difference with its standard error, and how long each view
+of the dashboard took to be there, with the figures of the device, in a browser that has nothing of it yet (at most 2
+s). While no page is open the daemon counts the requests that it gets: there must be none. Processor time is that of
+the daemon and its children: the browser is the viewer's. Needs the extra ``test``, and Chromium.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import cv2
 import httpx
 import numpy as np
 import simplejpeg
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.performance.bare_runs import pictures_in
@@ -32,6 +33,10 @@ CAMERAS, FPS = 4, 5
 TURN_S = 0.5
 """A picture stays so long in the clip."""
 SETTLE_S = 2.0
+_LOADED = """id => {
+  const view = document.getElementById(`view-${id}`), ready = document.getElementById("ready");
+  return view !== null && !view.hidden && ready.textContent !== "loading";
+}"""
 _MOVED = """() => {
   const shown = [...document.querySelectorAll('.camera img')].filter(one => one.src);
   window.first ??= new Map();
@@ -84,6 +89,8 @@ def measure(seconds: float, rounds: int, size: tuple[int, int], folder: Path) ->
         )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         found = [_one_round(page, running, url, seconds) for _ in range(rounds)]
+        views = _find_views(page, url)
+        loads = [{view: _load_view(browser, url, view) for view in views} for _ in range(rounds)]
         browser.close()
     extra = [one["open_share"] - one["closed_share"] for one in found]
     error = statistics.stdev(extra) / len(extra) ** 0.5 if len(extra) > 1 else float("nan")
@@ -95,7 +102,26 @@ def measure(seconds: float, rounds: int, size: tuple[int, int], folder: Path) ->
         "share_of_a_core": round(statistics.mean(extra), 4),
         "standard_error": round(error, 4),
         "longest_until_moved_s": max(one["moved_s"] for one in found),
+        "longest_until_loaded_s": {view: max(one[view] for one in loads) for view in views},
     }
+
+
+def _find_views(page: Page, url: str) -> list[str]:
+    page.goto(url)
+    links = [link.get_attribute("href") or "" for link in page.locator("#views a").all()]
+    page.goto("about:blank")
+    return [link.removeprefix("#") for link in links]
+
+
+def _load_view(browser: Browser, url: str, view: str) -> float:
+    """Seconds until it is shown with the figures of the device; nothing is in the browser's cache."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    began_s = time.perf_counter()
+    page.goto(f"{url}/#{view}")
+    page.wait_for_function(_LOADED, arg=view, polling=10)
+    took_s = time.perf_counter() - began_s
+    page.close()
+    return round(took_s, 2)
 
 
 def _one_round(page: Page, running: RunningDaemon, url: str, seconds: float) -> dict[str, float]:
