@@ -31,14 +31,19 @@ class CameraStatus:
     """One open stream, in the names and the order of ``/status``; counts are since the start of the daemon."""
 
     model: str
+    """That answers its frames."""
     path: str
     """Without secrets."""
     finished: bool
     """A file that was played to its end."""
     problem: str | None
+    """The last one; None: none."""
     captured: int
+    """Frames that the device gave."""
     dropped: int
+    """Frames for which a newer one was taken, or above the limit ``fps``."""
     restarts: int
+    """How often the device was opened again."""
     priority: str | None
     """None for a stream that is no longer in the configuration."""
 

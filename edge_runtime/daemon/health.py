@@ -157,7 +157,9 @@ class Health:
     """The verdict, in the names and the order of ``/healthz``."""
 
     live: bool
+    """False where only a restart helps."""
     ready: bool
+    """Whether results may be relied on."""
     reasons: tuple[str, ...] = ()
     """One sentence for each finding, the gravest first."""
 

@@ -36,9 +36,13 @@ class ThreadStatus:
     """The plan and the binding: CPUs that threads were planned for are not CPUs that they are bound to."""
 
     intra: int
+    """Threads inside one call."""
     workers: int
+    """Calls at the same time."""
     why: str
+    """How that was chosen."""
     planned_cpus: tuple[int, ...]
+    """Numbers of the CPUs."""
     bound_to: list[tuple[int, ...]] | None
     """One entry for each worker; None when no thread is bound."""
 
@@ -48,7 +52,9 @@ class StreamStatus:
     """Frames of one stream."""
 
     frames: int
+    """That came to the model."""
     results: int
+    """Frames that were answered."""
     rejected: dict[str, int]
     """By reason."""
 
@@ -58,25 +64,37 @@ class ModelStatus:
     """One model, in the names and the order of ``/status``."""
 
     bundle: str
+    """Name and version."""
     generation: str
     """Active now: ``bundle/version+patch``."""
     runs_on: str
+    """The device and its threads, in the words of the engine."""
     engine: EngineLibrary
     notes: tuple[str, ...]
+    """Settings without effect here, fall-backs that were taken, and versions that were passed over."""
     threads: ThreadStatus
     batches: int
+    """Inferred since the model was opened."""
     last_inference_at: str | None
     """When the last batch came back, also with an error; None before the first."""
     mean_batch: float | None
+    """Frames in a batch; None before the first."""
     infer_ms: Percentiles | None
+    """Of batches."""
     total_ms: Percentiles | None
     """From capture to result."""
     dropped_oldest: int
+    """Frames that left a full queue."""
     dropped_stale: int
+    """Frames that waited longer than ``max_age_ms``."""
     engine_errors: int
+    """Batches that the engine failed on."""
     lost_to_errors: int
+    """Frames in them."""
     swaps: int
+    """Generations that were put in while frames were answered."""
     streams: dict[str, StreamStatus]
+    """By name of the camera; ``:http`` are requests."""
     answers: tuple[AnswerStatus, ...]
     """By generation and arm, since the model was opened; the last one answered last."""
     recalibration: ControllerStatus | None

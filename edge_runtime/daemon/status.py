@@ -32,7 +32,9 @@ class BrokerStatus:
     """The connection to the broker."""
 
     connected: bool
+    """Now."""
     problem: str | None
+    """Why it is not connected, or what the broker refused last."""
     commands: dict[str, int]
     """Requests since the start, by what became of them."""
     command_log: dict[str, str | int]
@@ -48,7 +50,9 @@ class ConfigStatus:
     number: int
     """In its history."""
     at: str
+    """When it came into force, RFC 3339."""
     by: str
+    """Name of a caller's key, ``unsigned``, ``file``, ``start`` or ``undone``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,11 @@ class DaemonStatus:
     """Everything, in the names and the order of ``/status``."""
 
     device: str
+    """Its name in the configuration."""
     versions: dict[str, str]
     """Of ``edge-runtime`` and ``python``; those of the engines are with their models."""
     uptime_s: float
+    """Since the start of the daemon."""
     memory: ProcessMemory | None
     first_result_s: float | None
     """From the start to the first result of any model."""
@@ -66,8 +72,11 @@ class DaemonStatus:
     safe_mode: bool
     """No camera and no model runs, since the configuration cannot be used."""
     models: dict[str, ModelStatus]
+    """By name in the configuration."""
     cameras: dict[str, CameraStatus]
+    """Open streams by name."""
     delivery: dict[str, ChannelStatus]
+    """By destination: ``mqtt``, ``file``."""
     recording: RecordingStatus | None
     """None while no pictures are recorded."""
     broker: BrokerStatus | None
@@ -75,9 +84,11 @@ class DaemonStatus:
     config: ConfigStatus | None
     """None in safe mode, and where the state directory cannot be written."""
     config_problem: str | None
+    """Why the file is not in force; None: it is."""
     worker_failures: int
     """Unexpected exceptions of all threads."""
     failures_by_thread: dict[str, int]
+    """The same by thread; one that never failed is not there."""
 
 
 class StatusReporter:

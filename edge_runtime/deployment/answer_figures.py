@@ -27,7 +27,9 @@ class AnswerStatus:
     bundle: str
     """Name and version."""
     patch: str | None
+    """None for the bundle as it is."""
     arm: Arm
+    """``candidate``: a version in its canary."""
     answers: int
     """Classes or boxes; raw outputs are not counted."""
     labels: dict[str, int]

@@ -41,14 +41,17 @@ class ShadowStatus:
     active: str
     """The generation that answers meanwhile."""
     text: str
+    """How it stands, for people."""
     frames: int
     """Answered in the shadow."""
     wanted: int
+    """Frames that it is to answer there."""
     shadow_s: float | None
     """Since it began, seconds; None while it waits for its turn."""
     waits_for: str | None
     """The newer version that is on its way; None: none is."""
     findings: tuple[Finding, ...]
+    """One for each limit."""
     figures: Mapping[str, ArmSummary]
     """Of both arms, ``candidate`` and ``active``."""
 

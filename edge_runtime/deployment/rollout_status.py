@@ -12,10 +12,13 @@ class RolloutStatus:
     """One model's versions, in the names of ``/status``."""
 
     active: int
+    """The version that answers."""
     previous: int | None
+    """The version before; None: none."""
     candidate: int | None
     """None: no version is on its way; the same of all that follows but ``refused`` and ``problem``."""
     stage: str | None
+    """``staged``, ``shadow``, ``canary``, ``watched`` or ``active``."""
     stage_s: float | None
     """Since the stage began."""
     paused: str | None
@@ -23,6 +26,7 @@ class RolloutStatus:
     verdict: str | None
     """Of now, in words."""
     findings: tuple[Finding, ...]
+    """One for each limit."""
     figures: dict[str, ArmSummary]
     """Of ``candidate`` and ``active``, since the stage began."""
     comparisons: tuple[Comparison, ...]

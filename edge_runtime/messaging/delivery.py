@@ -65,15 +65,21 @@ class ChannelStatus:
     """Rows of one channel; ``enqueued = delivered + dropped + pending`` at any moment."""
 
     enqueued: int
+    """That were to be sent."""
     delivered: int
+    """That the destination has confirmed."""
     dropped: int
+    """That will not be sent."""
     pending: int
+    """That wait."""
     pending_bytes: int
+    """Of those that wait."""
     repeated: int
     """Sent again after a lost connection."""
     durable: bool
     """False while the outbox cannot be written."""
     problem: str | None
+    """Why nothing is sent; None: it is."""
     is_ready: bool = True
     """Whether the destination is there."""
     stalled_s: float | None = None

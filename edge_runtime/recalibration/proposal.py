@@ -21,7 +21,9 @@ class Proposal:
     bundle: str
     """Name and version of the bundle that it is for."""
     candidate: str
+    """As of the report."""
     baseline_id: str
+    """Of the baseline that it was made from."""
     cause: str
     """Of the recalibration that made it."""
     score: float | None

@@ -16,9 +16,13 @@ class NothingSeen:
     """In place of drift figures before the first frame."""
 
     ready: bool = False
+    """As in drift figures."""
     score: float = 0.0
+    """Nothing is known yet."""
     threshold: float = 1.0
+    """The score that is alarming."""
     verdict: str = "healthy"
+    """As in drift figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class ControllerStatus:
     generation: str
     """Active now: ``bundle/version+patch``."""
     previous: str | None
+    """The generation before; None: none."""
     autonomy: Autonomy
     """The stricter one of configuration and bundle."""
     proposal: Proposal | None
@@ -45,6 +50,7 @@ class ControllerStatus:
     drift: DriftFigures | NothingSeen | None
     """None without a baseline."""
     baselines: dict[str, BaselineScore]
+    """By name, how each fits what the camera shows."""
     corrected_by: str | None
     """The active patch, if it answers the drift of now."""
     concern: str | None
@@ -55,12 +61,18 @@ class ControllerStatus:
     not_possible: dict[str, str]
     """By kind of task, why it cannot succeed with this model and configuration."""
     sampled: int
+    """Frames that the drift watch has looked at."""
     recalibrations: int
+    """That came to a decision."""
     accepted: int
+    """By the gate, and by the shadow where there is one."""
     refused: int
+    """The same."""
     failed: int
     """Tasks that ended without a result."""
     alarms: int
+    """Of drift."""
     rollbacks: int
+    """Patches that were taken back."""
     last_report: dict[str, Any] | None
     """As in the event ``recalibration``."""

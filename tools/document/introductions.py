@@ -4,7 +4,8 @@ INTRODUCTIONS = {
     "README": """
 What others may rely on: every name here keeps its meaning. A name is taken away, or means something else, only with a
 line under *Removed* or *Changed* in the [changelog](../../CHANGELOG.md). New ones may come with any release: readers of
-JSON must take fields that they do not know. All of it is written from the types of the program. `since` is the release
+JSON must take fields that they do not know. A field of an object that may be null or absent is `always` there where the
+object is. All of it is written from the types of the program. `since` is the release
 that a name came with; `next` has not been released yet.
 """,
     "topics": """

@@ -37,20 +37,26 @@ class Comparison:
     """One figure of the candidate minus that of the active version, with its 95 % interval; -1..1."""
 
     name: ComparedFigure
+    """The figure."""
     label: str | None
     """Of a ``label_share``."""
     is_paired: bool
     """On the same frames."""
     difference: float
+    """Of the candidate, minus that of the active version."""
     low: float
+    """Lower end of the interval."""
     high: float
+    """Its upper end."""
     frames: int
     """Of the candidate."""
     active_frames: int
+    """Of the active version."""
     frames_needed: int | None
     """Frames of each arm after which a true difference of this size is told from none in 80 of 100 trials; None: it is
     told already, or it is nothing."""
     text: str
+    """For people."""
 
 
 def compare(

@@ -29,12 +29,15 @@ class ArmSummary:
     frames: int
     """Answered or failed."""
     failures: int
+    """Frames without an answer."""
     failures_in_a_row: int
     """Since the last answer."""
     worst_in_a_row: int
+    """The most failures in a row."""
     reasons: tuple[tuple[str, int], ...]
     """Of the failures, most frequent first."""
     latency_p50_ms: float | None
+    """Of the most recent answers."""
     latency_p99_ms: float | None
     """Over the most recent answers."""
     confidence: float | None
@@ -48,6 +51,7 @@ class ArmSummary:
     labelled: int
     """Answers with a label."""
     switches: int
+    """Answers with another label than the one before of their stream."""
     comparisons: int
     """Of consecutive answers of one stream; ``switches`` of them had another label."""
     margins: tuple[int, ...]
@@ -57,6 +61,7 @@ class ArmSummary:
     agreement: float | None
     """Mean agreement with the other arm on the same frames."""
     agreements: int
+    """Frames that both arms answered."""
     agreement_squares: float
     """Sum of the squares of the agreements."""
     confidences: int = 0

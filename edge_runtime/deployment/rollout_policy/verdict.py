@@ -52,15 +52,20 @@ class Finding:
     """What one metric says."""
 
     name: RolloutMetric
+    """The metric."""
     value: float | None
     """None: not measured."""
     limit: float
+    """Where it fails."""
     kind: VerdictKind
     is_dry_run: bool
+    """It is told and decides nothing."""
     text: str
+    """For people."""
     low: float | None = None
     """Ends of the 95 % interval of ``value``; None where it has none."""
     high: float | None = None
+    """Its upper end."""
     frames_needed: int | None = None
     """Where it is not decided for want of frames: those of the candidate after which it is, if its figures stay."""
 

@@ -45,7 +45,9 @@ class EngineLibrary:
     """What runs a model."""
 
     name: Runtime
+    """The library."""
     version: str
+    """Of the library."""
     devices: tuple[str, ...]
     """That it could have used on this box when the model was opened, in its own words."""
 

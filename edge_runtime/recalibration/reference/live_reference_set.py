@@ -46,13 +46,17 @@ class ReservoirStatus:
     """How full it is and what was left out, in the names and the order of ``/status``."""
 
     frames: int
+    """In memory."""
     most: int
     """Frames that can be collected at all."""
     mib: float
+    """That they take."""
     classes: int
     """Predicted classes among the frames."""
     pictures: str
+    """As ``recalibration.reference.pictures``."""
     on_disk: int
+    """Frames there."""
     restored: int
     """Frames taken over from an earlier run."""
     unsaved: int
@@ -60,6 +64,7 @@ class ReservoirStatus:
     dropped_on_disk: dict[str, int]
     """Files of an earlier run that were not taken over, by reason."""
     problem: str | None
+    """Why the disk does not take them; None: it does."""
     skipped: dict[str, int]
     """Samples that were not worth keeping, by reason."""
 
