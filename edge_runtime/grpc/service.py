@@ -28,8 +28,8 @@ from edge_runtime.system.redaction import PROCESS
 
 CRASHES = "grpc-request"
 """By this name requests that fail unexpectedly are counted."""
-RECEIVE_S = 30.0
-"""Longest time for a message."""
+RECEIVE_S, RECEIVE_NAME_S = 30.0, 5.0
+"""Longest times for a message: with pictures or tensors, and with the name of a model alone."""
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -59,6 +59,8 @@ class InferenceService:
     def __init__(self, predict: PredictService, is_ready: Callable[[], bool], counts: RequestCounts) -> None:
         self._predict, self._is_ready, self._counts = predict, is_ready, counts
         self._receiving = asyncio.Semaphore(LARGEST_BODIES)
+        # So that those who may only read keep nobody from an answer.
+        self._receiving_names = asyncio.Semaphore(1)
 
     def make_handler(self) -> Any:
         """For a ``grpc.aio`` server."""
@@ -124,7 +126,7 @@ class InferenceService:
     async def _infer(self, context: Any) -> bytes:
         self._predict.require_enabled()
         self._admit(context, NEEDED_ROLE)
-        data = await self._receive(context)
+        data = await _receive(context, self._receiving, RECEIVE_S)
         with self._predict.room.enter(len(data)):
             message = parse("ModelInferRequest", data)
             del data
@@ -137,24 +139,25 @@ class InferenceService:
 
     async def _find(self, context: Any, request: str) -> tuple[str, ServedModel]:
         self._admit(context, Role.VIEWER)
-        message = parse(request, await self._receive(context))
+        message = parse(request, await _receive(context, self._receiving_names, RECEIVE_NAME_S))
         return find_model(self._predict.predictions, message.name, message.version or None)
 
     def _admit(self, context: Any, needed: Role) -> None:
         shown = [str(value) for name, value in context.invocation_metadata() or () if name == "authorization"]
         require_role(self._predict.access.identify(shown, find_client(context.peer())), needed)
 
-    async def _receive(self, context: Any) -> bytes:
-        """The first message; one that is too large ends the call before."""
-        try:
-            async with asyncio.timeout(RECEIVE_S), self._receiving:
-                # Not by the iterator, which keeps what it gave as long as the call is kept.
-                data = await context.read()
-        except TimeoutError as err:
-            raise slow() from err
-        if not isinstance(data, bytes):
-            raise Refusal(400, "no message; expected one")
-        return data
+
+async def _receive(context: Any, room: asyncio.Semaphore, longest_s: float) -> bytes:
+    """The first message; one that is too large ends the call before."""
+    try:
+        async with asyncio.timeout(longest_s), room:
+            # Not by the iterator, which keeps what it gave as long as the call is kept.
+            data = await context.read()
+    except TimeoutError as err:
+        raise slow() from err
+    if not isinstance(data, bytes):
+        raise Refusal(400, "no message; expected one")
+    return data
 
 
 def find_client(peer: str) -> str:

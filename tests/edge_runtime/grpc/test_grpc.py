@@ -240,20 +240,35 @@ def test_a_call_without_a_message_is_refused(shared):
     assert code_of(empty, iter(()), timeout=WAIT_S) == "INVALID_ARGUMENT"
 
 
-def test_a_message_that_does_not_come_is_not_waited_for(shared, monkeypatch):
-    monkeypatch.setattr(service, "RECEIVE_S", 0.1)
+@pytest.fixture
+def silence():
+    """Requests of a call that says nothing until the test ends."""
     end = threading.Event()
 
     def hold():
         end.wait(WAIT_S)
         yield from ()
 
-    try:
-        held = shared.channel.stream_unary(f"{WAY}ModelInfer")
-        assert code_of(held, hold(), timeout=WAIT_S) == "DEADLINE_EXCEEDED"
-        assert shared.client.is_server_live()
-    finally:
-        end.set()
+    yield hold
+    end.set()
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(shared, monkeypatch, silence):
+    monkeypatch.setattr(service, "RECEIVE_S", 0.1)
+    held = shared.channel.stream_unary(f"{WAY}ModelInfer")
+    assert code_of(held, silence(), timeout=WAIT_S) == "DEADLINE_EXCEEDED"
+    assert shared.client.is_server_live()
+
+
+def test_those_who_read_slowly_keep_nobody_from_an_answer(shared, monkeypatch, silence):
+    monkeypatch.setattr(service, "RECEIVE_S", 5.0)
+    monkeypatch.setattr(service, "RECEIVE_NAME_S", WAIT_S)
+    reading = shared.channel.stream_unary(f"{WAY}ModelMetadata")
+    held = [reading.future(silence(), timeout=WAIT_S) for _ in range(4)]
+    data = make_message(raw_input_contents=RAW).SerializeToString()
+    assert code_of(shared.call, "ModelInfer", data) == "OK"
+    for one in held:
+        one.cancel()
 
 
 def test_a_full_queue_is_resource_exhausted_with_a_time_to_try_again(tmp_path):
