@@ -257,6 +257,13 @@ class HttpConfig(Section):
             return self.host.lower() == "localhost"
 
     @property
+    def page(self) -> str:
+        """Address of the status page."""
+        scheme = "http" if self.tls is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}/"
+
+    @property
     def why_closed(self) -> str | None:
         """Why other machines, which are allowed, get nothing but the probes of health; None when that is not so."""
         if not self.enabled or self.is_loopback or self.tokens:

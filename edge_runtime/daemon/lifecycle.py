@@ -251,8 +251,7 @@ def _find_places(config: Config) -> dict[str, str]:
     """Where a person finds the page and the results."""
     places, sink = {}, config.sink_path()
     if config.http.enabled:
-        host = f"[{config.http.host}]" if ":" in config.http.host else config.http.host
-        places["page"] = f"http://{host}:{config.http.port}/"
+        places["page"] = config.http.page
     if sink is not None:
         places["results"] = str(sink)
     return places

@@ -190,6 +190,18 @@ def test_a_port_that_is_open_without_a_token_is_told(more: dict[str, Any], is_cl
     assert (http.why_closed is not None) is is_closed
 
 
+@pytest.mark.parametrize(
+    ("more", "page"),
+    [
+        ({}, "http://127.0.0.1:8080/"),
+        ({"host": "::1", "port": 81}, "http://[::1]:81/"),
+        ({"tls": {"cert": "/box.crt", "key": "/box.key"}}, "https://127.0.0.1:8080/"),
+    ],
+)
+def test_the_address_of_the_page_is_one_to_open(more: dict[str, Any], page: str) -> None:
+    assert HttpConfig(**more).page == page
+
+
 def test_pictures_over_mqtt_need_a_broker() -> None:
     text = MINIMAL.replace("rtsp://belt-camera.local/stream1", "mqtt")
     assert "mqtt" in problems(text)["cameras.belt.path"].expected
