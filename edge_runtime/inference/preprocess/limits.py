@@ -7,7 +7,7 @@ from edge_runtime.inference.preprocess.header import PictureFlaw
 
 MOST_SIDE = 65_535
 """Pixels of one side: the most that a JPEG can have. Resize filters need memory in proportion to the longest side."""
-_LEAST_SIDE = 4  # below this there is nothing to see
+LEAST_SIDE = 4  # below this there is nothing to see
 _BYTES_A_PIXEL = 4
 """The memory of a decoded picture is bounded by that of the largest one with 8 bits and 4 channels."""
 
@@ -49,5 +49,5 @@ class PictureLimits:
             raise PictureFlaw(
                 RejectReason.TOO_LARGE, f"{shown} of {bytes_per_pixel} bytes when decoded; {allowed}"
             )
-        if min(width, height) < _LEAST_SIDE:
-            raise PictureFlaw(RejectReason.TOO_SMALL, f"{shown}; each side needs {_LEAST_SIDE}")
+        if min(width, height) < LEAST_SIDE:
+            raise PictureFlaw(RejectReason.TOO_SMALL, f"{shown}; each side needs {LEAST_SIDE}")

@@ -14,7 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Frame
-from edge_runtime.inference.preprocess.limits import PictureLimits
+from edge_runtime.inference.preprocess.limits import LEAST_SIDE, PictureLimits
 from edge_runtime.inference.preprocess.prepare import Preprocessor
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
@@ -96,7 +96,7 @@ def copy_reduced(frame: Frame, max_side: int) -> Frame:
 def _halve(pixels: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
     """Half of it, as often as the longer side stays at least ``max_side``: ten times as fast as any other factor."""
     height, width = pixels.shape[:2]
-    while max(width, height) >= 2 * max_side and min(width, height) > 1:
+    while max(width, height) >= 2 * max_side and min(width, height) >= 2 * LEAST_SIDE:
         width, height = width // 2, height // 2
         halved = np.empty((height, width, *pixels.shape[2:]), np.uint8)
         rows = max(1, _ONE_THREAD_PIXELS // width)
@@ -109,7 +109,8 @@ def _halve(pixels: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
 
 
 def _draw(planes: NDArray[np.uint8], mark: Mark, scale: float) -> None:
-    x1, y1, x2, y2 = (round(edge * scale) for edge in mark.box)
+    beyond = 2 * max(planes.shape)  # OpenCV takes 32 bits
+    x1, y1, x2, y2 = (round(min(max(edge * scale, -beyond), beyond)) for edge in mark.box)
     colour = _GREEN if planes.shape[2] == 3 else (255,)
     cv2.rectangle(planes, (x1, y1), (x2, y2), colour, 2)
     text = mark.text.encode("ascii", "replace").decode()

@@ -145,3 +145,15 @@ def test_a_mark_is_drawn_where_the_box_is_in_the_frame_and_the_frame_stays(colou
     assert shown[100, 97:104].max() > 180
     assert shown[60:140, 100].min() > 180
     assert np.abs(shown[70:130, 120:280] - 50).max() < 20
+
+
+@pytest.mark.parametrize("shape", [(4, 4000), (7, 2000, 3), (4000, 4, 3)])
+def test_a_picture_of_a_few_lines_stays_one_that_can_be_shown(shape):
+    whole = frame(np.full(shape, 90, np.uint8), "grey" if len(shape) == 2 else "rgb")
+    made = make_snapshot(copy_reduced(whole, 640), 640, 80, LIMITS)
+    assert (made.full_width, made.full_height) == (shape[1], shape[0])
+
+
+def test_a_mark_far_outside_of_the_picture_is_cut_off():
+    made = make_snapshot(frame(orange()), 640, 80, LIMITS, [Mark((-1e30, 1e9, 1e30, 1e38), "person")])
+    assert (made.width, made.height) == (80, 60)
