@@ -41,7 +41,7 @@ OBJECT_EVENT: Schema = {
         "why": {"enum": ["lost", "off", "stopped", "restarted"], "description": "Of an end."},
         "before": {
             "oneOf": [_STATE, {"type": "null"}],
-            "description": "As it was told last; null of a new one.",
+            "description": "As it was at the event before; null of a new one.",
         },
         "after": _STATE,
         "count": {

@@ -7,13 +7,13 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
-CELLS = [5] * 10 + [None] * 20 + [6] * 60
+CELLS = [5] * 10 + [None] * 50 + [6] * 120
 
 
 def test_each_object_is_one_event_which_ends_even_after_a_kill(box, tmp_path):
     bundle = box_bundle(tmp_path)
     camera = show_squares(
-        tmp_path / "pictures", CELLS, fps=25, tracking={"lost_s": 0.5, "update_every_s": 0.2}
+        tmp_path / "pictures", CELLS, fps=25, tracking={"lost_s": 1.5, "update_every_s": 0.2}
     )
     box.write(
         models={"boxes": {"bundle": str(bundle.path), "recalibrate": False}}, cameras={"street": camera}
