@@ -9,6 +9,7 @@ import click
 
 from edge_runtime.cli.bundle_travel import PLAIN_HTTP, WAIT
 from edge_runtime.cli.options import JSON, PATH, print_answer
+from edge_runtime.cli.printable import make_printable
 from edge_runtime.errors import RegistryRefused, StateError
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def attached(reference: str, out: Path | None, plain_http: bool, wait_s: float, 
             for one in found
             if out is not None and one.kind in TYPES
         ]
-    lines = [f"{_printable(one.kind)} {_printable(one.name)} {one.digest}" for one in found]
+    lines = [
+        f"{make_printable(one.kind[:200])} {make_printable(one.name[:200])} {one.digest}" for one in found
+    ]
     lines += [f"written: {path}" for path in paths]
     report = {"attached": [asdict(one) for one in found], "written": list(map(str, paths))}
     print_answer(report, as_json, "\n".join(lines) or "nothing is attached")
@@ -100,7 +103,3 @@ def _write(folder: Path | None, name: str, digest: str, data: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
     return path
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:200])

@@ -8,6 +8,7 @@ import click
 
 from edge_runtime.cli.bundle_argument import BundlePath
 from edge_runtime.cli.options import EXISTING_FILE, EXISTING_FOLDER, JSON, PATH, OutputFile, print_answer
+from edge_runtime.cli.printable import make_lines_printable
 from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import RecordingError
 
@@ -96,7 +97,8 @@ def compare(
 
         found = compare_arms(opened, chosen, arms, find_baseline, given, show)
     write_atomically(out, make_page(found).encode())
-    print_answer({"page": str(out), **found.to_json()}, as_json, "\n".join(_describe(found, out)))
+    text = make_lines_printable("\n".join(_describe(found, out)))
+    print_answer({"page": str(out), **found.to_json()}, as_json, text)
     return 0
 
 

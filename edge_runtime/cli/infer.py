@@ -9,6 +9,7 @@ import click
 import orjson
 
 from edge_runtime.cli.options import BUNDLE, PATH, print_answer
+from edge_runtime.cli.printable import make_printable
 from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import ExitCode, StateError
 
@@ -45,7 +46,8 @@ def infer(bundle: Path, pictures: tuple[Path, ...], config_path: Path | None, *,
             rejected += "rejected" in answer
             if number == 0 and not as_json:
                 click.echo(click.style(f"{'PICTURE':<{width}}  ANSWER", bold=True))
-            print_answer(answer, as_json, f"{answer['picture']:<{width}}  {format_answer(answer)}")
+            line = make_printable(f"{answer['picture']:<{width}}  {format_answer(answer)}")
+            print_answer(answer, as_json, line)
             progress.advance()
     if not as_json and len(found) > 1:
         click.echo(f"{len(found)} pictures, {rejected} rejected", err=True)

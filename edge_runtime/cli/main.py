@@ -25,6 +25,7 @@ from edge_runtime.cli.infer import infer
 from edge_runtime.cli.init.commands import init
 from edge_runtime.cli.keys import keys_group
 from edge_runtime.cli.options import print_answer
+from edge_runtime.cli.printable import make_lines_printable
 from edge_runtime.cli.record import record
 from edge_runtime.cli.replay import replay
 from edge_runtime.cli.rollout import rollout_group
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None, command: click.Command = cli) -> No
         err.show()
         code = _tell(ExitCode.USAGE, "Usage", err.format_message(), arguments)
     except (EdgeRuntimeError, _calibration_error()) as err:
-        text = PROCESS.text(str(err))
+        text = make_lines_printable(PROCESS.text(str(err)))
         print(f"error: {text}", file=sys.stderr)
         code = _tell(err.exit_code, type(err).__name__, text, arguments)
     sys.exit(code or 0)

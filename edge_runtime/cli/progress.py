@@ -11,7 +11,11 @@ from typing import Any, Literal, Self
 
 import click
 
+from edge_runtime.cli.printable import make_printable
+
 Unit = Literal["steps", "bytes", "share"]
+_MOST_SHOWN = 200
+"""Characters: a device may have sent the text."""
 _REFRESH_S = 1.0
 """The clock of the line goes on while one step takes long."""
 _COUNTS: dict[Unit, str] = {
@@ -62,7 +66,7 @@ class Progress:
         self._close()
         self._shown = text, total
         self._bar = tqdm(
-            desc=_printable(text),
+            desc=make_printable(text[:_MOST_SHOWN]),
             total=total,
             unit_scale=unit == "bytes",
             leave=False,
@@ -75,7 +79,7 @@ class Progress:
         """So much of the total is done; ``text``: what is done now."""
         if self._bar is not None:
             if text is not None:
-                self._bar.set_description_str(_printable(text), refresh=False)
+                self._bar.set_description_str(make_printable(text[:_MOST_SHOWN]), refresh=False)
             self._bar.n = done
             self._bar.refresh()
 
@@ -109,8 +113,3 @@ def _is_quiet() -> bool:
     if context is None:
         return False
     return bool(context.params.get("as_json") or context.find_root().params.get("quiet"))
-
-
-def _printable(text: str) -> str:
-    """A device or a registry may have sent it."""
-    return "".join(char if char.isprintable() else "?" for char in text[:200])

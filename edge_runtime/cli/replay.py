@@ -8,6 +8,7 @@ import click
 
 from edge_runtime.cli.bundle_argument import BundlePath
 from edge_runtime.cli.options import EXISTING_FOLDER, JSON, PATH, print_answer
+from edge_runtime.cli.printable import make_lines_printable
 from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import ExitCode, RecordingError
 
@@ -62,7 +63,8 @@ def replay(recording: Path, config_path: Path | None, bundles: tuple[str, ...], 
     cut_off = (
         [] if opened.is_whole else ["the recording was cut off; it is replayed up to its last whole frame"]
     )
-    print_answer(answer, as_json, "\n".join([*cut_off, *(text for one in found for text in _describe(one))]))
+    lines = [*cut_off, *(text for one in found for text in _describe(one))]
+    print_answer(answer, as_json, make_lines_printable("\n".join(lines)))
     return ExitCode.OK if is_same else ExitCode.DATA
 
 

@@ -183,7 +183,7 @@ def reach_daemon(sock: socket.socket, state_dir: Path) -> None:
         ) from err
     except OSError as err:
         if find_holder(state_dir) is not None:
-            said = f"the daemon of {state_dir} does not listen yet: it opens its models; try again when it is ready"
+            said = f"the daemon of {state_dir} does not listen: it opens its models or ends; try again when it is ready"
         else:
             said = (
                 f"no daemon runs with {state_dir}; start it with 'edge-runtime run', a recording takes the frames "

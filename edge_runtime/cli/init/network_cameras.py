@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from edge_runtime.cli.printable import make_printable
+
 GROUP = ("239.255.255.250", 3702)
 WAIT_S = 3.0
 _TRIES_S = (0.0, 0.5)
@@ -122,7 +124,7 @@ def read_answer(data: bytes, message: str) -> str | None:
     parts = dict(_SCOPE.findall(match.findtext(f"{_DISCOVERY}Scopes") or ""))
     words = dict.fromkeys(unquote(parts[key]) for key in ("name", "hardware") if key in parts)
     name = " ".join(" ".join(words).split())
-    return "".join(char if char.isprintable() else "?" for char in name)[:_MOST_NAME]
+    return make_printable(name)[:_MOST_NAME]
 
 
 def _list_addresses() -> list[str]:

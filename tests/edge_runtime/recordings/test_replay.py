@@ -154,6 +154,26 @@ def test_a_recording_names_no_patch_outside_of_itself(folder, patch, bundle):
         assert run_command("replay", folder, "--bundle", bundle.path) == (65, "")
 
 
+def test_what_a_stranger_wrote_does_not_steer_the_terminal(folder, bundle, capsys):
+    evil = "\x1b]0;x\x07\x9b31m"
+
+    def edit(lines):
+        lines[0]["top"][0]["label"] = evil
+        lines[0]["raw"] = None
+        lines[0]["top"][0]["score"] += 9
+        return [*lines[:2], {"stream": "belt", "seq": 2, "model": "parts", "rejected": evil}, *lines[3:]]
+
+    edit_answers(folder, edit)
+    code, said = run_command("replay", folder, "--bundle", bundle.path)
+    assert (code, evil in said, "?]0;x??31m" in said) == (65, False, True)
+    path = folder / "recording.json"
+    note = orjson.loads(path.read_bytes())
+    note["models"]["parts"]["folder"] = evil
+    path.write_bytes(orjson.dumps(note))
+    assert run_command("replay", folder)[0] == 65
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_a_bundle_that_is_not_here_is_told(folder):
     path = folder / "recording.json"
     note = orjson.loads(path.read_bytes())
