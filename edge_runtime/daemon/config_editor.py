@@ -111,8 +111,7 @@ class ConfigEditor:
         if given.text is None:
             text = edit_keys(before, source, given.values, given.remove)
         else:
-            there = before.decode("utf-8", "replace")
-            text = put_secrets_back(there, _show(there), given.text).encode()
+            text = put_secrets_back(before.decode("utf-8", "replace"), _show, given.text).encode()
         return self._bring_into_force(before, text, source, given, by, progress, door)
 
     def list_history(self) -> dict[str, Any]:

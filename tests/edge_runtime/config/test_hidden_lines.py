@@ -25,7 +25,7 @@ def edit(*changes, file=FILE):
     for before, after in changes:
         assert before in edited
         edited = edited.replace(before, after)
-    return put_secrets_back(file, shown, edited)
+    return put_secrets_back(file, hide_secrets, edited)
 
 
 def test_what_was_left_as_it_was_is_the_file():
@@ -61,7 +61,20 @@ def test_a_secret_over_several_lines_is_not_guessed():
         edit(("device: box", "device: other"), file=file)
 
 
+@pytest.mark.parametrize("key", ["note: |", "path: >"])
+def test_a_hidden_line_may_not_be_moved_to_where_an_error_or_the_next_look_would_show_it(key):
+    password = 'mqtt:\n  user: box\n  password: "***"\n'
+    with pytest.raises(CommandError, match=r"^line \d+: "):
+        edit((password, f'{key}\n  password: "***"\n'))
+
+
+def test_line_ends_and_a_byte_order_mark_stay():
+    file = "\ufeff" + FILE.replace("\n", "\r\n")
+    edited = edit(("fps: 5", "fps: 7"), file=file)
+    assert edited == file.replace("fps: 5", "fps: 7")
+
+
 def test_stars_that_stand_for_nothing_are_text():
-    assert put_secrets_back("device: box\n", "device: box\n", "device: box # *** new ***\n").endswith(
+    assert put_secrets_back("device: box\n", hide_secrets, "device: box # *** new ***\n").endswith(
         "new ***\n"
     )
