@@ -43,7 +43,7 @@ def put_secrets_back(file: str, show: Callable[[str], str], edited: str) -> str:
 
 def _refusal(number: int) -> CommandError:
     return CommandError(
-        f"line {number}: {HIDDEN} stands for a secret of the file; leave its line as and where it was, or write {ADVICE}"
+        f"line {number}: {HIDDEN} stands for a secret of the file; leave its line what and where it was; or {ADVICE}"
     )
 
 

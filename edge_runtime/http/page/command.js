@@ -2,6 +2,7 @@
 import {ask} from "./api.js";
 
 const POLL_MS = 500, AGAIN_MS = 2000, PATIENCE_MS = 60000;
+const AWAY = [502, 503, 504];   // of a daemon that stops, or of a proxy before it
 
 const rest = ms => new Promise(resolve => setTimeout(resolve, ms));
 
@@ -18,10 +19,12 @@ export async function send(verb, values, hear = () => {}) {
   const body = JSON.stringify({...values, transaction: makeId()});
   let reach = () => post(verb, body), lost = null;
   for (;;) {
-    let answer;
+    let answer, content;
     try {
       answer = await reach();
       if (answer.status === 404 && reach.isAddress) answer = await post(verb, body);   // the daemon was started anew
+      if (AWAY.includes(answer.status)) throw new Error(`status ${answer.status}`);
+      content = await answer.json();
     } catch (error) {
       lost = lost || performance.now();
       if (performance.now() - lost > PATIENCE_MS) throw new Refused("The daemon does not answer. It may or may not have done this.");
@@ -29,7 +32,6 @@ export async function send(verb, values, hear = () => {}) {
       continue;
     }
     lost = null;
-    const content = await answer.json();
     if (answer.status === 202) {
       hear(content.data);
       const address = answer.headers.get("Location").replace(/^\//, "");   // behind a proxy the page may be below a path

@@ -14,7 +14,7 @@ const WAIT_S = 300;
 const text = make("textarea", {id: "config-text", spellcheck: "false", autocapitalize: "off", autocomplete: "off", wrap: "off", rows: "24", "aria-describedby": "config-state"});
 const numbers = make("div", {class: "numbers", "aria-hidden": "true"}), help = make("aside", {class: "card help", tabindex: "0", "aria-label": "Help for the key at the cursor"});
 const state = make("p", {class: "small quiet", id: "config-state"}), outcome = make("div", {"aria-live": "polite", class: "outcome"});
-const check = button("Check", () => run(checkText)), save = button("Review and save", () => review(), "main"), again = button("Load again", () => read());
+const check = button("Check", () => run(checkText)), save = button("Review and save", () => review(), "main"), again = button("Load again", () => loadAgain());
 const element = make("div", {},
   state, make("div", {class: "editor"}, make("div", {class: "card"}, make("label", {for: text.id, class: "unseen"}, "Text of the configuration"),
     make("div", {class: "text"}, numbers, text), make("div", {class: "actions"}, check, save, again), outcome), help), history);
@@ -65,7 +65,7 @@ async function run(work) {
   number();
 }
 
-const edit = (values, hear) => send("set-config", {text: text.value, before_sha256: kept.sha256, ...values}, hear);
+const edit = (values, hear) => send("set-config", {text: text.value.replaceAll("\n", kept.lineEnd), before_sha256: kept.sha256, ...values}, hear);
 
 async function checkText() {
   const data = await edit({dry_run: true});
@@ -83,7 +83,7 @@ function review() {
       const done = await edit({timeout_s: WAIT_S}, dialog.progress);
       dialog.say(tellOutcome(done), "good", ...tellWarnings(done));
       dialog.actions();
-      await read();
+      await refresh();
     }), "main"));
   });
 }
@@ -98,15 +98,27 @@ function describe(found) {
 
 async function read() {
   const found = await send("get-config", {});
-  kept = found;
-  text.value = found.text;
-  text.rows = Math.min(28, Math.max(14, found.text.split("\n").length + 1));
+  // A field has only \n at the ends of its lines; the file keeps those that it has.
+  kept = {...found, text: found.text.replace(/\r\n?/g, "\n"), lineEnd: found.text.includes("\r\n") ? "\r\n" : "\n"};
+  text.value = kept.text;
+  text.rows = Math.min(28, Math.max(14, kept.text.split("\n").length + 1));
   problems = new Map();
   describe(found);
   if (found.problem) sayRefused({message: found.problem}); else outcome.replaceChildren();
   number();
   showHelp();
-  await showHistory(isOwner, read);
+  await showHistory(isOwner, afterUndo);
+}
+
+const refresh = () => read().catch(error => say(error.message, "bad"));
+// What is being edited stays; to save it is refused, since the file is another one now.
+const afterUndo = () => isEdited() ? showHistory(isOwner, afterUndo) : refresh();
+
+function loadAgain() {
+  if (!isEdited()) { refresh(); return; }
+  const dialog = openDialog("Load the file again", true);
+  dialog.show(make("p", {}, "These changes were not saved and would be lost."), showDiff(kept.text, text.value));
+  dialog.actions(button("Load again", () => { dialog.element.close(); refresh(); }, "main"));
 }
 
 async function open() {
