@@ -64,6 +64,7 @@ def keeper():
 def page(tmp_path, keeper):
     bench = Bench(tmp_path, access=Access(lambda: HOLDERS, needs_token=True), port=keeper)
     program = find_program("chromium", "chromium-browser", "google-chrome")
+    expect.set_options(timeout=WAIT_S * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_context(base_url=bench.url).new_page()

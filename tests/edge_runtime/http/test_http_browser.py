@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from calibration import Baseline, FrameCounts, Moments, Verdict
 from calibration.report.data import Material
@@ -191,6 +191,7 @@ def make_server(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=WAIT_S * 1000)
     with sync_playwright() as playwright:
         program = find_program("chromium", "chromium-browser", "google-chrome")
         yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
@@ -320,6 +321,100 @@ def test_the_log_is_filtered_and_the_history_leads_to_reports(page: Page, tmp_pa
     page.get_by_role("link", name="Report r1 of parts").click()
     expect(page.locator("body")).to_have_text("The whole report.")
     assert told == []
+
+
+HOSTILE = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>'
+KEPT = ("at", "captured_at", "began_at", "kind", "level", "role", "name", "jpeg")
+"""Texts that the page goes by."""
+RIGHTS = {
+    "caller": "anna",
+    "role": "operator",
+    "verbs": {verb: {} for verb in ("recalibrate", "commission", "rollback", "rollout", "snapshot")},
+}
+API = {
+    "paths": {
+        "/status": {
+            "get": {
+                "summary": "status",
+                "parameters": [{"name": "most", "in": "query", "schema": {"default": "a"}}],
+                "responses": {"200": {"description": "`all`", "content": {"text/html": {}}}},
+            }
+        }
+    }
+}
+COMMANDED = {
+    "get-config": {"file": "box.yaml", "text": "device: box", "sha256": "", "problem": "line 1: device: box"},
+    "config-history": {
+        "entries": [{"number": 1, "at": "2026-11-23", "by": "anna", "changed": {"device": ""}}]
+    },
+}
+
+
+def poison(value: Any, name: str = "") -> Any:
+    """Markup in every text, and in every name that a person gives."""
+    if isinstance(value, dict):
+        is_named = name in ("models", "cameras", "delivery", "refused", "changed")
+        return {f"{key}{HOSTILE}" if is_named else key: poison(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [poison(one, name) for one in value]
+    is_text = isinstance(value, str) and name not in KEPT
+    return f"{value}{HOSTILE}" if is_text else value
+
+
+def test_no_name_and_no_text_becomes_markup_in_any_view(page: Page) -> None:
+    told = listen(page)
+    at = format_rfc3339(CAPTURED_AT_S)
+    report = {
+        "id": "parts/p1",
+        "at": at,
+        "accepted": True,
+        "candidate": "input",
+        "reasons": ["Good."],
+        "page": "x",
+    }
+    answers = {
+        "status": STATUS,
+        "readyz": {"live": True, "ready": False, "reasons": ["not yet"]},
+        "results": {"results": [{**RESULT, "seq": 1, "captured_at": at, "detections": [BOX]}]},
+        "events": {"events": [EVENT]},
+        "live": {
+            "pictures": [
+                {"camera": "yard", "seq": 1, "captured_at": at, "width": 4, "height": 3, "jpeg": ""},
+                {"camera": "belt", "seq": 1, "captured_at": at, "width": 4, "height": 3, "jpeg": ""},
+            ],
+            "refused": {"gate": {"code": 403, "error": "no"}},
+            "waiting": {},
+            "results": [
+                {"stream": "yard", "seq": 1, "captured_at": at, "detections": [BOX]},
+                {"stream": "belt", "seq": 1, "captured_at": at, "top": RESULT["top"]},
+            ],
+        },
+        "reports": {"reports": [report]},
+        "trends": give_trends(3600, 0),
+        "log": {"log": [{"level": "error", "text": ""}]},
+        "session": {"name": f"anna{HOSTILE}", "role": "operator"},
+        "openapi.json": API,
+        "commands": RIGHTS,
+        **{verb: {"data": data} for verb, data in COMMANDED.items()},
+    }
+
+    def answer(route: Route) -> None:
+        name = route.request.url.rpartition("/")[2].partition("?")[0]
+        route.fulfill(json=poison(answers[name], name))
+
+    page.route(re.compile(rf"/({'|'.join(map(re.escape, answers))})(\?|$)"), answer)
+    page.goto("/")
+    for link in page.locator("#views a").all():
+        link.click()
+        expect(page.locator("main .view:not([hidden])")).to_contain_text("onerror")
+    page.get_by_role("link", name="Overview").click()
+    expect(page.locator("svg text")).to_contain_text("onerror")
+    page.get_by_role("link", name="Actions").click()
+    page.get_by_role("button", name="Abort").click()
+    expect(page.get_by_role("dialog")).to_contain_text("onerror")
+    assert page.locator("img[src=x], script:not([src])").count() == 0
+    assert page.evaluate("window.hit") is None
+    assert [one for one in told if "403 (Forbidden)" not in one] == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])

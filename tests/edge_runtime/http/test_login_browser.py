@@ -33,6 +33,7 @@ def url(tmp_path: Path, holders: list[TokenHolder]) -> Iterator[str]:
 @pytest.fixture
 def page(url: str) -> Iterator[Page]:
     program = find_program("chromium", "chromium-browser", "google-chrome")
+    expect.set_options(timeout=WAIT_S * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_context(base_url=url).new_page()
