@@ -25,7 +25,7 @@ function driftText(recalibration, drift, generation) {
   return drift.score > drift.threshold ? ["above the threshold", "warn"] : ["as in the baseline", "good"];
 }
 
-const progressText = progress => progress ? `, ${progress.phase} ${Math.round(100 * progress.share)} %` : "";
+export const progressText = progress => progress ? `, ${progress.phase} ${Math.round(100 * progress.share)} %` : "";
 const trialText = rollout => rollout && rollout.candidate
   ? `${rollout.candidate}: ${rollout.stage}${rollout.paused ? ", paused until a person decides" : ""}` : null;
 

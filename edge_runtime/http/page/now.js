@@ -1,8 +1,11 @@
-// What a person should know before all figures: that pictures are being kept. Empty while there is nothing to say.
-import {clock, make, number} from "./dom.js";
+// What a person should know before all figures: that pictures are being kept, and that a model's camera has drifted or
+// is corrected. Empty while there is nothing to say.
+import {clock, figure, make, number} from "./dom.js";
+import {progressText} from "./models.js";
 
 const element = make("ul", {class: "now", id: "now"});
-const drawn = new Map();   // key -> {content, line}: a line that stays the same keeps the focus of the keyboard
+const LINKS = [["#charts", "Drift over time"], ["#history", "Patches and reports"]];
+const drawn = new Map();   // key -> {line, word, text}: a line stays the same element, so that the keyboard keeps its place
 
 function recording(found) {
   if (!found) return [];
@@ -11,16 +14,33 @@ function recording(found) {
   return [{key: "recording", tone: "bad", word: "recording", text: `${found.by} keeps pictures of ${cameras} since ${clock(found.began_at)}: ${counts}`}];
 }
 
-function line({key, tone, word, text}) {
-  const content = [tone, word, text].join("\n"), before = drawn.get(key);
-  if (before && before.content === content) return before.line;
-  const made = make("li", {class: "card"}, make("b", {class: `pill ${tone}`}, word), make("span", {}, text));
-  drawn.set(key, {content, line: made});
-  return made;
+// At most one line for a model: what is done about a drift comes before the drift.
+function drift([name, model]) {
+  const found = model.recalibration, line = (tone, word, text) => [{key: `model ${name}`, tone, word, text: `${name}: ${text}`, links: LINKS}];
+  if (!found) return [];
+  const measured = found.drift && found.drift.drifted ? `score ${figure(found.drift.score, 2)}, threshold ${figure(found.drift.threshold, 2)}` : "";
+  const patch = found.corrected_by || (model.generation || "").split("+")[1];
+  if (found.task) return line("warn", /dry run/.test(found.task) ? "dry run" : /^commission/.test(found.task) ? "commissioning" : "recalibrating",
+    `${found.phase === "collecting" ? "collecting frames, " : ""}${found.task}${progressText(found.progress)}${measured && `; drifted, ${measured}`}`);
+  if (found.corrected_by) return line("good", "corrected", `patch ${patch} corrects the drift${measured && ` (${measured})`}`);
+  if (measured) return line("bad", "drifted", `${measured}${patch ? `; patch ${patch} is active` : ""}`);
+  return patch ? line("good", "patched", `patch ${patch} is active`) : [];
+}
+
+function draw({key, tone, word, text, links = []}) {
+  if (!drawn.has(key)) {
+    const one = {word: make("b"), text: make("span")};
+    drawn.set(key, {...one, line: make("li", {class: "card"}, one.word, one.text, ...links.map(([href, name]) => make("a", {href, class: "small"}, name)))});
+  }
+  const one = drawn.get(key);
+  one.word.className = `pill ${tone}`;
+  one.word.textContent = word;
+  one.text.textContent = text;
+  return one.line;
 }
 
 function show({status}) {
-  const lines = recording(status.recording).map(line);
+  const lines = [...recording(status.recording), ...Object.entries(status.models || {}).flatMap(drift)].map(draw);
   if (lines.length !== element.children.length || lines.some((one, index) => one !== element.children[index])) element.replaceChildren(...lines);
 }
 
