@@ -37,7 +37,7 @@ class CameraStatus:
     finished: bool
     """A file that was played to its end."""
     problem: str | None
-    """The last one; None: none."""
+    """Why it gives no frame just now, or not all of them; None: nothing is wrong."""
     captured: int
     """Frames that the device gave."""
     dropped: int

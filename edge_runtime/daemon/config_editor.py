@@ -82,9 +82,19 @@ class ConfigEditor:
             "text": _show(text.decode("utf-8", "replace")),
             "sha256": hashlib.sha256(text).hexdigest(),
             "in_force": text == running.config.text and not running.config.is_safe_mode,
+            "after_restart": self._find_waiting(text),
             "problem": running.config_problem,
             "trial": self._trial.describe(time.monotonic()),
         }
+
+    def _find_waiting(self, text: bytes) -> list[str]:
+        """Keys whose values in the file wait for a restart; none of a file that is refused."""
+        target = resolve_links(self._path)
+        try:
+            loaded = parse_config(text, str(self._path), self._env, base=target.parent, own_file=target)
+        except ConfigError:
+            return []
+        return list(changes(self._running.config, self._adjust(loaded)).needs_restart)
 
     def set(
         self, given: SetConfigArguments, by: str | None, progress: Progress, door: Door = "mqtt"

@@ -79,7 +79,8 @@ class Snapshots:
         if found is None:
             raise NoPicture(
                 Lack.CLOSED,
-                f"camera {camera!r} is not open; look at cameras.{camera}.enabled, and whether its file has ended",
+                f"camera {camera!r} is not open: its file or folder was played to its end, or cameras.{camera}.enabled "
+                "is false",
             )
         return found
 

@@ -39,12 +39,13 @@ KEPT_S = 900.0
 WAIT_S, LONGEST_WAIT_S = 5.0, 60.0
 """How long a POST waits for an answer before it gives an address; a request may say ``Prefer: wait=SECONDS``."""
 TURNED_OFF = (
-    "commands over HTTP are turned off; http.commands: true in the configuration turns them on, for callers of "
-    "http.tokens"
+    "commands over HTTP are turned off; http.commands: true in the configuration turns them on after a restart, for "
+    "callers of http.tokens"
 )
 WITHOUT_TOKENS = (
-    "a command needs a token, also on this machine, and the configuration has none: write one into a file "
-    "(openssl rand -base64 24), name it in http.tokens with the role operator or owner, and set http.commands: true"
+    "a command needs a token, also on this machine, and the configuration in force has none: write one into "
+    "a file (openssl rand -base64 24), name it in http.tokens with the role operator or owner, set http.commands: "
+    "true, and restart the daemon"
 )
 _CODES: Mapping[Kind, int] = {
     Kind.DONE: 200,

@@ -27,14 +27,15 @@ CONFIG_TEXT: Schema = {
         "file": {**_TEXT, "description": "Its path."},
         "text": {**_TEXT, "description": "Without secrets."},
         "sha256": {**_TEXT, "pattern": "^[0-9a-f]{64}$", "description": "Of the file as it is."},
-        "in_force": {"type": "boolean"},
+        "in_force": {"type": "boolean", "description": "But for the keys of `after_restart`."},
+        "after_restart": {**_TEXTS, "description": "Keys whose values in the file wait for a restart."},
         "problem": {"type": ["string", "null"], "description": "Why it is not in force."},
         "trial": {
             "anyOf": [_TRIAL, {"type": "null"}],
             "description": "An edit that is taken back unless the broker is reached; null: none.",
         },
     },
-    "required": ["file", "text", "sha256", "in_force", "problem", "trial"],
+    "required": ["file", "text", "sha256", "in_force", "after_restart", "problem", "trial"],
 }
 _EDITED = {
     "outcome": {

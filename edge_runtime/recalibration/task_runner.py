@@ -71,11 +71,7 @@ class TaskRunner:
         Raises:
             CommandError: another task is under way.
         """
-        phase, busy = self.state
-        if busy is not None:
-            raise CommandError(
-                f"not possible now: it is {phase} with {busy}; send it again when that has ended"
-            )
+        self.require_idle()
         given = request or TaskRequest("recalibrate")
         now_s, settings = self._context.clock(), self._settings
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
@@ -112,6 +108,14 @@ class TaskRunner:
             wanted=wanted,
         )
         return task
+
+    def require_idle(self) -> None:
+        """Raise CommandError while a task is under way."""
+        phase, busy = self.state
+        if busy is not None:
+            raise CommandError(
+                f"not possible now: it is {phase} with {busy}; send it again when that has ended"
+            )
 
     @property
     def state(self) -> tuple[Phase, Task | None]:

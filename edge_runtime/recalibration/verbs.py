@@ -76,6 +76,7 @@ class Verbs:
     def _recalibrate(self, request: TaskRequest, settings: RecalibrationConfig) -> dict[str, Any]:
         if not settings.enabled:
             raise CommandError("recalibration is turned off in the configuration: recalibration.enabled")
+        self._runner.require_idle()  # a baseline that is missing may be the one that is being recorded
         reason = self._baselines.why_no_patch()
         if reason is not None:
             raise CommandError(reason)

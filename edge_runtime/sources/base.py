@@ -26,7 +26,7 @@ class SourceCounts:
     cpu_s: float = 0.0
     """CPU time of the capture processes; 0 for sources without one."""
     last_problem: str | None = None
-    """Why it was last opened again, or why it cannot be opened."""
+    """Why it gives no frame just now, or not all; None again once a camera gives one."""
     last_captured_at_s: float | None = None
     """When the last delivered frame was grabbed; the stream is behind by the time since then."""
 

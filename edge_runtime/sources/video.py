@@ -208,7 +208,9 @@ class VideoSource:
             self._healthy_since_s = now_s
         elif now_s - self._healthy_since_s > _HEALTHY_AFTER_S:
             self._backoff.reset()
-        self._counts = self._counts.plus(last_captured_at_s=taken.note.captured_at_s)
+        self._counts = self._counts.plus(
+            last_captured_at_s=taken.note.captured_at_s, last_problem=None
+        )  # it gives frames again
         pixels = taken.pixels
         is_still = pixels.ndim == 1
         return Frame(

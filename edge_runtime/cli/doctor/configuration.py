@@ -75,7 +75,8 @@ def judge_check(checked: dict[str, Any]) -> Iterator[Finding]:
     for one in checked["problems"]:
         place = f"line {one['line']}: " if one["line"] is not None else ""
         code = one["exit_code"]
-        found = f"{checked['config']}: {place}{one['where']}: {one['problem']}"
+        key = f"{one['where']}: " if one["where"] else ""
+        found = f"{checked['config']}: {place}{key}{one['problem']}"
         advice = _ADVICE.get(
             code, "edit the file; a running daemon keeps what was in force until it is right"
         )

@@ -71,7 +71,7 @@ function describeCharts(known) {
   for (const model of models) {
     const mine = name => of(name).filter(figure => figure.model === model), marks = marksOf(known, model), behind = hasOne ? "" : ` of ${model}`;
     add(`Results a second${behind}`, mine("results_per_s"), {marks});
-    add(`Latency${behind}, capture to result`, [...mine("latency_p50_ms"), ...mine("latency_p99_ms")], {unit: " ms", marks, lines: [{label: "p50"}, {label: "p99"}]});
+    add(`Latency${behind} in ms, capture to result`, [...mine("latency_p50_ms"), ...mine("latency_p99_ms")], {unit: " ms", marks, lines: [{label: "p50"}, {label: "p99"}]});
     const list = momentsOf(model);
     add(`Drift score${behind}`, [...mine("drift_score"), ...mine("drift_threshold")], {digits: 2, marks, lines: [{label: "score"}, {label: "alarm above", colour: "--bad", dash: [5, 4]}], below: list});
     list.replaceChildren(...marks.slice(-MOST_MARKS).reverse().map(line));

@@ -89,7 +89,8 @@ function review() {
 }
 
 function describe(found) {
-  const parts = [found.file, found.in_force ? "this text is in force" : "this text is not in force", isOwner ? null : "only an owner may change it"];
+  const late = found.after_restart.length ? `, but for what waits for a restart of the daemon: ${found.after_restart.join(", ")}` : "";
+  const parts = [found.file, found.in_force ? `this text is in force${late}` : "this text is not in force", isOwner ? null : "only an owner may change it"];
   const trial = found.trial;
   if (trial) parts.push(trial.waits_for_restart ? `on trial after the next start (${trial.changed.join(", ")})`
     : `on trial: it is put back${trial.ends_in_s === null ? "" : ` in ${Math.ceil(trial.ends_in_s)} s`} unless the broker is reached (${trial.changed.join(", ")})`);

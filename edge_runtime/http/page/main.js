@@ -54,6 +54,7 @@ function choose() {
   shown = wanted;
   wanted.element.hidden = false;
   wanted.link.setAttribute("aria-current", "page");
+  wanted.link.scrollIntoView({block: "nearest", inline: "center"});   // on a phone the row is wider than the screen
   for (const panel of wanted.panels) if (panel.open) panel.open();
 }
 

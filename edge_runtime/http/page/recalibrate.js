@@ -12,7 +12,7 @@ function verdict(end, isDry) {
   if (end.outcome === "given_up") return ["Given up, nothing was changed.", "warn"];
   if (end.outcome === "goes_on") return ["It takes longer; the events tell the end.", "warn"];
   if (end.outcome === "proposed") return [`Patch ${end.patch} waits to be approved.`, "warn"];
-  if (isDry) return end.accepted ? [`The gate would accept this correction: ${end.candidate}. Nothing was changed.`, "good"] : ["The gate would refuse every correction. Nothing was changed.", "warn"];
+  if (isDry) return end.accepted ? [`The gate would accept this correction: ${end.candidate}. Nothing was changed.`, "good"] : ["No correction would be used. Nothing was changed.", "warn"];
   return end.accepted ? [`Done: ${end.patch ? `patch ${end.patch} (${end.candidate})` : end.candidate}.`, "good"] : ["Refused: no correction clearly helps. Nothing was changed.", "warn"];
 }
 

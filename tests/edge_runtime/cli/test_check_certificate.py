@@ -69,5 +69,11 @@ def test_the_doctor_knows_them_by_their_ids(where, found):
     assert [one.id for one in judge_check(checked)] == [found]
 
 
+def test_a_problem_of_the_whole_file_names_no_key():
+    problem = {"where": "", "line": None, "problem": "it is bad", "exit_code": 78}
+    (one,) = judge_check({"config": "box.yaml", "problems": [problem], "notes": [], "models": {}})
+    assert one.found == "box.yaml: it is bad"
+
+
 def test_without_tls_nothing_is_looked_at():
     assert look_at_certificate(Config.model_validate(MINIMAL)) == ([], [])

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from edge_runtime.config import find_safe_config, parse_config
+from edge_runtime.config import find_safe_config, load_config, merge_in_force, parse_config
 from edge_runtime.daemon import config_editor
 from edge_runtime.errors import CommandError, ConfigError
 from tests.support.edited_box import SECRET, EditedBox
@@ -152,6 +152,18 @@ def test_the_file_is_shown_without_secrets_and_with_what_is_wrong(box):
     shown = box.editor.read()
     assert (shown["in_force"], shown["problem"]) == (False, "line 1: device: missing")
     assert not any(secret in shown["text"] for secret in (SECRET, "b-c-d"))
+
+
+def test_the_file_is_shown_with_the_keys_that_wait_for_a_restart(box):
+    assert box.editor.read()["after_restart"] == []
+    box.file.write_text(
+        box.file.read_text().replace("device: box", "device: other").replace("fps: 3", "fps: 4")
+    )
+    box.running.config = merge_in_force(box.running.config, load_config(box.file, box.env))
+    shown = box.editor.read()
+    assert (shown["in_force"], shown["after_restart"]) == (True, ["device"])
+    box.file.write_text("device: [")
+    assert box.editor.read()["after_restart"] == []
 
 
 def test_an_edit_that_mends_a_file_only_partly_is_refused_with_all_that_is_left_and_safe_mode_goes_on(box):

@@ -295,6 +295,13 @@ def test_a_second_request_while_one_runs_is_refused(tmp_path):
         bench.request("recalibrate")
 
 
+def test_a_recalibration_while_the_first_baseline_is_recorded_is_refused_with_what_is_under_way(tmp_path):
+    bench = ControllerBench(tmp_path, commissioned=False)
+    bench.request("commission")
+    with pytest.raises(CommandError, match="collecting"):
+        bench.request("recalibrate")
+
+
 def test_too_few_frames_in_time_end_the_task(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.request("recalibrate")
