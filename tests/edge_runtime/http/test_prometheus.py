@@ -50,6 +50,15 @@ def test_figures_of_the_process_are_on_the_page() -> None:
     assert found["process_resident_memory_bytes"][()] > 0
 
 
+@pytest.mark.parametrize(
+    "accept", ["text/plain;version=x", "application/openmetrics-text; version=1.0.x", ",;=", "a/b;version"]
+)
+def test_a_form_that_nobody_knows_is_the_usual_one(accept: str) -> None:
+    page, content_type = Exposition(lambda: [READY.of(True)]).render(accept)
+    assert b"box_ready 1.0" in page
+    assert content_type.startswith("text/plain")
+
+
 def test_a_value_of_another_kind_is_a_bug() -> None:
     with pytest.raises(TypeError):
         scrape(FRAMES.of(Buckets((), (0,), 0.0), "belt"))
