@@ -138,7 +138,7 @@ def edit(box, page, foggy):
     expect(text).to_have_value(re.compile("hall 3"))
     before = text.input_value()
     after = re.sub(r"path: .*", f"path: {foggy['belt']['path']}", before)
-    text.fill(after.replace("fps: 40", "fps: forty"))
+    text.fill(after.replace("fps: 15", "fps: forty"))
     page.get_by_role("button", name="Check").click()
     line = next(number for number, one in enumerate(before.splitlines(), 1) if "fps" in one)
     expect(page.locator(".numbers .bad")).to_have_text(str(line))
@@ -163,7 +163,7 @@ def edit(box, page, foggy):
 def test_each_action_of_the_page_works_for_who_may(box, tmp_path, open_page):
     root = small_bundle(tmp_path).path.parent
     clear, foggy = (
-        small_camera(tmp_path / drift.__name__, drift=drift, fps=40, snapshots=True)
+        small_camera(tmp_path / drift.__name__, drift=drift, fps=15, snapshots=True)
         for drift in (np.copy, hazy)
     )
     write(box, root, clear)
