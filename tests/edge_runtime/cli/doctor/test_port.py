@@ -48,6 +48,7 @@ def serve_page():
         (None, [Level.OK, Level.OK]),
         (ANOTHER, [Level.OK, Level.PROBLEM]),
     ],
+    ids=["this", "unknown", "another"],  # a number of a process would name the test otherwise in each worker
 )
 def test_a_daemon_that_answers_has_not_for_that_the_port_of_grpc(daemon_pid, levels):
     with serve_page() as port, socket.create_server(("127.0.0.1", 0)) as other:
