@@ -88,32 +88,46 @@ def _read_bundles(given: tuple[str, ...], recording: "Recording") -> dict[str, P
 
 
 def _find_named(text: str) -> Path:
-    found = BundlePath().convert(text, None, click.get_current_context())
-    assert isinstance(found, Path)
-    return found
+    """The folder of the versions, or of the one that is named."""
+    newest = BundlePath().convert(text, None, click.get_current_context())
+    assert isinstance(newest, Path)
+    return newest if newest.name == text.rpartition("/")[2] else newest.parent
 
 
 def _open_arm(
     recording: "Recording", config: "Config | None", given: dict[str, Path], model: str, patch: str | None
 ) -> "Arm":
     from edge_runtime.deployment.open_bundle import find_engine_settings
-    from edge_runtime.deployment.versions import find_bundle
+    from edge_runtime.deployment.versions import VERSION, find_bundle
     from edge_runtime.inference.engines.factory import DEFAULTS
     from edge_runtime.recordings.arms import open_arm
 
     note, settings = recording.manifest.models[model], DEFAULTS
     version = note.bundle.rpartition("/")[2]
+    if not VERSION.fullmatch(version):
+        fix = "Copy the recording again, or record anew."
+        raise RecordingError(recording.folder, f"a bundle {note.bundle[:64]!r}", "NAME/NUMBER", fix)
     if config is not None and model not in config.models:
         fix = f"It has: {', '.join(config.models) or 'none'}. Name another file, or give --bundle."
         raise RecordingError(recording.folder, f"model {model!r} is not in --config", "one that is", fix)
     if config is not None:
         settings = find_engine_settings(config, model)
-    root = given.get(model) or (Path(note.folder) if config is None else config.bundle_root(model))
-    if not os.path.isdir(root):  # noqa: PTH112 - of any user, and of any length
+    root = given.get(model) or (
+        _find_on_box(recording, model) if config is None else config.bundle_root(model)
+    )
+    if root is None or not os.path.isdir(root):  # noqa: PTH112 - of any user, and of any length
         fix = f"Give --bundle FOLDER with a copy of the bundle {note.bundle}."
-        raise RecordingError(recording.folder, f"recorded with {root}, which is not here", "the bundle", fix)
+        raise RecordingError(
+            recording.folder, f"recorded with {root or note.folder}, which is not here", "the bundle", fix
+        )
     path = None if patch is None else recording.patch_path(model, patch)
-    return open_arm(find_bundle(root, version), path, settings)
+    return open_arm(find_bundle(root, int(version)), path, settings)
+
+
+def _find_on_box(recording: "Recording", model: str) -> Path | None:
+    """The folder of the bundle on the box; None for a model that was sent in the recording itself."""
+    folder = Path(os.path.realpath(recording.manifest.models[model].folder))
+    return None if folder.is_relative_to(recording.folder.resolve()) else folder
 
 
 def _describe(found: "ModelReplay") -> list[str]:

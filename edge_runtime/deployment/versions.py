@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.signing.trust import Trust
@@ -37,7 +38,7 @@ class Skipped:
     """Of all versions, from before they were tried."""
 
 
-def find_bundle(root: Path, version: str | int) -> Path:
+def find_bundle(root: Path, version: int | Literal["latest"]) -> Path:
     """The folder of one version below a bundle's root, or the root itself when it is one.
 
     Raises:
@@ -52,7 +53,9 @@ def newest_first(installed: Collection[int]) -> list[int]:
 
 
 def list_candidates(
-    root: Path, version: str | int, order: Callable[[Collection[int]], Sequence[int]] = newest_first
+    root: Path,
+    version: int | Literal["latest"],
+    order: Callable[[Collection[int]], Sequence[int]] = newest_first,
 ) -> list[Path]:
     """The folders to try, best first: one, unless ``latest`` leaves a choice, and ``MOST_TRIED`` at most.
 
@@ -78,7 +81,7 @@ def list_candidates(
     if not found or (version != "latest" and version not in found):
         raise BundleError(root, f"versions there: {have}", f"version {version}", "Install that version.")
     if version != "latest":
-        return [found[int(version)]]
+        return [found[version]]
     chosen = order(found)
     if not chosen:
         fix = "Install another version, or write the number of one into 'version'."

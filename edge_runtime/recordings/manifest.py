@@ -40,6 +40,12 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("expected the path of a folder from / on")
+    return path
+
+
 SafeName = Annotated[str, AfterValidator(_check_name)]
 """Becomes a part of a path."""
 PicturePath = Annotated[str, AfterValidator(_check_picture_path)]
@@ -58,7 +64,7 @@ class ModelNote(_Part):
 
     bundle: Words
     """Name and version."""
-    folder: Words
+    folder: Annotated[Words, AfterValidator(_check_absolute)]
     """Of the bundle, on the box."""
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     generation: Words

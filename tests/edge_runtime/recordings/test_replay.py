@@ -9,6 +9,7 @@ import pytest
 
 from calibration.patch import Affine, Patch
 from edge_runtime.errors import RecordingError
+from edge_runtime.recordings import arms
 from edge_runtime.recordings.arms import open_arm
 from edge_runtime.recordings.reader import open_recording
 from edge_runtime.recordings.replay import replay
@@ -58,6 +59,14 @@ def arm(bundle):
     arm = open_arm(bundle.path)
     yield replace(arm, engine=KeptOpen(arm.engine))
     arm.close()
+
+
+@pytest.fixture
+def opened(arm, monkeypatch):
+    """What the command opens: folders of bundles; one arm answers for all."""
+    opened = []
+    monkeypatch.setattr(arms, "open_arm", lambda folder, *_: opened.append(folder) or arm)
+    return opened
 
 
 def answer_again(folder, arm):
@@ -143,7 +152,7 @@ def test_a_patch_answers_what_it_answered(bundle, patch, tmp_path, arm):
     assert dict(found.generations) == {"small/1+p1": 6}
 
 
-def test_a_recording_names_no_patch_outside_of_itself(folder, patch, bundle):
+def test_a_recording_names_no_patch_outside_of_itself(folder, patch, bundle, opened):
     """The line of an answer comes from a stranger, and its patch becomes a part of a path."""
     outside = folder.parent / "p1.safetensors"
     shutil.copy(patch, outside)
@@ -152,9 +161,10 @@ def test_a_recording_names_no_patch_outside_of_itself(folder, patch, bundle):
             folder, lambda lines, name=name: [{**line, "generation": f"small/1+{name}"} for line in lines]
         )
         assert run_command("replay", folder, "--bundle", bundle.path) == (65, "")
+    assert opened == 2 * [bundle.path]  # the model without a patch
 
 
-def test_what_a_stranger_wrote_does_not_steer_the_terminal(folder, bundle, capsys):
+def test_what_a_stranger_wrote_does_not_steer_the_terminal(folder, bundle, opened, capsys):
     evil = "\x1b]0;x\x07\x9b31m"
 
     def edit(lines):
@@ -172,12 +182,34 @@ def test_what_a_stranger_wrote_does_not_steer_the_terminal(folder, bundle, capsy
     path.write_bytes(orjson.dumps(note))
     assert run_command("replay", folder)[0] == 65
     assert "\x1b" not in capsys.readouterr().err
+    assert opened == [bundle.path]
 
 
-def test_a_bundle_that_is_not_here_is_told(folder):
+def test_the_recorded_version_answers(folder, bundle, opened, tmp_path):
+    """The bundle may be named by the folder of its versions, by a configuration, or as an installed one."""
+    store = tmp_path / "state" / "bundles" / "small"
+    for version in ("1", "2"):
+        (store / version).mkdir(parents=True)
+    models = {"parts": {"bundle": "small"}}
+    cameras = {"belt": {"path": "demo:conveyor", "model": "parts"}}
+    config = tmp_path / "box.yaml"
+    keys = {"device": "box", "state_dir": str(tmp_path / "state"), "models": models, "cameras": cameras}
+    config.write_bytes(orjson.dumps(keys))
+    named = (["--bundle", store], ["--config", config], ["--config", config, "--bundle", "parts=small"])
+    for given in named:
+        assert run_command("replay", folder, *given)[0] == 0
+    assert opened == len(named) * [store / "1"]
+    path = folder / "recording.json"
+    path.write_text(path.read_text().replace("small/1", "small/x"))
+    assert run_command("replay", folder, "--bundle", store) == (65, "")
+
+
+def test_a_bundle_that_is_not_here_is_told(folder, bundle, monkeypatch):
     path = folder / "recording.json"
     note = orjson.loads(path.read_bytes())
-    for named in ("/srv/nowhere", "x" * 5000, "\0"):
+    shutil.copytree(bundle.path, folder / "brought" / "1")
+    monkeypatch.chdir(folder)
+    for named in ("/srv/nowhere", "/" + "x" * 5000, "/\0", "brought", "brought/1", str(folder / "brought")):
         note["models"]["parts"]["folder"] = named
         path.write_bytes(orjson.dumps(note))
         assert run_command("replay", folder) == (65, "")
