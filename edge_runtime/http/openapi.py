@@ -63,7 +63,7 @@ _FORM: Schema = {
     "required": ["file"],
 }
 _WHY = {
-    400: "The body is not what it says.",
+    400: "The body or an argument is not what is expected, or `Host` names another server.",
     401: "A token is needed.",
     403: "Not with this token, not from a page from elsewhere, or turned off.",
     404: "No such model, version or page.",
@@ -306,16 +306,19 @@ def _session() -> Schema:
 
 
 def _close(path: str, methods: Schema) -> Schema:
-    """All but the probes may be refused for want of a token."""
-    if path in OPEN:
-        return {method: {**one, "security": []} for method, one in methods.items()}
-    refused = {str(code): one for code, one in _refusals(401, 403, 429).items()}
-    refused["401"]["content"]["text/html"] = {}
+    """All may be refused for their ``Host``, and all but the probes for want of a token."""
+    is_open = path in OPEN
+    refused = {str(code): one for code, one in _refusals(400, *(() if is_open else (401, 403, 429))).items()}
+    always = {}
+    if not is_open:
+        refused["401"]["content"]["text/html"] = {}
+        always = {"401": refused["401"]}
 
-    def add(own: Schema) -> Schema:
-        return dict(sorted({**refused, **own, "401": refused["401"]}.items()))
+    def add(one: Schema) -> Schema:
+        responses = dict(sorted({**refused, **one["responses"], **always}.items()))
+        return {**one, "responses": responses, **({"security": []} if is_open else {})}
 
-    return {method: {**one, "responses": add(one["responses"])} for method, one in methods.items()}
+    return {method: add(one) for method, one in methods.items()}
 
 
 def _json(name: str, *others: str) -> Schema:
