@@ -16,7 +16,7 @@ from edge_runtime.inference.preprocess import Preprocessor, channels_first
 from edge_runtime.recordings import comparison
 from edge_runtime.recordings.arms import open_arm
 from edge_runtime.recordings.comparison import MOST_SHOTS, compare
-from edge_runtime.recordings.comparison_page import make_page, shorten_names
+from edge_runtime.recordings.comparison_page import is_pace_alike, make_page, shorten_names
 from edge_runtime.recordings.labels import read_labels
 from edge_runtime.recordings.reader import open_recording
 from tests.support.command_line import run_command
@@ -115,6 +115,18 @@ def test_drift_is_scored_on_as_many_frames_as_fit(recording, arms, monkeypatch):
 def test_arms_are_named_by_what_tells_them_apart(found, arms):
     assert shorten_names(found.first, found.second) == ("without a patch", "with p1")
     assert str(arms[1].generation) == found.second.name == "small/1+p1"
+
+
+def test_a_pace_that_chance_explains_is_no_difference():
+    rng = np.random.default_rng(1)
+    busy = [rng.lognormal(2, 0.5, 25) for _ in range(2)]
+    busy[1] *= (
+        1.15 * np.median(busy[0]) / np.median(busy[1])
+    )  # what a busy machine shows of a model and itself
+    assert is_pace_alike(*busy)
+    quiet = rng.normal(10, 0.5, 25)
+    assert not is_pace_alike(quiet, quiet * 1.15 + rng.normal(0, 0.1, 25))
+    assert is_pace_alike(quiet, quiet * 1.01)
 
 
 def test_the_page_is_whole_and_escapes_what_it_shows(found):
