@@ -11,6 +11,7 @@ from edge_runtime.messaging.commands.answers import Answer, Kind, encode_data, e
 from edge_runtime.messaging.commands.request_text import read_transaction
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.access import Access
+from tests.support.axe import find_serious
 from tests.support.http_bench import Bench
 from tests.support.http_tokens import HOLDERS, TOKENS
 from tests.support.programs import find_program
@@ -91,6 +92,8 @@ def test_an_edit_leaves_line_ends_and_marks_as_they_are_and_is_not_lost_by_a_cli
     text.fill(text.input_value().replace("device: box", "device: <img src=x onerror=alert(1)>"))
     save.click()
     expect(dialog.locator(".diff .in")).to_have_count(1)
+    expect(dialog.locator(".outcome .good")).to_be_visible()
+    assert find_serious(page) == []
     dialog.get_by_role("button", name="Save").click()
     expect(dialog.locator(".outcome")).to_contain_text("It is in force.")
     page.keyboard.press("Escape")
