@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 @click.option("--fps", type=click.FloatRange(0, 1000, min_open=True), help="At most so many frames a second.")
 @click.option("--frames", type=click.IntRange(1, 1_000_000), help="End after so many frames.")
 @click.option(
-    "--max-mib", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of the folder."
+    "--max-mib",
+    type=click.IntRange(1, 1 << 20),
+    default=1024,
+    show_default=True,
+    help="Of pictures and answers.",
 )
 @click.option("--state-dir", type=EXISTING_FOLDER, help="Of the daemon, instead of CONFIG.")
 @JSON
