@@ -132,7 +132,7 @@ _TRANSACTION: Schema = {
 _PICTURE: Schema = {
     "type": "object",
     "properties": {
-        "camera": _TEXT,
+        "camera": _said(_TEXT, "Its name in the configuration."),
         "at": _said(_TIME, "Of the frame."),
         "age_ms": _said(_COUNT, "How old the frame was."),
         "width": _said(_PIXELS, "Of the JPEG."),
@@ -149,16 +149,26 @@ _INSTALLED: Schema = {
         "name": _TEXT,
         "version": {"type": "integer", "minimum": 1},
         "sha256": {**_TEXT, "pattern": "^[0-9a-f]{64}$", "description": "Of the manifest."},
-        "signed_by": {"type": ["string", "null"]},
-        "size_bytes": _BYTES,
-        "downloaded_bytes": _BYTES,
+        "signed_by": {
+            "type": ["string", "null"],
+            "description": "Whose key; null: not signed, or no key is trusted.",
+        },
+        "size_bytes": _said(_BYTES, "Of the version on the disk."),
+        "downloaded_bytes": _said(_BYTES, "That came over the network."),
         "kept_bytes": _said(_BYTES, "That were here already."),
         "removed": {"type": "array", "items": _TEXT, "description": "Older versions, to make room."},
         "models": {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"model": _TEXT, "taken": {"enum": ["rollout", "next_start", "never"]}},
+                "properties": {
+                    "model": _said(_TEXT, "Its name in the configuration."),
+                    "taken": {
+                        "enum": ["rollout", "next_start", "never"],
+                        "description": "`rollout`: it is tried at once. `never`: a higher version is there, or "
+                        "the configuration names another one.",
+                    },
+                },
                 "required": ["model", "taken"],
             },
             "description": "Those of the configuration with this bundle, and when they take the version.",

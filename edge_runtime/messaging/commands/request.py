@@ -111,6 +111,7 @@ class RemoveArguments(ModelArguments):
     """``remove``: forget a baseline for good."""
 
     name: BaselineName
+    """Of the baseline."""
 
 
 class PatchArguments(ModelArguments):
@@ -124,6 +125,7 @@ class RolloutArguments(ModelArguments):
     """``rollout``: what becomes of the version that is on its way; ``status`` and ``history`` change nothing."""
 
     action: Literal["status", "promote", "abort", "pause", "resume", "retry", "history"] = "status"
+    """``retry``: try a refused version again."""
     version: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
     """retry: the refused version."""
 
@@ -132,12 +134,14 @@ class LogsArguments(Arguments):
     """``logs``: the newest lines of the log of this process, without secrets."""
 
     lines: Annotated[int, Field(ge=1, le=MOST_LINES)] = 50
+    """At most so many."""
 
 
 class SnapshotArguments(Arguments):
     """``snapshot``: the next picture of a camera as JPEG, where the configuration allows it."""
 
     camera: Name
+    """Its name in the configuration."""
     max_side: Annotated[int, Field(ge=16, le=1920)] = 640
     """Pixels of the longer side; a smaller picture is not enlarged."""
     quality: Annotated[int, Field(ge=1, le=95)] = 80
