@@ -117,6 +117,8 @@ def _describe_candidate(data: Mapping[str, Any]) -> list[str]:
     lines = [f"version {data['candidate']}: {data['stage']} for {data['stage_s']:.0f} s{progress}"]
     if data["paused"]:
         lines.append(f"  paused until promote, abort or resume: {data['paused']}")
+    if at := data.get("promotes_at"):  # a box of an earlier release gives none
+        lines.append(f"  answers everything from {at} on, unless it fails or is aborted before")
     lines += [
         f"  {one['kind']:<12} {one['text']}{' (dry run)' if one['is_dry_run'] else ''}" for one in findings
     ]

@@ -1,5 +1,5 @@
 // Which version and patch of each model answers, and how far a newer one is on its way: figures of both, and what was found.
-import {duration, facts, figure, make, number} from "./dom.js";
+import {clock, duration, facts, figure, make, number} from "./dom.js";
 
 const element = make("div", {class: "grid", id: "generations"});
 const TONES = {pass: "good", fail: "bad", inconclusive: "warn"};
@@ -23,6 +23,7 @@ function versions(rollout) {
   return [facts([["active version", rollout.active], ["version before", rollout.previous ?? "none"], ["on its way", rollout.candidate ?? "none"],
       ["stage", rollout.stage ? `${rollout.stage}, ${duration(rollout.stage_s || 0)}` : null], ["waiting", (rollout.waiting || []).join(", ") || null]]),
     rollout.paused ? make("p", {class: "warn"}, `Waits for a person: ${rollout.paused}`) : null,
+    rollout.promotes_at ? make("p", {class: "small"}, `Answers everything from ${clock(rollout.promotes_at, {})} on, unless it fails or is aborted before.`) : null,
     rollout.verdict ? make("p", {class: "small"}, rollout.verdict) : null, arms(rollout.figures), findings(rollout.findings), differences(rollout.comparisons),
     rollout.problem ? make("p", {class: "warn"}, rollout.problem) : null,
     ...refused.map(([version, why]) => make("p", {class: "small quiet"}, `Version ${version} is not tried: ${why}`))];

@@ -84,6 +84,12 @@ def test_a_pause_names_its_reason(box):
     assert any("paused" in line and "by command" in line for line in lines)
 
 
+def test_a_pause_that_ends_by_itself_says_when(box):
+    at = "2026-11-24T03:00:00Z"
+    lines, _ = box("status", data=status(**TRIAL | {"paused": "by command", "promotes_at": at}))
+    assert any(at in line for line in lines)
+
+
 def test_a_step_that_changes_no_stage_has_no_arrow(box):
     step = {
         "at_wall_s": 0.0,

@@ -40,7 +40,13 @@ STATUS: dict[str, Any] = {
             "infer_ms": {"p50": 7.8, "p99": 9.5},
             "total_ms": None,
             "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
-            "rollout": {"active": 4, "candidate": 5, "stage": "canary", "paused": "by command"},
+            "rollout": {
+                "active": 4,
+                "candidate": 5,
+                "stage": "canary",
+                "paused": "by command",
+                "promotes_at": "2026-11-24T03:00:00Z",
+            },
             "recalibration": {
                 "commissioned": True,
                 "drift": {"score": 0.31, "threshold": 0.2, "drifted": True, "verdict": "sensor"},
@@ -362,6 +368,7 @@ def test_the_log_is_filtered_and_the_history_leads_to_reports(page: Page, tmp_pa
     expect(page.locator(".log li")).to_have_count(1)
     page.get_by_role("link", name="History").click()
     expect(page.locator("#generations")).to_contain_text("Waits for a person: by command")
+    expect(page.locator("#generations")).to_contain_text("24/11/2026 03:00")
     expect(page.locator("#view-history .events li")).to_have_count(2)
     page.get_by_role("link", name="Report r1 of parts").click()
     expect(page.locator("body")).to_have_text("The whole report.")
