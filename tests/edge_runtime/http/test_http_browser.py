@@ -395,7 +395,14 @@ API = {
     }
 }
 COMMANDED = {
-    "get-config": {"file": "box.yaml", "text": "device: box", "sha256": "", "problem": "line 1: device: box"},
+    "get-config": {
+        "file": "box.yaml",
+        "text": "device: box",
+        "sha256": "",
+        "problem": "line 1: device: box",
+        "in_force": True,
+        "after_restart": ["device"],
+    },
     "config-history": {
         "entries": [{"number": 1, "at": "2026-11-23", "by": "anna", "changed": {"device": ""}}]
     },
