@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from edge_runtime.system.camera_address import CameraKind, kind_of
+
 _HAS_PORT = re.compile(r"^[^:]+:\d+$|^\[.*\]:\d+$")
 """An IPv6 address has colons of its own; with a port it is in brackets."""
 BROKER_PASSWORD = "EDGE_MQTT_PASSWORD"  # noqa: S105 - the name of a variable
@@ -75,6 +77,10 @@ def write_text(draft: Draft) -> str:
     ]
     for name, address in draft.cameras.items():
         lines += [f"  {_scalar(name)}:", f"    path: {_scalar(address)}", f"    model: {_scalar(model)}"]
+        if kind_of(address) is CameraKind.FILE:
+            lines += [
+                "    # loop: true  # else it is played once, and the daemon ends when all files have been"
+            ]
         lines += ["    # fps: 10  # at most so many pictures a second"]
         lines += ["    # snapshots: true  # its pictures on the status page: they leave the box"]
     lines += _write_hints(draft.hints, _scalar(model))

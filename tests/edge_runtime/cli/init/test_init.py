@@ -69,6 +69,13 @@ def test_all_flags(init, tmp_path):
     assert config.mqtt.commands
 
 
+def test_only_what_has_an_end_may_be_looped(init, tmp_path):
+    _, file = init("--camera", f"shelf={tmp_path}", "--camera", "belt=rtsp://10.0.0.8/a")
+    file.write_text(file.read_text().replace("# loop", "loop"))
+    cameras = load_config(file, {}).cameras
+    assert {name: camera.loop for name, camera in cameras.items()} == {"shelf": True, "belt": False}
+
+
 def test_for_machines(init, capsys):
     _, file = init("--json", "--broker", "h", "--user", "u")
     answer = orjson.loads(capsys.readouterr().out)
