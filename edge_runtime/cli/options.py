@@ -8,6 +8,7 @@ import click
 import orjson
 
 from edge_runtime.cli.bundle_argument import BundlePath
+from edge_runtime.system.plain_text import as_text
 
 SECONDS = click.FloatRange(min=0, min_open=True)
 PATH = click.Path(path_type=Path)
@@ -56,12 +57,32 @@ class OutputFile(click.Path):
 def print_answer(values: dict[str, Any], as_json: bool, text: str) -> None:
     """Print ``values`` as one JSON object, or ``text`` for a person."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    click.echo(orjson.dumps(values, default=str, option=options).decode() if as_json else text)
+    click.echo(_encode(values, options) if as_json else as_text(text))
 
 
 def print_indented(values: dict[str, Any]) -> None:
     """Print ``values`` as one JSON object over several lines."""
-    click.echo(orjson.dumps(values, option=orjson.OPT_INDENT_2).decode())
+    click.echo(_encode(values, orjson.OPT_INDENT_2))
+
+
+def _encode(values: dict[str, Any], options: int) -> str:
+    try:
+        return orjson.dumps(values, default=str, option=options).decode()
+    except orjson.JSONEncodeError:  # the name of a file that is no UTF-8
+        return orjson.dumps(
+            _with_text(values), default=lambda one: as_text(str(one)), option=options
+        ).decode()
+
+
+def _with_text(value: Any) -> Any:
+    match value:
+        case str():
+            return as_text(value)
+        case dict():
+            return {_with_text(key): _with_text(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_with_text(one) for one in value]
+    return value
 
 
 def require_config(bundle: Path | None, config: Path | None, **options: object) -> None:

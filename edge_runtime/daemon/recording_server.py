@@ -28,6 +28,7 @@ from edge_runtime.messaging.encoding import encode_array, encode_rejection, enco
 from edge_runtime.messaging.events import Fact
 from edge_runtime.recordings.feed import Feed, Taken, TakenAnswer, TakenRejection, Taking
 from edge_runtime.recordings.wire import SOCKET_FILE, VERSION, Link, LinkLost, Message, reach
+from edge_runtime.system.plain_text import as_text
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -260,7 +261,7 @@ def _send_frame(link: Link, frame: Frame) -> None:
         "is_tensor": frame.is_tensor,
     }
     if frame.origin is not None and frame.origin.name is not None:
-        about["name"] = frame.origin.name.encode("utf-8", "backslashreplace").decode()
+        about["name"] = as_text(frame.origin.name)
     picture = frame.picture
     if isinstance(picture, np.ndarray):
         whole = np.ascontiguousarray(picture)

@@ -22,6 +22,7 @@ from edge_runtime.datatypes import (
 )
 from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.events import Event, TaskFailed
+from edge_runtime.system.plain_text import as_text
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 SCORE_DIGITS = 4
@@ -96,7 +97,7 @@ def _encode_origin(origin: Origin | None) -> dict[str, Any]:
         return {}
     about: dict[str, Any] = {}
     if origin.name is not None:
-        about["name"] = _as_text(origin.name)
+        about["name"] = as_text(origin.name)
     for name, at_wall_s in (
         ("modified_at", origin.modified_at_wall_s),
         ("captured_at", origin.captured_at_wall_s),
@@ -106,7 +107,7 @@ def _encode_origin(origin: Origin | None) -> dict[str, Any]:
     if origin.correlation is not None:
         about |= _encode_correlation(origin.correlation)
     if origin.content_type is not None:
-        about["content_type"] = _as_text(origin.content_type)
+        about["content_type"] = as_text(origin.content_type)
     if origin.properties:
         about["properties"] = _encode_properties(origin.properties)
     if origin.left_out:
@@ -129,13 +130,8 @@ def _encode_properties(properties: tuple[tuple[str, str], ...]) -> dict[str, str
     """By name; the values of a name that came several times as a list."""
     values: dict[str, list[str]] = {}
     for name, value in properties:
-        values.setdefault(_as_text(name), []).append(_as_text(value))
+        values.setdefault(as_text(name), []).append(as_text(value))
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
-
-
-def _as_text(text: str) -> str:
-    r"""Text that JSON can carry: bytes of a file name that are no UTF-8 are shown as ``\xe9``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def encode_event(event: Event, device: str) -> bytes:
