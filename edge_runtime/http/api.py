@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
-from edge_runtime.http.answers import FRESH, answer_json, guard
+from edge_runtime.http.answers import FRESH, Answer, answer_json, guard
 from edge_runtime.http.commands import CommandService, make_command_routes
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.dashboard import make_dashboard_views
@@ -34,6 +34,7 @@ from edge_runtime.http.pictures import PictureService, PictureTaker, make_pictur
 from edge_runtime.http.predict import make_predict_routes
 from edge_runtime.http.preview import make_preview_route
 from edge_runtime.http.result_events import ResultFeed, make_result_events_route
+from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
 from edge_runtime.serving.request_counts import RequestCounts
@@ -120,7 +121,6 @@ def build_app(
         "/events": partial(_show_items, "events", events),
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
         "/asyncapi.json": lambda _: answer_json(describe()),
-        "/openapi.json": lambda _: answer_json(describe_http()),
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
@@ -132,6 +132,7 @@ def build_app(
     routes = [] if pictures is None else _make_picture_routes(pictures, results)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     routes.append(Route("/config-schema.json", guard(crashes, "http-view", _show_schema)))
+    routes.append(Route("/openapi.json", guard(crashes, "http-view", _show_once_made(describe_http))))
     http_access = HttpAccess(access)
     routes.append(make_session_route(http_access, crashes))
     if feed is not None:
@@ -184,6 +185,19 @@ def _make_metrics(read: Callable[[], Iterable[Sample]]) -> View:
     def show(request: Request) -> Response:
         page, content_type = make_exposition().render(request.headers.get("accept", ""))
         return Response(page, 200, {**FRESH, "Content-Type": content_type})
+
+    return show
+
+
+def _show_once_made(describe: Callable[[], object]) -> Answer:
+    """Of what stays as it is while the daemon runs; made in another thread, since it takes 0.1 s."""
+
+    @cache
+    def make() -> bytes:
+        return encode_object(describe())
+
+    async def show(_: Request) -> Response:
+        return Response(await asyncio.to_thread(make), 200, FRESH, "application/json")
 
     return show
 

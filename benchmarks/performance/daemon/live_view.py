@@ -102,6 +102,9 @@ def measure(seconds: float, rounds: int, size: tuple[int, int], folder: Path) ->
         "share_of_a_core": round(statistics.mean(extra), 4),
         "standard_error": round(error, 4),
         "longest_until_moved_s": max(one["moved_s"] for one in found),
+        "median_until_loaded_s": {
+            view: round(statistics.median(one[view] for one in loads), 2) for view in views
+        },
         "longest_until_loaded_s": {view: max(one[view] for one in loads) for view in views},
     }
 

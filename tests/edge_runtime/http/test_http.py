@@ -2,7 +2,7 @@ import errno
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,9 @@ def daemon() -> Daemon:
     return Daemon()
 
 
-def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
+def app_of(
+    daemon: Daemon, folder: Path | None = None, describe_http: Callable[[], dict[str, Any]] = dict
+) -> Any:
     reports = {} if folder is None else {"parts": Reports(folder)}
     return build_app(
         daemon.status,
@@ -95,7 +97,7 @@ def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
         lambda most: [],
         lambda: reports,
         dict,
-        dict,
+        describe_http,
         lambda: [FRAMES.of(7, "belt")],
         daemon.access,
         daemon.crashes,
@@ -125,6 +127,23 @@ def test_alive_and_ready_are_answered_with_reasons(client: httpx.Client, daemon:
     daemon.health = Health(False, False, ("engine parts: stuck",))
     assert client.get("/healthz").status_code == 503
     assert client.get("/readyz").json()["reasons"] == ["engine parts: stuck"]
+
+
+def test_the_description_of_the_server_is_made_once(daemon: Daemon) -> None:
+    made = list[int]()
+
+    def describe() -> dict[str, Any]:
+        made.append(1)
+        return {"openapi": "3.1.0"}
+
+    app = app_of(daemon, describe_http=describe)
+    server = HttpServer("127.0.0.1", 0, lambda: app, Crashes())
+    server.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=WAIT_S, trust_env=False) as client:
+        answers = [client.get("/openapi.json").json() for _ in range(2)]
+    server.stop()
+    assert answers == [{"openapi": "3.1.0"}] * 2
+    assert made == [1]
 
 
 def test_status_and_results_are_plain_json(client: httpx.Client) -> None:
