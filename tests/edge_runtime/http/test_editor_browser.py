@@ -41,7 +41,8 @@ class Keeper:
         sha256 = hashlib.sha256(self.text.encode()).hexdigest()
         match verb:
             case "get-config":
-                return {"file": "box.yaml", "text": self.text, "sha256": sha256, "in_force": True}
+                is_kept = {"sha256": sha256, "in_force": True, "after_restart": []}
+                return {"file": "box.yaml", "text": self.text, **is_kept}
             case "config-history":
                 entry = {"at": "2026-11-30T12:00:00Z", "by": "anna", "changed": {}, "has_text": True}
                 return {"entries": [{**entry, "number": number} for number in (1, 2)]}
