@@ -138,6 +138,7 @@ async function open() {
 text.addEventListener("input", () => { problems = new Map(); number(); });
 text.addEventListener("scroll", () => { numbers.scrollTop = text.scrollTop; });
 for (const name of ["keyup", "click", "focus"]) text.addEventListener(name, showHelp);
+number();
 window.addEventListener("beforeunload", event => { if (isEdited()) event.preventDefault(); });
 
 export const editor = {id: "editor", title: "Configuration file", element, open};

@@ -243,6 +243,10 @@ def test_the_page_shows_the_daemon_in_a_real_browser(page: Page, camera: StillCa
         expect(page.locator("body")).to_contain_text(words)
     expect(page.locator('a[href="reports/parts/p17"]')).to_be_visible()
     assert [one for one in told if "403 (Forbidden)" not in one] == []  # of the camera that gives none
+    page.get_by_role("link", name="Configuration").click()  # without commands over HTTP
+    expect(page.locator("#view-configuration .outcome")).not_to_be_empty()
+    for name in ("Check", "Review and save"):
+        expect(page.get_by_role("button", name=name)).to_be_disabled()
 
 
 DRIFT = {"drift": {"drifted": True, "score": 0.31, "threshold": 0.2}}
