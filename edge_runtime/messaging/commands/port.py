@@ -1,7 +1,7 @@
 """Takes requests of callers who were recognised before, such as the holders of tokens over HTTP.
 
-They are obeyed by the same rules as those over the broker, with budgets and lanes of their own: a flood on one way takes
-nothing from the other one. How many of a verb may be under way counts for both together: that is about the box.
+They are obeyed by the same rules as those over the broker, with budgets and lanes of their own: a flood on one way
+takes nothing from the other one. How many of a verb may be under way counts for both together: that is about the box.
 """
 
 from collections.abc import Callable
