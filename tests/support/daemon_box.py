@@ -13,6 +13,7 @@ from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.status import DaemonStatus
 from edge_runtime.http.openapi import describe
 from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.document_schemas import form_of
 from tests.support.http_contract import Contract
 from tests.support.mosquitto import free_port
 from tests.support.mqtt_contract import MqttContract
@@ -20,6 +21,7 @@ from tests.support.paths import DEMO, ROOT
 from tests.support.waiting import WAIT_S
 
 MOST_CHECKED = 3
+"""Answers of an address and form: a status after a recalibration has other keys than one of the start."""
 
 
 @cache
@@ -104,8 +106,11 @@ class Box:
                 contract.check(message["topic"], json.dumps(message["payload"]).encode())
 
     def _check(self, answer):
-        """The first answers of each address are as the OpenAPI document says; most looks are like those before."""
-        about = answer.request.url.path, answer.status_code
+        """The first answers of each form are as the OpenAPI document says; most looks are like those before."""
+        answer.read()
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        form = form_of(answer.json()) if is_json else None
+        about = answer.request.url.path, answer.status_code, form
         self._checked[about] += 1
         if self._checked[about] <= MOST_CHECKED:
             find_contract().check(answer)

@@ -27,6 +27,17 @@ class DocumentSchemas:
         return Draft202012Validator(strict, registry=self._registry, format_checker=checker)
 
 
+def form_of(value: Any, place: str = "") -> frozenset[str]:
+    """Which keys a value of JSON has, at any depth, and of what type each is: messages of one form are alike."""
+    if isinstance(value, dict):
+        parts = [form_of(one, f"{place}.{key}") for key, one in value.items()]
+    elif isinstance(value, list):
+        parts = [form_of(one, f"{place}[]") for one in value]
+    else:
+        parts = []
+    return frozenset({f"{place} {type(value).__name__}"}).union(*parts)
+
+
 def _close(value: Any) -> Any:
     if isinstance(value, list):
         return [_close(one) for one in value]
