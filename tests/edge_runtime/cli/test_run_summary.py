@@ -76,6 +76,7 @@ def status(**model):
         versions={},
         uptime_s=60.0,
         memory=None,
+        recording=None,
         first_result_s=0.61,
         health=Health(live=True, ready=True),
         safe_mode=False,
