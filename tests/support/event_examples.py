@@ -1,5 +1,8 @@
 """One event of every type, with the JSON that subscribers have had since before events were typed."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from calibration.verdict import FrameCounts
 from edge_runtime.datatypes import Generation
 from edge_runtime.messaging.events import (
@@ -38,10 +41,10 @@ from edge_runtime.messaging.events import (
 BASE, PATCHED = Generation("parts/1"), Generation("parts/1", "p1")
 
 
-def a_report(*, accepted=True, **fields):
+def a_report(*, accepted: bool = True, **fields: Any) -> RecalibrationReport:
     """The report of a recalibration, as its process writes it."""
     patch = PatchFacts("5f1c", "input", 49, 9424, 64, "aa", "b1", 1795966859.0, 81920)
-    values = {
+    values: dict[str, Any] = {
         "accepted": accepted,
         "candidate": "input" if accepted else "identity",
         "reasons": ("better by 0.031",) if accepted else ("in doubt",),
@@ -79,7 +82,7 @@ ACCEPTED_DATA = {
     "cause": "drift alarm", "at": 1795966859.5, "reference": "live",
     "report": "parts/p1", "generation": "parts/1+p1"}  # fmt: skip
 
-A_COMPARISON = {
+A_COMPARISON: Mapping[str, float | str | None] = {
     "name": "label_share", "label": "bolt", "is_paired": True, "difference": -0.08, "low": -0.13, "high": -0.04,
     "frames": 200, "active_frames": 200, "frames_needed": None,
     "text": "share of 'bolt' -8.0 points (-13.0 to -4.0), 200 frames"}  # fmt: skip
