@@ -69,6 +69,7 @@ def test_whoever_looks_while_versions_come_and_go_finds_whole_ones(tmp_path):
 
     looking = threading.Thread(target=look)
     looking.start()
+    assert until(lambda: "photos/1" in seen or problems)
     for source in sources[1:]:
         done = install(source, root, Rules(Keep(latest=2)))
         assert until(lambda done=done: done.id in seen or problems)
