@@ -68,8 +68,10 @@ def motion_blur(x: Batch, rng: Rng, radius: int, sigma: float) -> Batch:
 
 def zoom_blur(x: Batch, _: Rng, most: float, step: float) -> Batch:
     """A camera moving towards the scene: the mean over growing zooms."""
-    factors = np.arange(1, most, step)
-    return (x + sum((_zoomed(x, factor) for factor in factors), np.zeros_like(x))) / (len(factors) + 1)
+    total, factors = np.zeros_like(x), np.arange(1, most, step)
+    for factor in factors:
+        total += _zoomed(x, float(factor))
+    return (x + total) / (len(factors) + 1)
 
 
 def snow(

@@ -97,9 +97,9 @@ def check_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float3
 def _without_mask(value: NDArray[Any]) -> NDArray[np.float32]:
     """An own float32 copy, NaN where the array is masked."""
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity and is refused by the caller
-        tensor = np.array(np.ma.getdata(value), np.float32, order="C")
+        tensor = np.array(value, np.float32, order="C", subok=False)
     if isinstance(value, np.ma.MaskedArray):
-        tensor[np.ma.getmaskarray(value)] = np.nan
+        tensor[np.broadcast_to(value.mask, value.shape)] = np.nan
     return tensor
 
 
