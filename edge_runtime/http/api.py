@@ -3,7 +3,6 @@
 No state and no decisions here. Importing this module imports starlette (0.1 s), so only the server's thread does it.
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache, partial
@@ -19,10 +18,11 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
-from edge_runtime.http.answers import FRESH, Answer, answer_json, guard
+from edge_runtime.http.answers import FRESH, answer_json, guard
 from edge_runtime.http.commands import CommandService, make_command_routes
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.dashboard import make_dashboard_views
+from edge_runtime.http.document import show_document
 from edge_runtime.http.http_access import HttpAccess, caller_of
 from edge_runtime.http.identify import Identify
 from edge_runtime.http.live import make_live_route
@@ -81,6 +81,7 @@ def build_app(
     access: Access,
     crashes: Crashes,
     *,
+    described: Callable[[], object] = lambda: None,
     is_loopback: bool = True,
     counts: RequestCounts | None = None,
     trends: Callable[[float, int], object] | None = None,
@@ -103,6 +104,7 @@ def build_app(
         metrics: Every metric of now.
         access: Who may ask for something.
         crashes: Counts views that fail.
+        described: The object that ``describe`` describes. Its document is made again when this is another object.
         is_loopback: Only requests that address this machine itself are answered.
         counts: Counts the requests.
         trends: Figures over time: of the last so many seconds, behind a step; None: there is no address for that.
@@ -120,7 +122,6 @@ def build_app(
         "/results": partial(_show_items, "results", results),
         "/events": partial(_show_items, "events", events),
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
-        "/asyncapi.json": lambda _: answer_json(describe()),
         "/metrics": _make_metrics(metrics),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
@@ -131,8 +132,12 @@ def build_app(
     # First, since it is asked for most often: each route before it costs a comparison.
     routes = [] if pictures is None else _make_picture_routes(pictures, results)
     routes += [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
-    routes.append(Route("/config-schema.json", guard(crashes, "http-view", _show_schema)))
-    routes.append(Route("/openapi.json", guard(crashes, "http-view", _show_once_made(describe_http))))
+    documents = {
+        "/asyncapi.json": show_document(lambda: encode_object(describe()), described),
+        "/config-schema.json": show_document(_make_schema),
+        "/openapi.json": show_document(lambda: encode_object(describe_http())),
+    }
+    routes += [Route(path, guard(crashes, "http-view", show)) for path, show in documents.items()]
     http_access = HttpAccess(access)
     routes.append(make_session_route(http_access, crashes))
     if feed is not None:
@@ -189,27 +194,9 @@ def _make_metrics(read: Callable[[], Iterable[Sample]]) -> View:
     return show
 
 
-def _show_once_made(describe: Callable[[], object]) -> Answer:
-    """Of what stays as it is while the daemon runs; made in another thread, since it takes 0.1 s."""
-
-    @cache
-    def make() -> bytes:
-        return encode_object(describe())
-
-    async def show(_: Request) -> Response:
-        return Response(await asyncio.to_thread(make), 200, FRESH, "application/json")
-
-    return show
-
-
-async def _show_schema(_: Request) -> Response:
-    """Of the configuration file; made once, for who asks for it, which takes half a second."""
-    return Response(await asyncio.to_thread(_make_schema), 200, FRESH, "application/json")
-
-
-@cache
 def _make_schema() -> bytes:
-    from edge_runtime.config.json_schema import schema_text
+    """Of the configuration file."""
+    from edge_runtime.config.json_schema import schema_text  # its import is paid by who asks for it
 
     return schema_text().encode()
 

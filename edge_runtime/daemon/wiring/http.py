@@ -121,6 +121,7 @@ def make_servers(
             metrics.read,
             access,
             crashes,
+            described=lambda: running.config,
             is_loopback=config.http.is_loopback,
             counts=counts,
             trends=trends.read,

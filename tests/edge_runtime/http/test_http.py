@@ -87,7 +87,11 @@ def daemon() -> Daemon:
 
 
 def app_of(
-    daemon: Daemon, folder: Path | None = None, describe_http: Callable[[], dict[str, Any]] = dict
+    daemon: Daemon,
+    folder: Path | None = None,
+    describe: Callable[[], dict[str, Any]] = dict,
+    describe_http: Callable[[], dict[str, Any]] = dict,
+    described: Callable[[], object] = lambda: None,
 ) -> Any:
     reports = {} if folder is None else {"parts": Reports(folder)}
     return build_app(
@@ -96,11 +100,12 @@ def app_of(
         daemon.results,
         lambda most: [],
         lambda: reports,
-        dict,
+        describe,
         describe_http,
         lambda: [FRAMES.of(7, "belt")],
         daemon.access,
         daemon.crashes,
+        described=described,
         counts=daemon.requests,
     )
 
@@ -129,21 +134,25 @@ def test_alive_and_ready_are_answered_with_reasons(client: httpx.Client, daemon:
     assert client.get("/readyz").json()["reasons"] == ["engine parts: stuck"]
 
 
-def test_the_description_of_the_server_is_made_once(daemon: Daemon) -> None:
-    made = list[int]()
+def test_documents_are_made_once_for_what_they_describe(daemon: Daemon) -> None:
+    made, configs = list[str](), ["first"]
 
-    def describe() -> dict[str, Any]:
-        made.append(1)
-        return {"openapi": "3.1.0"}
+    def describe(kind: str) -> Callable[[], dict[str, Any]]:
+        return lambda: made.append(f"{kind} {configs[-1]}") or {kind: configs[-1]}
 
-    app = app_of(daemon, describe_http=describe)
+    app = app_of(daemon, None, describe("asyncapi"), describe("openapi"), lambda: configs[-1])
     server = HttpServer("127.0.0.1", 0, lambda: app, Crashes())
     server.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=WAIT_S, trust_env=False) as client:
-        answers = [client.get("/openapi.json").json() for _ in range(2)]
+
+        def ask() -> list[dict[str, str]]:
+            return [client.get(f"/{kind}.json").json() for kind in ("asyncapi", "openapi") for _ in range(2)]
+
+        assert ask() == [{"asyncapi": "first"}] * 2 + [{"openapi": "first"}] * 2
+        configs.append("second")
+        assert ask() == [{"asyncapi": "second"}] * 2 + [{"openapi": "first"}] * 2
     server.stop()
-    assert answers == [{"openapi": "3.1.0"}] * 2
-    assert made == [1]
+    assert made == ["asyncapi first", "openapi first", "asyncapi second"]
 
 
 def test_status_and_results_are_plain_json(client: httpx.Client) -> None:
