@@ -49,7 +49,7 @@ RUN_BATCH = 8
 
 
 def choose_micro_batch(x: Batch) -> int:
-    """How many frames of ``x`` (N, C, ...) to correct together: more of small pictures, in about the same memory."""
+    """How many frames of ``x`` (N, C, ...) to correct together: more of small samples, in about the same memory."""
     return max(MICRO_BATCH, MICRO_BATCH_VALUES // max(1, int(x[0].size)))
 
 
@@ -146,7 +146,7 @@ def observe_single_frames(run: Pass, x: Batch, size: int) -> dict[str, FrameMome
 def _one_frame(tap: str, rows: FrameMoments) -> FrameMoments:
     """Rows of the same number of positions each as one frame, by the law of total variance."""
     if not len(rows.mean):
-        fix = "Recalibrate the part of the model that sees whole pictures."
+        fix = "Recalibrate the part of the model that sees whole samples."
         raise DataError(f"tap {tap}", "no value at all for one of the frames", "values of every frame", fix)
     whole = rows.pool()
     return FrameMoments(whole.mean[np.newaxis], whole.var[np.newaxis])

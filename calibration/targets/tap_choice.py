@@ -17,8 +17,8 @@ from calibration.targets.base import SkippedLayer
 HEAD = "head of the model: its statistics are the answer"
 """Why a layer behind which no other layer with weights comes is never a tap."""
 
-VARYING = "how many rows it has depends on what the picture shows"
-"""Why a layer behind a selection of boxes is never a tap: a picture may leave it none."""
+VARYING = "how many rows it has depends on what the input shows"
+"""Why a layer behind a selection of boxes is never a tap: a sample may leave it none."""
 
 _INNER = "inside a control-flow body"
 
@@ -96,7 +96,7 @@ class Step(Generic[T]):
     is_linear: bool
     """Whether it is a matrix product."""
     is_selecting: bool
-    """Whether it gives as many entries as the picture has of something."""
+    """Whether it gives as many entries as the input has of something."""
     inner_layers: Sequence[str]
     """Labels of the layers in its control-flow bodies."""
     tap: Callable[[], T | None]
@@ -165,7 +165,7 @@ def find_heads(steps: Sequence[Step[T]]) -> frozenset[int]:
 
 
 def _find_varying(steps: Sequence[Step[T]]) -> frozenset[int]:
-    """Places of the nodes whose number of entries depends on what the picture shows."""
+    """Places of the nodes whose number of entries depends on what the input shows."""
     tensors: set[Hashable] = set()
     places: set[int] = set()
     for place, step in enumerate(steps):

@@ -38,7 +38,7 @@ class Backend(Protocol):
     """For messages."""
     files: ModelFiles
     input_shape: tuple[int | None, ...] | None
-    """(N or None, C, ...) of the one picture input, channels second; None when the file does not tell."""
+    """(N or None, C, ...) of the one input, channels second; None when the file does not tell."""
     taps: tuple[TapInfo, ...]
     """In graph order."""
     skipped: tuple[SkippedLayer, ...]
@@ -93,7 +93,7 @@ class Target:
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """(N or None, C, ...) of the one picture input, channels second; (None, None) when the file does not tell."""
+        """(N or None, C, ...) of the one input, channels second; (None, None) when the file does not tell."""
         return self._backend.input_shape or (None, None)
 
     @property
@@ -161,7 +161,7 @@ class Target:
             with self._backend.running():
                 outputs = passes.run_all(answers, x, size, is_fixed=fixed is not None)
             if not outputs:
-                found, fix = "no output with one entry per picture", "Wrap it so that it gives such tensors."
+                found, fix = "no output with one entry per sample", "Wrap it so that it gives such tensors."
                 raise ModelError(self._backend.name, found, "(N, ...) tensors", fix)
             return outputs
 
@@ -231,8 +231,8 @@ class Target:
         fits = x.ndim == len(wanted) and all(size in (None, given) for size, given in pairs)
         if x.dtype != np.float32 or not fits or not len(x):
             shape = ", ".join("any" if n is None else str(n) for n in wanted[1:])
-            fix = "Prepare the pictures exactly as for this model."
-            raise DataError("pictures", f"{x.dtype} {x.shape}", f"float32 (N, {shape}), N >= 1", fix)
+            fix = "Prepare the samples exactly as for this model."
+            raise DataError("samples", f"{x.dtype} {x.shape}", f"float32 (N, {shape}), N >= 1", fix)
 
     def _require_own(self, patch: Patch) -> None:
         """Raise PatchError unless ``patch`` was made for this model and names its taps."""

@@ -1,6 +1,6 @@
 """Puts a model's forward pass, the losses and the backward pass into one ONNX graph.
 
-Its inputs are the picture, a scale and an offset for every tap, and what the aims are compared with; its outputs are
+Its inputs are the samples, a scale and an offset for every tap, and what the aims are compared with; its outputs are
 the losses and, channel by channel of a tap, two sums over the gradient by the corrected tap: that of the gradient
 times the tap (*along* it), and its own. The second is the gradient by the offset; the first gives that by the scale,
 so that nothing but the corrected tap has to be kept.
@@ -54,12 +54,12 @@ class GraphBuilder:
         free = sized.program.find_free_names("gradient")
         self._names = GradientNames(free)
         self._writer = Writer(free, has_infinite_slopes=_has_infinite_slopes(sized.program))
-        program, picture = sized.program, sized.program.picture
-        size = sized.size(picture.name)
-        axis = picture.channel_axis
+        program, model_input = sized.program, sized.program.input
+        size = sized.size(model_input.name)
+        axis = model_input.channel_axis
         made = {name for node in program.nodes for name in node.output}
         known = [tap for tap in program.taps if tap.tensor in made]
-        self._taps = {picture.name: TapTensor(INPUT_TAP, picture.name, size[axis], axis)}
+        self._taps = {model_input.name: TapTensor(INPUT_TAP, model_input.name, size[axis], axis)}
         self._taps |= {tap.tensor: tap for tap in known}
         self._gradients = dict[str, str]()
         """By the tensors that other nodes read: by the corrected one of a tap."""
@@ -84,8 +84,8 @@ class GraphBuilder:
         losses = [self._start_at(aim) for aim in self._aims]
         for node in reversed(program.nodes):
             self._go_back(node)
-        self._go_back_through_tap(program.picture.name)
-        forward = [*self._correct(program.picture.name)]
+        self._go_back_through_tap(program.input.name)
+        forward = [*self._correct(program.input.name)]
         for node in program.nodes:
             forward += self._with_corrections(node)
         graph = GradientGraph(
@@ -196,7 +196,7 @@ class GraphBuilder:
         read = {name for node in nodes for name in node.input}
         names = [name for tap in self._taps.values() for name in self._names.settings(tap)]
         names += [name for aim in self._aims for name in (self._names.target(aim), self._names.weight(aim))]
-        names = [self._names.raw(self._sized.program.picture.name), *names]
+        names = [self._names.raw(self._sized.program.input.name), *names]
         return [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name in read
         ]

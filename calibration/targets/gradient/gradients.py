@@ -15,7 +15,7 @@ from calibration.targets.gradient.session import (
     FAILURES,
     FloatModel,
     FloatSession,
-    picture_value,
+    input_value,
     to_model,
     to_own_layout,
 )
@@ -52,7 +52,7 @@ class OnnxGradients(Gradients):
     def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
         """By a session of the forward pass, which :meth:`step` frees."""
         names = [aim.name for aim in self.aims]
-        given = {self._program.picture.name: to_own_layout(self._program.picture, x)}
+        given = {self._program.input.name: to_own_layout(self._program.input, x)}
         return dict(zip(names, self._call(names, given, is_forward=True), strict=True))
 
     def step(
@@ -63,8 +63,8 @@ class OnnxGradients(Gradients):
         weights: Mapping[str, NDArray[np.float32]],
     ) -> tuple[dict[str, float], dict[str, Slope]]:
         """One run of the whole graph."""
-        picture, graph, names = self._program.picture, self._graph, self._graph.names
-        given: dict[str, NDArray[np.float32]] = {names.raw(picture.name): to_own_layout(picture, x)}
+        model_input, graph, names = self._program.input, self._graph, self._graph.names
+        given: dict[str, NDArray[np.float32]] = {names.raw(model_input.name): to_own_layout(model_input, x)}
         for tap in graph.taps:
             affine, (scale, offset) = affines[tap.name], names.settings(tap)
             given |= {scale: affine.scale, offset: affine.offset}
@@ -94,7 +94,7 @@ class OnnxGradients(Gradients):
         trim_heap()  # what a session of Lite0 leaves, 60 MiB
         if is_forward:
             part = self._program.leading_to(names)
-            model = to_model(part.nodes, part.constants, [picture_value(part.picture)], names, part.opset)
+            model = to_model(part.nodes, part.constants, [input_value(part.input)], names, part.opset)
         else:
             model = self._both_passes or build(self._program, *self._built_for)[1]
             self._both_passes = None

@@ -17,7 +17,7 @@ from calibration.targets.gradient.session import FloatModel, find_sizes
 def with_derivative(program: FloatProgram) -> tuple[FloatProgram, tuple[str, ...]]:
     """The part of a program that can be differentiated, and what ends it: operators without a derivative.
 
-    A node belongs to it when everything between it and the picture does: a gradient that lacks a way would point in
+    A node belongs to it when everything between it and the input does: a gradient that lacks a way would point in
     a wrong direction. Even the size of what such an operator gives is no constant: it may find more or fewer objects.
     """
     depending = program.depending()
@@ -40,7 +40,7 @@ def _why_not(node: NodeProto, depending: frozenset[str]) -> str:
         return name
     allowed = DATA_INPUTS.get(node.op_type)
     if allowed is not None and any(n in depending for i, n in enumerate(node.input) if i not in allowed):
-        return f"{name} with sizes, limits or weights that depend on the picture"
+        return f"{name} with sizes, limits or weights that depend on the input"
     return ""
 
 
@@ -59,7 +59,7 @@ def build(
     problems = list(ends)
     while True:
         reached = part.depending()
-        left = [aim for aim in aims if aim.name in reached and aim.name != part.picture.name]
+        left = [aim for aim in aims if aim.name in reached and aim.name != part.input.name]
         if not left:
             raise NoDerivative(", ".join(problems) or "no layer on the way to the answers")
         part = part.leading_to(aim.name for aim in left)

@@ -9,7 +9,7 @@ from calibration.patch import Affine
 from calibration.targets.base import Batch, Gradients, Slope
 
 PART_VALUES = 2 * 3 * 224 * 224
-"""Of the pictures of a part, unless one is larger. Twice as many take 1.6 times the memory of Lite0."""
+"""Of the samples of a part, unless one is larger. Twice as many take 1.6 times the memory of Lite0."""
 
 Arrays = Mapping[str, NDArray[np.float32]]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto
 
 from calibration.targets.gradient.free_names import FreeNames, find_free_names, names_in
-from calibration.targets.picture_input import PictureInput
+from calibration.targets.model_input import ModelInput
 
 Array = NDArray[Any]
 
@@ -22,7 +22,7 @@ LEAST_OPSET = 17
 """Nodes of opsets 13 to 16 mean the same in 17, but for RoiAlign, which has no derivative here."""
 
 SHAPE_OPS = ("Shape", "Size")
-"""What depends on the sizes of a picture alone is a constant: a program is of one batch of one size."""
+"""What depends on the sizes of an input alone is a constant: a program is of one batch of one size."""
 
 _RANDOM_OPS = ("RandomNormal", "RandomUniform")
 """Give other values with every run, so they are no constants."""
@@ -47,7 +47,7 @@ class FloatProgram:
     Attributes:
         nodes: Of the forward pass; ones that have no derivative may be among them.
         constants: Every other tensor that they read, but for the input.
-        picture: The one input; the program takes it as float32, whatever the model's own type.
+        input: The one input; the program takes it as float32, whatever the model's own type.
         taps: In graph order.
         layers: Outputs of the nodes with weights.
         outputs: Of the model.
@@ -56,7 +56,7 @@ class FloatProgram:
 
     nodes: Sequence[NodeProto]
     constants: Mapping[str, Array]
-    picture: PictureInput
+    input: ModelInput
     taps: Sequence[TapTensor]
     layers: Sequence[str]
     outputs: Sequence[str]
@@ -69,12 +69,12 @@ class FloatProgram:
     def find_free_names(self, word: str) -> FreeNames:
         """Names, beginning with ``word``, that nothing in the program has."""
         tensors = (tap.tensor for tap in self.taps)
-        others = (self.picture.name, *self.constants, *self.layers, *self.outputs, *tensors)
+        others = (self.input.name, *self.constants, *self.layers, *self.outputs, *tensors)
         return find_free_names(chain(others, names_in(self.nodes)), word)
 
     def depending(self) -> frozenset[str]:
-        """The tensors that depend on the picture, and not on its size alone."""
-        found = {self.picture.name}
+        """The tensors that depend on the input, and not on its size alone."""
+        found = {self.input.name}
         for node in self.nodes:
             is_changing = node.op_type in _RANDOM_OPS or not found.isdisjoint(read_by(node))
             if node.op_type not in SHAPE_OPS and is_changing:

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from calibration.targets.gradient.program import Array, FloatProgram, read_by
-from calibration.targets.picture_input import PictureInput
+from calibration.targets.model_input import ModelInput
 
 FAILURES = (
     ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
@@ -112,14 +112,14 @@ def _are_as_quick_given(name: str, weight: Array, readers: Sequence[NodeProto]) 
     )
 
 
-def picture_value(picture: PictureInput) -> ValueInfoProto:
+def input_value(model_input: ModelInput) -> ValueInfoProto:
     """The input of a graph: float32, whatever the model's own type is."""
-    return helper.make_tensor_value_info(picture.name, TensorProto.FLOAT, None)
+    return helper.make_tensor_value_info(model_input.name, TensorProto.FLOAT, None)
 
 
-def to_own_layout(picture: PictureInput, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_own_layout(model_input: ModelInput, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """``x`` (N, C, ...) in the model's own layout, as float32."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, picture.channel_axis), np.float32)
+    return np.ascontiguousarray(np.moveaxis(x, 1, model_input.channel_axis), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class SizedProgram:
 
     program: FloatProgram
     sizes: Mapping[str, tuple[int, ...]]
-    """Of every tensor that depends on the picture."""
+    """Of every tensor that depends on the input."""
 
     def size(self, name: str) -> tuple[int, ...]:
         """Of a tensor, a constant among them."""
@@ -155,14 +155,12 @@ def find_sizes(program: FloatProgram, x: NDArray[np.float32]) -> SizedProgram:
         extra.insert(0, helper.make_node("Shape", [name], [shapes[name]]))
     fetched = [*values, *shapes.values()]
     every = [*program.nodes, *extra]
-    model = to_model(every, program.constants, [picture_value(program.picture)], fetched, program.opset)
-    given = to_own_layout(program.picture, x)
-    found = dict(
-        zip(fetched, FloatSession(model, 1).run(fetched, {program.picture.name: given}), strict=True)
-    )
+    model = to_model(every, program.constants, [input_value(program.input)], fetched, program.opset)
+    given = to_own_layout(program.input, x)
+    found = dict(zip(fetched, FloatSession(model, 1).run(fetched, {program.input.name: given}), strict=True))
     sizes = {name: tuple(int(n) for n in found[size]) for name, size in shapes.items()}
     constants = {**program.constants, **{name: found[name] for name in values}}
     return SizedProgram(
         replace(program, nodes=tuple(nodes), constants=constants),
-        {**sizes, program.picture.name: given.shape},
+        {**sizes, program.input.name: given.shape},
     )

@@ -140,7 +140,7 @@ class Step:
         return found
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor does not depend on the picture."""
+        """Whether a tensor does not depend on the input."""
         return name not in self.sized.sizes
 
     def fit(self, gradient: str) -> str:

@@ -73,22 +73,24 @@ class OnnxBackend(Backend):
             {**asdict(info), "dead_channels": count_dead_channels(self._graph, tap)}
             for info, tap in zip(self.taps, self._taps, strict=True)
         ]
-        picture = self._graph.input.describe()
-        return {"format": "onnx", "opset": self._graph.opset, "input": picture, "taps": taps}
+        model_input = self._graph.input.describe()
+        return {"format": "onnx", "opset": self._graph.opset, "input": model_input, "taps": taps}
 
     def prepare(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One session; prior and input correction are given when it runs."""
-        found, picture = self._taps[:first_taps], self._graph.input
+        found, model_input = self._taps[:first_taps], self._graph.input
         session = self._open_session(build_observer(self._free_graph, found, baseline))
         taps, names = self.taps[:first_taps], name_moments(self._free_graph, found)
         inputs = name_settings(self._free_graph)
 
         def measuring(normalise: Normalisation | None) -> passes.Pass:
-            given = None if normalise is None else normalise.settings(picture.shape[1] or 0)
+            given = None if normalise is None else normalise.settings(model_input.shape[1] or 0)
             settings = dict(zip(inputs, given, strict=True)) if given else {}
 
             def run(batch: Batch) -> passes.Rows:
-                fetched = self._run(session, names, {picture.name: picture.convert(batch), **settings})
+                fetched = self._run(
+                    session, names, {model_input.name: model_input.convert(batch), **settings}
+                )
                 return passes.read_rows(taps, fetched, baseline, measure_unit, are_squares=True)
 
             return run
@@ -111,10 +113,10 @@ class OnnxBackend(Backend):
     def load(self, corrected: bytes | None) -> passes.Answers:
         """One session of the deployed kernels."""
         session = self._open_session(self._data if corrected is None else corrected)
-        names, picture = [output.name for output in session.get_outputs()], self._graph.input
+        names, model_input = [output.name for output in session.get_outputs()], self._graph.input
 
         def run(batch: Batch) -> dict[str, NDArray[Any]]:
-            outputs = self._run(session, names, {picture.name: picture.convert(batch)})
+            outputs = self._run(session, names, {model_input.name: model_input.convert(batch)})
             return dict(zip(names, outputs, strict=True))
 
         return run
@@ -183,7 +185,7 @@ class OnnxBackend(Backend):
         try:
             return list(session.run(names, feed))
         except _ORT_ERRORS as err:
-            fix = "Check that the pictures have the size that the model was exported for."
+            fix = "Check that the samples have the size that the model was exported for."
             raise ModelError(self.name, f"ONNX Runtime failed ({err})", "a model that runs", fix) from err
 
 

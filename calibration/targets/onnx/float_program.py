@@ -5,7 +5,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from calibration.targets.gradient.program import LEAST_OPSET, Array, FloatProgram, TapTensor, last_layers
 from calibration.targets.onnx.graph import OnnxGraph, attribute, operator, tensors_read
-from calibration.targets.onnx.quantizers import dequantize, keep_picture_to_bytes, keep_to_range, read_back
+from calibration.targets.onnx.quantizers import dequantize, keep_input_to_bytes, keep_to_range, read_back
 from calibration.targets.onnx.taps import OnnxTap, has_weights, is_decoding
 
 _OWN_DOMAINS = ("", "ai.onnx")
@@ -15,11 +15,11 @@ _FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgram:
     """The model of ``graph``, which is not changed."""
     constants = {name: _in_float32(numpy_helper.to_array(tensor)) for name, tensor in graph.constants.items()}
-    nodes, of_the_picture = list[NodeProto](), {graph.input.name}
+    nodes, of_the_input = list[NodeProto](), {graph.input.name}
     for node in graph.nodes:
-        is_fixed = of_the_picture.isdisjoint(tensors_read(node))
+        is_fixed = of_the_input.isdisjoint(tensors_read(node))
         if not is_fixed:
-            of_the_picture.update(node.output)
+            of_the_input.update(node.output)
         match operator(node):
             case "Constant" if node.output[0] in constants:
                 continue
@@ -35,12 +35,12 @@ def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgra
                 nodes.append(_filled_in_float32(node))
             case _:
                 nodes.append(node if node.domain not in _OWN_DOMAINS else _in_own_domain(node))
-    nodes = keep_picture_to_bytes(graph, nodes, constants)
+    nodes = keep_input_to_bytes(graph, nodes, constants)
     read = {name for node in nodes for name in tensors_read(node)}
     return FloatProgram(
         nodes=tuple(nodes),
         constants={name: value for name, value in constants.items() if name in read},
-        picture=graph.input,
+        input=graph.input,
         taps=tuple(TapTensor(tap.name, tap.name, tap.channels, tap.channel_axis) for tap in taps),
         layers=_layers(graph),
         outputs=tuple(output.name for output in graph.model.graph.output),

@@ -1,4 +1,4 @@
-"""A parsed ONNX model: its constants, producers, consumers, ranks and picture input."""
+"""A parsed ONNX model: its constants, producers, consumers, ranks and input."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from onnx import (
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS
 from calibration.targets.gradient.free_names import FreeNames, find_free_names, names_in
-from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
+from calibration.targets.model_input import INPUTS, ModelInput, guess_channel_axis, move_channels_second
 
 _OLDEST_OPSET = 13
 _INPUT_TYPES: dict[int, np.dtype[Any]] = {
@@ -36,7 +36,7 @@ _OWN_DOMAINS = ("", "ai.onnx")
 _SAME_AS_OWN = ("QuantizeLinear", "DequantizeLinear")
 """Of ONNX Runtime's domain, for types that older opsets lack; they mean what ONNX's own do."""
 _BLOCKED_DOMAINS = ("com.microsoft.nchwc", "com.ms.internal")
-"""Of ONNX Runtime's optimizer: pictures and weights lie in another order, in blocks that suit one kind of processor."""
+"""Of ONNX Runtime's optimizer: data and weights lie in another order, in blocks that suit one kind of processor."""
 _QUANTIZED_OPS = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeLinear")
 
 
@@ -54,7 +54,7 @@ class OnnxGraph:
     shapes: dict[str, list[int | None]]
     """Of the tensors that shape inference knows; None for a dynamic dimension."""
     opset: int
-    input: PictureInput
+    input: ModelInput
     free: FreeNames
     """For what is added: no name of the model as it was parsed."""
 
@@ -123,7 +123,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     """Parse and check a model file's bytes.
 
     Raises:
-        ModelError: not ONNX, too old, or an input that is not one tensor of pictures.
+        ModelError: not ONNX, too old, or an input that is not one tensor of samples.
     """
     model = _decode(name, data)
     graph = model.graph
@@ -131,7 +131,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     _refuse_unusual(name, graph, opset)
     _resolve_identities(graph)
     constants = constants_of(graph)
-    picture = _picture_input(name, graph, constants)
+    model_input = _find_input(name, graph, constants)
     shapes = _shapes(name, model)
     consumers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
@@ -140,7 +140,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     producers = {output: node for node in graph.node for output in node.output}
     outputs = frozenset(output.name for output in graph.output)
     free = free_names_of(graph)
-    return OnnxGraph(name, model, constants, producers, consumers, outputs, shapes, opset, picture, free)
+    return OnnxGraph(name, model, constants, producers, consumers, outputs, shapes, opset, model_input, free)
 
 
 def free_names_of(graph: GraphProto) -> FreeNames:
@@ -252,22 +252,22 @@ def constants_of(graph: GraphProto) -> dict[str, TensorProto]:
     return constants
 
 
-def _picture_input(name: str, graph: GraphProto, constants: dict[str, TensorProto]) -> PictureInput:
+def _find_input(name: str, graph: GraphProto, constants: dict[str, TensorProto]) -> ModelInput:
     """The one real input."""
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         found = f"{len(inputs)} inputs: {', '.join(value.name for value in inputs)}"
-        raise ModelError(name, found, PICTURES, "Export the picture part of the model alone.")
+        raise ModelError(name, found, INPUTS, "Export the part of the model that takes it alone.")
     label, tensor = inputs[0].name, inputs[0].type.tensor_type
     if tensor.elem_type not in _INPUT_TYPES:
         found = f"input {label!r} is {TensorProto.DataType.Name(tensor.elem_type)}"
-        raise ModelError(name, found, PICTURES, "Export it with a float32 input.")
+        raise ModelError(name, found, INPUTS, "Export it with a float32 input.")
     dims = [size if size and size > 0 else None for size in _read_dims(inputs[0])]
     axis = guess_channel_axis(dims)
     if len(dims) < 2 or dims[axis] is None:
         found = f"input {label!r} has shape {tuple(dims)}"
-        raise ModelError(name, found, f"{PICTURES} with a known C", "Export it with a fixed channel count.")
-    return PictureInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
+        raise ModelError(name, found, f"{INPUTS} with a known C", "Export it with a fixed channel count.")
+    return ModelInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
 
 
 def _read_dims(value: ValueInfoProto) -> list[int | None]:

@@ -24,7 +24,7 @@ from calibration.targets.onnx.taps import OnnxTap
 
 
 def name_settings(graph: OnnxGraph) -> list[str]:
-    """The inputs other than the picture, as ``Normalisation.settings`` gives them.
+    """The inputs other than the samples, as ``Normalisation.settings`` gives them.
 
     One session serves every candidate.
     """

@@ -80,7 +80,7 @@ def _remove_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
 
 
 def count_dead_channels(graph: OnnxGraph, tap: OnnxTap) -> int:
-    """Number of channels whose output is the same for all pictures: weights of zero, or next to it in int8."""
+    """Number of channels whose output is the same for all samples: weights of zero, or next to it in int8."""
     weight = _value_of(graph, tap.weight)
     least = DEAD_WEIGHT_SCALE * 127 if tap.weight.scale else 0.0
     if tap.op == "ConvTranspose":  # (C_in, C_out / groups, ...), inputs in group order

@@ -1,4 +1,4 @@
-"""Pointwise int8 convolutions of an ONNX observer as one integer matrix product over channels-last pictures.
+"""Pointwise int8 convolutions of an ONNX observer as one integer matrix product over channels-last data.
 
 ONNX Runtime's ``MatMulIntegerToFloat`` gives ``(x - zero) @ w * scale + bias`` in float32 from the integers
 themselves: the exact sums of the deployed kernel, before its rounding to 8 bits, in a quarter of the time of the
@@ -25,12 +25,12 @@ _ELEMENT_BY_ELEMENT = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "H
 
 @dataclass(frozen=True, slots=True)
 class Pointwise:
-    """A convolution of 1x1 windows on uint8 pictures with int8 weights."""
+    """A convolution of 1x1 windows on uint8 data with int8 weights."""
 
     tap: OnnxTap
     node: NodeProto
     quantized: str
-    """The uint8 picture (N, I, ...) that the layer reads."""
+    """The uint8 tensor (N, I, ...) that the layer reads."""
     step: str
     """Name of its scale, a float32 number."""
     zero_point: str
@@ -72,7 +72,7 @@ class PointwiseWriter:
         self._rows = graph.add_constant(self._free.of("rows", self._name), layer.rows)
 
     def move_channels_last(self) -> list[NodeProto]:
-        """The picture as the product reads it."""
+        """The input as the product reads it."""
         perm = [0, *range(2, self._rank), 1]
         return [helper.make_node("Transpose", [self._layer.quantized], [self._wide], perm=perm)]
 

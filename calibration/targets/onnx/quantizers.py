@@ -66,28 +66,28 @@ def read_back(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) ->
     ]
 
 
-def keep_picture_to_bytes(
+def keep_input_to_bytes(
     graph: OnnxGraph, nodes: Sequence[NodeProto], constants: dict[str, Array]
 ) -> list[NodeProto]:
-    """The range of a picture of bytes as a Clip in front of ``nodes``; the nodes as they are where it has none.
+    """The range of an input of bytes as a Clip in front of ``nodes``; the nodes as they are where it has none.
 
-    Right at the picture, wherever the bytes are made numbers: black and white lie at the limits, and are no less part
+    Right at the input, wherever the bytes are made numbers: black and white lie at the limits, and are no less part
     of the way there.
     """
-    picture = graph.input.name
-    if graph.input.dtype != np.uint8 or not _is_read_back(graph, picture):
+    source = graph.input.name
+    if graph.input.dtype != np.uint8 or not _is_read_back(graph, source):
         return list(nodes)
-    names = [graph.free.of(limit, picture) for limit in ("least", "most")]
+    names = [graph.free.of(limit, source) for limit in ("least", "most")]
     constants |= {
         name: np.asarray(limit, np.float32)
         for name, limit in zip(names, _LIMITS[TensorProto.UINT8], strict=True)
     }
-    within = graph.free.of("within", picture)
-    found = [helper.make_node("Clip", [picture, *names], [within])]
+    within = graph.free.of("within", source)
+    found = [helper.make_node("Clip", [source, *names], [within])]
     for node in nodes:
         copy = NodeProto()
         copy.CopyFrom(node)
-        copy.input[:] = [within if name == picture else name for name in node.input]
+        copy.input[:] = [within if name == source else name for name in node.input]
         found.append(copy)
     return found
 
@@ -124,7 +124,7 @@ def _is_read_back(graph: OnnxGraph, name: str) -> bool:
 
 
 def _sources(graph: OnnxGraph, name: str) -> frozenset[tuple[float, float]] | None:
-    """Scale and zero point of the integers that make ``name``: (1, 0) for those of the picture; None: not known."""
+    """Scale and zero point of the integers that make ``name``: (1, 0) for those of the input; None: not known."""
     if name == graph.input.name:
         return frozenset({(1.0, 0.0)})
     node = graph.producers.get(name)

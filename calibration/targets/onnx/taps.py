@@ -26,7 +26,7 @@ _UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv")
 several axes, such as the FusedConv of ONNX Runtime's optimizer."""
 
 _SELECTING = ("NonZero", "NonMaxSuppression", "Compress", "Unique")
-"""Give as many entries as the picture has of something."""
+"""Give as many entries as the input has of something."""
 _OF_THE_FIRST_ONLY = ("ScatterND", "ScatterElements", "Shape")
 """Their output has the shape of the first input, or holds nothing of the rows."""
 
@@ -75,7 +75,7 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
     """All taps in graph order, and the layers that stay as they are; see :func:`choose_taps`.
 
     Raises:
-        ModelError: no tap at all, or a BatchNormalization that normalises what comes from the picture in training mode.
+        ModelError: no tap at all, or a BatchNormalization that normalises what comes from the input in training mode.
     """
     _refuse_training_mode(graph)
     fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
@@ -83,11 +83,11 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
 
 
 def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
-    of_the_picture = {graph.input.name}
+    of_the_input = {graph.input.name}
     for node in graph.nodes:
-        depends_on_picture = not of_the_picture.isdisjoint(node.input)
-        if depends_on_picture:
-            of_the_picture.update(node.output)
+        depends_on_input = not of_the_input.isdisjoint(node.input)
+        if depends_on_input:
+            of_the_input.update(node.output)
         inner = list(_inner_layers(node, frozenset(graph.constants)))
         yield Step(
             label=label(node),
@@ -98,7 +98,7 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
             is_decoding=is_decoding(graph, node),
             is_batch_norm=operator(node) == _NORM,
             is_linear=operator(node) in ("Gemm", "MatMul"),
-            is_selecting=depends_on_picture and operator(node) in _SELECTING,
+            is_selecting=depends_on_input and operator(node) in _SELECTING,
             inner_layers=[label(layer) for layer, _ in inner],
             tap=partial(_find_tap, graph, node),
         )
@@ -150,11 +150,11 @@ def _is_unknown(graph: OnnxGraph, node: NodeProto) -> bool:
 
 
 def _refuse_training_mode(graph: OnnxGraph) -> None:
-    of_the_picture, training = {graph.input.name}, list[str]()
+    of_the_input, training = {graph.input.name}, list[str]()
     for node in graph.nodes:
-        if of_the_picture.isdisjoint(tensors_read(node)):
+        if of_the_input.isdisjoint(tensors_read(node)):
             continue  # of constants alone: weights that are standardised, say
-        of_the_picture.update(node.output)
+        of_the_input.update(node.output)
         if operator(node) == _NORM and attribute(node, "training_mode", 0):
             training.append(label(node))
     if training:

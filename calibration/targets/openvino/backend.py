@@ -26,7 +26,7 @@ from calibration.targets.safe_form.decide import make_safe
 from calibration.targets.target import Backend
 
 _ALIKE = 0.1
-"""Measured per output over all taps, noise pictures: at worst 0.043 (Lite0 by NNCF) and 0.026 (SSDLite by NNCF), where
+"""Measured per output over all taps, noise samples: at worst 0.043 (Lite0 by NNCF) and 0.026 (SSDLite by NNCF), where
 int8 rounding differs; frames mixed with each other are 0.2 to 0.3 off in the median tap, 0.7 to 1 in the worst."""
 
 
@@ -158,7 +158,7 @@ class OpenVinoBackend(Backend):
         try:
             request.infer([self._graph.input.convert(batch), *settings])
         except RuntimeError as err:
-            fix = "Check that the pictures have the size that the model was converted for."
+            fix = "Check that the samples have the size that the model was converted for."
             raise ModelError(self.name, f"OpenVINO failed ({err})", "a model that runs", fix) from err
         return [np.array(request.get_tensor(output).data) for output in request.model_outputs]
 

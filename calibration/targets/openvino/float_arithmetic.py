@@ -119,7 +119,7 @@ def _convert(op: Operator) -> None:
 
 
 def _select(op: Operator) -> None:
-    op.value(0)  # a choice by the picture has no derivative
+    op.value(0)  # a choice by the input has no derivative
     op.give("Where", op.x(0), op.x(1), op.x(2))
 
 

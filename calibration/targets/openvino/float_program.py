@@ -58,7 +58,7 @@ def to_float_program(graph: IrGraph, taps: Sequence[IrTap], outputs: Sequence[st
     program = FloatProgram(
         nodes=tuple(writer.nodes),
         constants=writer.constants,
-        picture=graph.input,
+        input=graph.input,
         taps=tuple(TapTensor(tap.name, tap.name, tap.channels, tap.channel_axis) for tap in taps),
         layers=layers,
         outputs=tuple(outputs),

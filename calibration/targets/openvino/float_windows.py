@@ -10,7 +10,7 @@ from calibration.targets.openvino.translation import REALS, Array, Operator, Tra
 
 
 def _window(op: Operator, kernel: Sequence[int]) -> tuple[dict[str, list[int]], list[int]]:
-    """Kernel, strides, dilations and explicit pads for the known sizes, and how far behind the picture a window reads.
+    """Kernel, strides, dilations and explicit pads for the known sizes, and how far behind the input a window reads.
 
     OpenVINO has settled ``auto_pad`` when it found the sizes.
     """
@@ -20,7 +20,7 @@ def _window(op: Operator, kernel: Sequence[int]) -> tuple[dict[str, list[int]], 
     sizes = zip(op.size()[2:], op.result_size[2:], kernel, strides, dilations, before, strict=True)
     after = [(out - 1) * s + d * (k - 1) + 1 - n - b for n, out, k, s, d, b in sizes]
     if min(before, default=0) < 0:
-        raise Untranslated(f"{op.kind} that cuts the picture")
+        raise Untranslated(f"{op.kind} that cuts the input")
     found = {
         "kernel_shape": list(kernel),
         "strides": strides,
@@ -151,7 +151,7 @@ def _scales(op: Operator) -> Array:
 
 
 def _rounding(op: Operator) -> str:
-    """``simple`` rounds up where the picture gets smaller, else down."""
+    """``simple`` rounds up where the data get smaller, else down."""
     given = str(op.attribute("nearest_mode"))
     if given in _ROUNDINGS:
         return given

@@ -1,4 +1,4 @@
-"""An OpenVINO IR in memory: its constants, consumers and picture input.
+"""An OpenVINO IR in memory: its constants, consumers and input.
 
 Rewire at single inputs (``replace_source_output``), so that a constant which two layers share stays for the other one.
 """
@@ -16,7 +16,7 @@ from openvino import opset13 as ops
 
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
-from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
+from calibration.targets.model_input import INPUTS, ModelInput, guess_channel_axis, move_channels_second
 
 _INPUT_TYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
@@ -34,7 +34,7 @@ class IrGraph:
     name: str
     model: Any
     """``openvino.Model``."""
-    input: PictureInput
+    input: ModelInput
     _constant: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -69,7 +69,7 @@ def parse(name: str, safe: ModelFiles) -> IrGraph:
     """Read an IR from its two files, in their safe form.
 
     Raises:
-        ModelError: not an IR, cut short, or an input that is not one picture tensor.
+        ModelError: not an IR, cut short, or an input that is not one tensor of samples.
     """
     try:
         model = ov.Core().read_model(safe.data, safe.weights or b"")
@@ -79,7 +79,7 @@ def parse(name: str, safe: ModelFiles) -> IrGraph:
         fix = "Check that the .xml and the .bin belong together and are whole; save it again with openvino.save_model."
         raise ModelError(name, found, "an OpenVINO IR", fix) from err
     _settle_ranks(model)
-    return IrGraph(name, model, _picture_input(name, model))
+    return IrGraph(name, model, _find_input(name, model))
 
 
 def _settle_ranks(model: Any) -> None:
@@ -154,23 +154,23 @@ def inner_models(node: Any) -> Iterator[Any]:
             yield from (node.get_function(i) for i in range(2))
 
 
-def _picture_input(name: str, model: Any) -> PictureInput:
+def _find_input(name: str, model: Any) -> ModelInput:
     parameters = model.get_parameters()
     if len(parameters) != 1:
         names = ", ".join(parameter.get_friendly_name() for parameter in parameters)
         found = f"{len(parameters)} inputs: {names}"
-        raise ModelError(name, found, PICTURES, "Convert the picture part of the model alone.")
+        raise ModelError(name, found, INPUTS, "Convert the part of the model that takes it alone.")
     parameter = parameters[0]
     label, partial = parameter.get_friendly_name(), parameter.get_partial_shape()
     kind = element_type(parameter)
     if kind not in _INPUT_TYPES or partial.rank.is_dynamic:
         found = f"input {label!r} is {kind} {partial}"
-        raise ModelError(name, found, PICTURES, "Convert it again like that.")
+        raise ModelError(name, found, INPUTS, "Convert it again like that.")
     dims = [None if dim.is_dynamic else int(dim.get_length()) for dim in partial]
     axis, layout = guess_channel_axis(dims), parameter.get_layout()
     if ov.layout_helpers.has_channels(layout):  # the model declares it
         axis = int(ov.layout_helpers.channels_idx(layout)) % len(dims)
     if len(dims) < 2 or dims[axis] is None:
         fix = "Fix the number of channels with Model.reshape, or name the layout with Parameter.set_layout."
-        raise ModelError(name, f"input {label!r} has shape {partial}", f"{PICTURES} with a known C", fix)
-    return PictureInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[kind])
+        raise ModelError(name, f"input {label!r} has shape {partial}", f"{INPUTS} with a known C", fix)
+    return ModelInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[kind])

@@ -16,9 +16,9 @@ from openvino import opset13 as ops
 from calibration.patch import Affine
 from calibration.stats.moments import Vector
 from calibration.targets.base import DEAD_WEIGHT_SCALE
+from calibration.targets.model_input import ModelInput
 from calibration.targets.openvino.graph import IrGraph, element_type, only_reader, readers, shape_of, value
 from calibration.targets.openvino.taps import BATCH_NORM, IrTap
-from calibration.targets.picture_input import PictureInput
 
 
 def patch_tap(graph: IrGraph, tap: IrTap, affine: Affine) -> int:
@@ -44,20 +44,22 @@ def correct_input(graph: IrGraph, scale: Any, offset: Any) -> None:
     border. Of a uint8 input the readers that convert it to a float get the corrected float; others get it rounded to
     uint8 again.
     """
-    source, picture = graph.parameter.output(0), graph.input
+    source, model_input = graph.parameter.output(0), graph.input
     targets = readers(source)
-    over_channels = ops.constant([-1 if i == picture.channel_axis else 1 for i in range(len(picture.shape))])
-    x = source if picture.dtype == np.float32 else ops.convert(source, "f32").output(0)
+    over_channels = ops.constant(
+        [-1 if i == model_input.channel_axis else 1 for i in range(len(model_input.shape))]
+    )
+    x = source if model_input.dtype == np.float32 else ops.convert(source, "f32").output(0)
     scaled = ops.multiply(x, ops.reshape(scale, over_channels, False))
     shift = ops.reshape(offset, over_channels, False)
-    corrected = ops.add(scaled, shift, name=f"{picture.name}/corrected").output(0)
+    corrected = ops.add(scaled, shift, name=f"{model_input.name}/corrected").output(0)
     for target in targets:
         reader = target.get_node()
         is_convert = reader.get_type_name() == "Convert" and reader.get_element_type().is_real()
-        if picture.dtype == np.uint8 and is_convert:
+        if model_input.dtype == np.uint8 and is_convert:
             reader.output(0).replace(ops.convert(corrected, element_type(reader)).output(0))
         else:
-            target.replace_source_output(_as_before(corrected, picture))
+            target.replace_source_output(_as_before(corrected, model_input))
 
 
 def make_constant(old: Any, new: NDArray[np.float64]) -> Any:
@@ -167,11 +169,11 @@ def _over_weights(shape: tuple[int, ...], axes: tuple[int, ...], scale: Vector) 
     return scale.reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
 
 
-def _as_before(corrected: Any, picture: PictureInput) -> Any:
-    """The corrected picture in the type of the input."""
-    if picture.dtype == np.float32:
+def _as_before(corrected: Any, model_input: ModelInput) -> Any:
+    """The corrected input in the type of the input."""
+    if model_input.dtype == np.float32:
         return corrected
-    if picture.dtype == np.float16:
+    if model_input.dtype == np.float16:
         return ops.convert(corrected, "f16").output(0)
     whole = ops.clamp(ops.round(corrected, "half_to_even"), 0.0, 255.0)
     return ops.convert(whole, "u8").output(0)

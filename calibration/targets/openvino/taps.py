@@ -48,7 +48,7 @@ _NO_CHANNEL_OUTPUT = (
 """Layers with weights whose output cannot be scaled by their constants here."""
 
 _SELECTING = ("NonZero", "NonMaxSuppression", "MatrixNms", "MulticlassNms", "Unique")
-"""Give as many entries as the picture has of something."""
+"""Give as many entries as the input has of something."""
 _OF_THE_FIRST_ONLY = ("ScatterUpdate", "ScatterNDUpdate", "ScatterElementsUpdate", "ShapeOf")
 """Their output has the shape of the first input, or holds nothing of the rows."""
 

@@ -81,8 +81,8 @@ def safe_onnx(data: bytes, name: str = "model") -> OnnxFile:
         with translate_parser_errors(name):
             model = read_onnx(data)
     except TooDeep as err:
-        fix = "Simplify it (onnxsim), or export the part that looks at the picture alone; speech models do not fit."
-        raise ModelError(name, str(err), "a picture model, whose graph is flat", fix) from err
+        fix = "Simplify it (onnxsim), or export the part that takes one sample at a time; speech models do not fit."
+        raise ModelError(name, str(err), "a model whose graph is flat", fix) from err
     except NotOnnx as err:
         raise ModelError(name, f"not an ONNX file, or cut short: {err}", FORMATS, _AGAIN) from err
     if model.external:

@@ -15,7 +15,7 @@ from typing import Any
 from xml.parsers import expat
 
 MAX_BYTES = 32 << 20
-"""Takes about 3 s; the largest picture models have a few MB."""
+"""Takes about 3 s; the largest models in use have a few MB."""
 MAX_ELEMENTS, MAX_DEPTH = 4_000_000, 64
 MAX_LAYERS, MAX_EDGES = 200_000, 1_000_000
 MAX_ATTRIBUTES, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS = 64, 256, 1 << 20

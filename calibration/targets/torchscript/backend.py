@@ -27,7 +27,7 @@ class TorchScriptBackend(Backend):
 
     batch_bytes = 1 << 20
     """torch allocates every activation: on Lite0 8 frames at once take 1.8 times the time a frame of single ones (they
-    stay in the cache), small pictures go faster together."""
+    stay in the cache), small samples go faster together."""
 
     def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
         """Load the module in evaluation mode; ModelError: it cannot be recalibrated.
@@ -85,7 +85,7 @@ class TorchScriptBackend(Backend):
         return TorchGradients(corrected, aims, x, self.name, self._threads, most_frames)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
-        """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
+        """A TorchScript file of the first layers: samples in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
         return self.save(self._build_observer(first_taps, None, by_frame=True))
 
     def _build_passes(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Pass:

@@ -1,4 +1,4 @@
-"""What of a TorchScript graph depends on the picture by a way without a derivative, here called a detour.
+"""What of a TorchScript graph depends on the input by a way without a derivative, here called a detour.
 
 A gradient that lacks a way points in a wrong direction: whatever lies behind a detour cannot be aimed at. Which
 operators have a derivative, torch itself tells, by running them; some have one that says nothing, because the operator
@@ -52,25 +52,25 @@ def tensor_values(graph: Any) -> list[Any]:
 
 
 def find_detours(
-    graph: Any, picture: Any, lost: Collection[int], idle: Collection[int] = ()
+    graph: Any, source: Any, lost: Collection[int], idle: Collection[int] = ()
 ) -> dict[int, str]:
     """The values behind a detour, by ``unique()``, and the operator that it begins with.
 
     Args:
         graph: Flat.
-        picture: The value that everything depends on.
+        source: The value that everything depends on.
         lost: ``unique()`` of tensors that torch computes without a derivative.
         idle: Of tensors that it does not compute, in branches that are not taken.
     """
-    walk = _Walk(picture, lost, idle)
+    walk = _Walk(source, lost, idle)
     walk.go_through(graph)
     return walk.detours
 
 
 class _Walk:
-    def __init__(self, picture: Any, lost: Collection[int], idle: Collection[int]) -> None:
+    def __init__(self, source: Any, lost: Collection[int], idle: Collection[int]) -> None:
         self._lost, self._idle = lost, idle
-        self._depending = {picture.unique()}
+        self._depending = {source.unique()}
         self.detours = dict[int, str]()
 
     def go_through(self, block: Any) -> None:
@@ -133,7 +133,7 @@ class _Walk:
             self._mark([value], str(value.node().kind()))
 
     def _put_into(self, value: Any, sources: list[Any]) -> None:
-        """``value`` depends on the picture where one of ``sources`` does."""
+        """``value`` depends on the input where one of ``sources`` does."""
         reads = [source.unique() for source in sources if source.unique() in self._depending]
         if reads:
             self._depending.add(value.unique())
@@ -165,7 +165,7 @@ def _jumps(node: Any) -> bool:
 
 
 def _by_values(node: Any) -> str:
-    return f"{node.kind()} by what the picture shows"
+    return f"{node.kind()} by what the input shows"
 
 
 def _is_tensor(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A flat copy of a model whose taps and whose picture are corrected by arguments.
+"""A flat copy of a model whose taps and input are corrected by arguments.
 
 Each tap is corrected at the tensor at which a patch corrects it, and nothing is overwritten that a derivative needs.
 """
@@ -29,7 +29,7 @@ class CorrectedGraph:
     """See the module docstring.
 
     Attributes:
-        graph: It takes the picture, and then scale and offset of each of ``taps``.
+        graph: It takes the samples, and then scale and offset of each of ``taps``.
         taps: Channels of ``input`` and of the taps, in graph order.
         tensors: The values of the taps, corrected, and of the heads, by name.
     """

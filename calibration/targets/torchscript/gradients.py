@@ -46,7 +46,7 @@ class TorchGradients(Gradients):
 
         Raises:
             NoDerivative: none of the aims can be reached.
-            ModelError: torch failed on the pictures.
+            ModelError: torch failed on the samples.
         """
         self._name, self._threads, self.batch, self._channels = name, threads, len(x), corrected.taps
         self.taps = tuple(corrected.taps)

@@ -53,7 +53,7 @@ class TorchGraph:
     name: str
     graph: Any
     input: Any
-    """The value of the picture input."""
+    """The value of the input."""
     owners: dict[int, str]
     """Constants that are attributes of the module: their dotted path, by ``unique()`` of the value."""
     uses: Counter[int]
@@ -248,16 +248,16 @@ def _path(value: Any, me: int) -> tuple[str, ...] | None:
 
 
 def _bind_default_arguments(name: str, module: Any, graph: Any) -> None:
-    """Leave the picture as the only argument of ``forward``."""
+    """Leave the samples as the only argument of ``forward``."""
     inputs = list(graph.inputs())[1:]
     arguments = module.forward.schema.arguments[1:]
     if not inputs or str(inputs[0].type()) != "Tensor":
         found = f"forward takes ({', '.join(str(value.type()) for value in inputs)})"
-        raise ModelError(name, found, "one tensor of pictures", "Wrap it in a module with one tensor input.")
+        raise ModelError(name, found, "one tensor of samples", "Wrap it in a module with one tensor input.")
     for place in range(len(inputs) - 1, 0, -1):
         if not arguments[place].has_default_value():
             found = f"forward takes {len(inputs)} inputs ({', '.join(a.name for a in arguments)})"
-            raise ModelError(name, found, "one tensor of pictures", "Wrap it in a module with one input.")
+            raise ModelError(name, found, "one tensor of samples", "Wrap it in a module with one input.")
         with graph.insert_point_guard(next(iter(graph.nodes()))):
             bound = graph.insertConstant(arguments[place].default_value)
         inputs[place].replaceAllUsesWith(bound)

@@ -4,7 +4,7 @@ from calibration.stats.heap import trim_heap
 from calibration.targets.base import Batch
 
 TRIM_AFTER_BYTES = 4 << 20
-"""Of input, 7 pictures of 224 x 224: costs next to nothing there."""
+"""Of input, 7 samples of 3 x 224 x 224: costs next to nothing there."""
 
 
 class HeapTrimmer:

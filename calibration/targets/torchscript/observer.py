@@ -21,7 +21,7 @@ from calibration.targets.torchscript.taps import TorchTap
 def build_observer(
     graph: TorchGraph, taps: Sequence[TorchTap], normalise: Normalisation | None, *, by_frame: bool = False
 ) -> Any:
-    """A ``ScriptFunction``: pictures in, dict of ``<tap>/mean`` and ``<tap>/var`` out, float64 (rows, C).
+    """A ``ScriptFunction``: samples in, dict of ``<tap>/mean`` and ``<tap>/var`` out, float64 (rows, C).
 
     A row is an entry of the tap's first axis, see ``passes.Rows``; ``by_frame`` gathers those of each frame.
     ``graph`` is used up.
@@ -43,12 +43,12 @@ def build_observer(
     return torch._C._create_function_from_graph("observe", graph.graph)
 
 
-def insert_input_correction(graph: Any, picture: Any, affine: Affine) -> None:
+def insert_input_correction(graph: Any, source: Any, affine: Affine) -> None:
     """Correct the input itself in front of everything that reads it; ``graph`` may be any module's own."""
     if not affine.touched.any():
         return
     values = [torch.from_numpy(part.copy()) for part in (affine.scale, affine.offset)]
-    correct_in_front(graph, picture, *values)
+    correct_in_front(graph, source, *values)
 
 
 def _normalise(

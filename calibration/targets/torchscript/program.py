@@ -121,11 +121,11 @@ def running(name: str, threads: int, *, with_gradients: bool = False) -> Iterato
             yield
     except TORCH_FAILURES as err:
         fix = (
-            "Check that the pictures have the size that the model was made for, and that it takes any number of "
+            "Check that the samples have the size that the model was made for, and that it takes any number of "
             "them: a traced model must not have the batch size in a view or reshape."
         )
         if isinstance(err, torch.jit.Error):
-            fix = "An assert or raise of the model itself refuses these pictures: leave them out, or take it out."
+            fix = "An assert or raise of the model itself refuses these samples: leave them out, or take it out."
         # TorchScript puts its own traceback first and the reason last.
         reason = str(err).strip().rsplit("\n", 1)[-1].strip()
         raise ModelError(name, f"torch failed ({reason})", "a model that runs", fix) from err

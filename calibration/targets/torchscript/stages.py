@@ -97,12 +97,12 @@ def insert(graph: Any, behind: Any, stage: str, arguments: Sequence[Any]) -> tup
     return (list(result.node().inputs()) if is_tuple else [result]), last
 
 
-def correct_in_front(graph: Any, picture: Any, scale: Any, offset: Any) -> None:
+def correct_in_front(graph: Any, source: Any, scale: Any, offset: Any) -> None:
     """Correct the input itself in front of everything that reads it; scale and offset are tensors or values."""
     marker = graph.create("prim::Constant", 1)
     graph.prependNode(marker)
-    (corrected,), last = insert(graph, marker, "corrected_copy", [picture, scale, offset])
-    picture.replaceAllUsesAfterNodeWith(last, corrected)
+    (corrected,), last = insert(graph, marker, "corrected_copy", [source, scale, offset])
+    source.replaceAllUsesAfterNodeWith(last, corrected)
     marker.destroy()
 
 

@@ -90,7 +90,7 @@ _SELECTING = (
     "aten::nonzero", "aten::nonzero_numpy", "aten::argwhere", "aten::masked_select", "aten::unique_consecutive",
     "aten::_unique2", "aten::unique_dim", "torchvision::nms",
 )  # fmt: skip
-"""Give as many entries as the picture has of something; so does an index by yes and no."""
+"""Give as many entries as the input has of something; so does an index by yes and no."""
 _YES_OR_NO = (
     "aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne", "aten::logical_and", "aten::logical_or",
     "aten::logical_not", "aten::__and__", "aten::__or__", "aten::bitwise_and", "aten::bitwise_or", "aten::isfinite",

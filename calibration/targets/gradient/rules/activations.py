@@ -22,9 +22,9 @@ def _thresholded_relu(step: Step) -> str:
 
 @rule("Clip", data=(0,))
 def _clip(step: Step) -> str:
-    """Strictly between the limits, which its output tells: what it reads need not be kept, but for a small picture."""
+    """Strictly between the limits, which its output tells: what it reads need not be kept, but for a small input."""
     writer = step.writer
-    if step.x == step.sized.program.picture.name:  # black and white may lie right at the limits
+    if step.x == step.sized.program.input.name:  # black and white may lie right at the limits
         return writer.where(writer.add("Equal", step.x, step.y), step.by_output)
     low, high = (None if value is None else float(value) for value in (step.value(1), step.value(2)))
     found = list[str]()

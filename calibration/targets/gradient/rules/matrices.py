@@ -1,4 +1,4 @@
-"""Products of matrices, of which both may depend on the picture."""
+"""Products of matrices, of which both may depend on the input."""
 
 from calibration.targets.base import NoDerivative
 from calibration.targets.gradient.rules.registry import rule

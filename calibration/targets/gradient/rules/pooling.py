@@ -35,7 +35,7 @@ def _average_pool(step: Step) -> str:
 
 
 def _window_counts(window: Window, large: Sequence[int], small: Sequence[int], *, all_of_it: bool) -> Array:
-    """How many values each mean is of: those inside of the picture, or of its border too."""
+    """How many values each mean is of: those inside of the input, or of its border too."""
     counts = np.ones(())
     for axis, (n, out) in enumerate(zip(large, small, strict=True)):
         first = np.arange(out) * window.strides[axis] - window.before[axis]

@@ -17,7 +17,7 @@ def rule(*ops: str, data: tuple[int, ...] | None = None, outputs: bool = False) 
 
     Args:
         ops: ONNX's own operators.
-        data: The inputs that may depend on the picture; None allows all.
+        data: The inputs that may depend on the input; None allows all.
         outputs: The rule reads the gradients by all outputs.
     """
 

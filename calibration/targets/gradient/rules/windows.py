@@ -1,4 +1,4 @@
-"""Where a kernel lies over a picture, and the way back from what it gave."""
+"""Where a kernel lies over its input, and the way back from what it gave."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from calibration.targets.gradient.step import Step, Writer
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A kernel over the picture, axis by axis."""
+    """A kernel over its input, axis by axis."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -54,7 +54,7 @@ def spread(
     groups: int,
     from_to: tuple[Sequence[int], Sequence[int]],
 ) -> str:
-    """The adjoint of a strided convolution: ConvTranspose back to the size of the picture."""
+    """The adjoint of a strided convolution: ConvTranspose back to the size of the input."""
     small, large = from_to
     made = [
         (o - 1) * s + r + 1 - b - a

@@ -4,15 +4,15 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from calibration.targets.gradient.program import FloatProgram, merge_clips
-from calibration.targets.picture_input import PictureInput
+from calibration.targets.model_input import ModelInput
 
 LIMITS = {"0": np.float32(0), "1": np.float32(1), "6": np.float32(6)}
 
 
 def program(*nodes: NodeProto) -> FloatProgram:
-    picture = PictureInput("input", (None, 3), 1, np.dtype(np.float32))
+    model_input = ModelInput("input", (None, 3), 1, np.dtype(np.float32))
     constants = {name: np.asarray(value) for name, value in LIMITS.items()}
-    return FloatProgram(nodes, constants, picture, (), (), ("y",), 17)
+    return FloatProgram(nodes, constants, model_input, (), (), ("y",), 17)
 
 
 def clip(x: str, low: str, high: str, y: str) -> NodeProto:

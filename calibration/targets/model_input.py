@@ -1,4 +1,4 @@
-"""The picture input of a model: converts samples, float32 (N, C, ...), to its layout and type.
+"""The input of a model: converts samples, float32 (N, C, ...), to its layout and type.
 
 No framework is imported here.
 """
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PICTURES = "one input (N, C, H, W) or (N, H, W, C), float32, float16 or uint8"
+INPUTS = "one input (N, C, H, W) or (N, H, W, C), float32, float16 or uint8"
 """The inputs that are accepted, for messages."""
 
 _PICTURE_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class PictureInput:
+class ModelInput:
     """Name, shape, layout and type of the one input."""
 
     name: str
@@ -42,7 +42,7 @@ class PictureInput:
         return np.ascontiguousarray(moved, self.dtype)
 
     def make_noise(self, count: int) -> NDArray[np.float32]:
-        """``count`` noise pictures of growing brightness and contrast: they show whether a model mixes frames."""
+        """``count`` noise samples of growing mean and spread: they show whether a model mixes frames."""
         shape = [n or 64 for n in self.shape[1:]]
         noise = np.random.default_rng(0).normal(0, 0.3, (count, *shape))
         step = np.linspace(-1, 1, count).reshape(-1, *[1] * len(shape))
