@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 ColourOrder = Literal["rgb", "bgr", "grey", "rgba", "bgra"]
 
-Picture = NDArray[Any] | bytes | Path
-"""A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file or ``.npy`` array as bytes; or the path of one."""
+Payload = NDArray[Any] | bytes | Path
+"""What a source gives. Of a camera: a decoded array (H,W), (H,W,1|3|4) uint8/uint16, an encoded file or ``.npy`` array
+as bytes, or the path of one. Of a sensor: the numbers of a window, float64 (samples, channels) with NaN where one is
+missing, or a whole message or file as bytes or path."""
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm"}
 )
@@ -78,15 +80,15 @@ class Asked(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One raw picture of a stream.
+    """One raw picture or window of a stream.
 
-    ``tensor`` inputs (already prepared, float, model layout) travel in ``picture`` with ``is_tensor`` set, or as the
+    ``tensor`` inputs (already prepared, float, model layout) travel in ``payload`` with ``is_tensor`` set, or as the
     bytes of a ``.npy`` file, whose type says whether it is one.
     """
 
     stream: str
     seq: int
-    picture: Picture
+    payload: Payload
     captured_at_s: float
     captured_at_wall_s: float
     colour: ColourOrder | None = "bgr"
@@ -103,10 +105,12 @@ class Frame:
     """Who gets the answer in place of everybody else; see ``Pipeline.ask``."""
     full_size: tuple[int, int] | None = None
     """Width and height of the picture that this one, for a person, is a smaller copy of; None: it is whole."""
+    flaw: "Flaw | None" = None
+    """Why the source could make nothing of what it got; the frame is rejected for it."""
 
 
 class RejectReason(StrEnum):
-    """Why a picture or tensor was not used; each has its own counter."""
+    """Why a picture, window or tensor was not used; each has its own counter."""
 
     EMPTY = "empty"
     UNREADABLE = "unreadable"
@@ -117,14 +121,30 @@ class RejectReason(StrEnum):
     BAD_DTYPE = "bad_dtype"
     NON_FINITE = "non_finite"
     UNSUPPORTED = "unsupported"
+    BAD_ENCODING = "bad_encoding"
+    """Text in another encoding than declared."""
+    MISSING_CHANNEL = "missing_channel"
+    """A declared channel is not in the payload."""
+    MISSING_VALUES = "missing_values"
+    """More values of a window are missing than may be filled."""
+    BAD_TIME = "bad_time"
+    """A time that is none, or that no clock shows."""
     BAD_OUTPUT = "bad_output"
     ENGINE_ERROR = "engine_error"
     """The picture was good; the inference of its batch failed. Counted as ``lost_to_errors``."""
 
 
 @dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why something cannot be used; ``detail`` never quotes what came."""
+
+    reason: RejectReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
-    """A picture that cannot be used: a value, never an exception. It never enters a calibration set."""
+    """A frame that cannot be used: a value, never an exception. It never enters a calibration set."""
 
     stream: str
     seq: int
@@ -148,14 +168,15 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A prepared picture, ready for the model."""
+    """A prepared picture or window, ready for the model."""
 
     stream: str
     seq: int
     tensor: NDArray[np.float32]
-    """Without the batch axis, in the layout of the bundle: (C,H,W) or (H,W,C)."""
-    pixels: NDArray[np.uint8] | None
-    """The picture after orientation and resize, before normalisation: (H,W,C), colour order of the bundle.
+    """Without the batch axis, in the layout of the bundle: (C,H,W) or (H,W,C); (C,T), (T,C) or (C,)."""
+    values: NDArray[np.uint8] | NDArray[np.float32] | None
+    """Before normalisation: the picture after orientation and resize, uint8 (H,W,C), colour order of the bundle; or the
+    window in its units, float32 (C,T), resampled and filled.
 
     None for tensor inputs. This is what the reservoir keeps."""
     geometry: Geometry | None
@@ -168,6 +189,8 @@ class Sample:
     settle: Callable[[bool], None] | None = None
     asker: Asker | None = None
     """Both are those of the frame."""
+    filled: float = 0.0
+    """Share of a window's values that were missing and were filled, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +238,8 @@ class Result:
     detections: tuple[Detection, ...] | None = None
     outputs: dict[str, NDArray[Any]] | None = None
     origin: Origin | None = None
+    filled: float = 0.0
+    """Of a window, as in the sample."""
     arm: Literal["candidate"] | None = None
     """Set where a candidate that is tried answered; ``generation`` names it."""
 

@@ -25,7 +25,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.datatypes import Detection, Frame, Rejected, Result, Timings
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
+from edge_runtime.inference.preprocess import PictureLimits, make_preprocessor
 from edge_runtime.inference.preprocess.snapshot import Mark
 from edge_runtime.inference.tracking.life import StreamObjects
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
@@ -99,7 +99,7 @@ def detect(video: Path, bundle: Path) -> Iterator[list[Detection]]:
     """The boxes that a bundle finds in each frame."""
     model = load_bundle(bundle)
     engine = open_bundle_engine(model, ThreadPlan(1, 1, "benchmark"))
-    prepare = Preprocessor(model.manifest.preprocess, PictureLimits(50_000_000, 64 << 20)).prepare
+    prepare = make_preprocessor(model.manifest.preprocess, PictureLimits(50_000_000, 64 << 20)).prepare
     postprocessor = Postprocessor(model.manifest, model.labels)
     capture, number = cv2.VideoCapture(str(video)), 0
     while True:

@@ -54,7 +54,7 @@ def check_readable(
             raise _refusal(at, found, "outputs that can be read as it says", "Correct postprocess")
     spec = meaning.postprocess
     if spec.task == "detection":
-        size = (meaning.preprocess.width, meaning.preprocess.height)
+        size = meaning.preprocess.size
         _check_boxes(at, spec, size, [raw_boxes(spec, outputs, size) for _, outputs in answers])
     if spec.task == "classification":
         name = spec.output or next(iter(answers[0][1]))

@@ -42,9 +42,7 @@ class Comparison:
             read = read_outputs(self.meaning.postprocess, list(expected))
             one, other = ({name: outputs[name] for name in read} for outputs in (found, expected))
             return measure_difference(one, other, self.spreads)
-        preprocess = self.meaning.preprocess
-        size = (preprocess.width, preprocess.height)
-        return _detection_gap(self.meaning.postprocess, size, found, expected)
+        return _detection_gap(self.meaning.postprocess, self.meaning.preprocess.size, found, expected)
 
 
 def read_outputs(meaning: PostprocessSpec, names: Sequence[str]) -> list[str]:

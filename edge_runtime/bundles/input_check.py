@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec, PreprocessSpec, SignalSpec
 
 _WHOLE = 1e-3  # of a level; prepared values are float32
 
@@ -27,13 +27,15 @@ def check_input(at: Path | str, spec: PreprocessSpec, model: TensorSpec) -> None
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         found = f"the preprocessing makes {prepared} ({spec.layout}) but the model takes ({sizes})"
         raise BundleError(at, found, "the same shape", _shape_advice(shape, spec))
+    if isinstance(spec, SignalSpec):
+        return
     if model.dtype == "uint8" and not _makes_pixel_levels(spec):
         found = f"the model takes uint8, but mean {_listed(spec.mean)} and std {_listed(spec.std)} make other values"
         fix = "Set mean to 0 and std to 1 under preprocess (such models normalise inside) and build it again."
         raise BundleError(at, found, "whole numbers from 0 to 255", fix)
 
 
-def _makes_pixel_levels(spec: PreprocessSpec) -> bool:
+def _makes_pixel_levels(spec: PictureSpec) -> bool:
     """Whether every level of a pixel becomes a whole number from 0 to 255: all else would be rounded and clipped."""
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
     values = (np.arange(256.0)[:, None] - mean) / std
@@ -43,6 +45,8 @@ def _makes_pixel_levels(spec: PreprocessSpec) -> bool:
 
 def _shape_advice(shape: Sequence[int | None], spec: PreprocessSpec) -> str:
     """What to do about a shape, by what it looks like."""
+    if isinstance(spec, SignalSpec):
+        return "Correct channels, length or layout under preprocess and build it again."
     if len(shape) != 3:
         return "Only models that take pictures, (N, C, H, W) or (N, H, W, C), can be used."
     sizes = {"nchw": (shape[0], shape[1], shape[2]), "nhwc": (shape[2], shape[0], shape[1])}
@@ -58,7 +62,7 @@ def _shape_advice(shape: Sequence[int | None], spec: PreprocessSpec) -> str:
 
 
 def _changes(
-    layout: str, channels: int | None, height: int | None, width: int | None, spec: PreprocessSpec
+    layout: str, channels: int | None, height: int | None, width: int | None, spec: PictureSpec
 ) -> list[str] | None:
     """The keys that would make it fit in this layout; None when nothing does."""
     if channels not in (None, 1, 3):

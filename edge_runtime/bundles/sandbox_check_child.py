@@ -65,9 +65,9 @@ def _open(job: dict[str, Any], parts: Sequence[bytes], note_progress: Callable[[
     from edge_runtime.inference.engines.base import EngineSettings
     from edge_runtime.inference.engines.factory import open_engine
     from edge_runtime.inference.engines.threads import ThreadPlan
-    from edge_runtime.inference.specs import PreprocessSpec
+    from edge_runtime.inference.specs import read_preprocess
 
-    spec = PreprocessSpec.model_validate(job["preprocess"])
+    spec = read_preprocess(job["preprocess"])
     model, pictures = ModelFiles(*parts[: job["model_files"]]), parts[job["model_files"] :]
     try:
         if job["format"] == "torchscript" and (refused := _find_refused(model.data)):
@@ -102,9 +102,9 @@ def _run(
     import numpy as np
 
     from edge_runtime.datatypes import Frame, Rejected
-    from edge_runtime.inference.preprocess import Preprocessor
+    from edge_runtime.inference.preprocess import make_preprocessor
 
-    prepare, company = Preprocessor(spec).prepare, list[Any]()
+    prepare, company = make_preprocessor(spec).prepare, list[Any]()
     for picture in pictures:
         sample = prepare(Frame("golden", 0, picture, 0.0, 0.0))
         if isinstance(sample, Rejected):

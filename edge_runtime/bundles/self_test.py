@@ -27,7 +27,7 @@ from edge_runtime.datatypes import Frame, Rejected, Sample
 from edge_runtime.errors import BundleError, EngineError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.postprocess.postprocessor import OneOutput
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.inference.specs import PreprocessSpec
 
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
@@ -70,7 +70,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
         if len(company) < count_company(sample.tensor.nbytes):
             company.append(sample.tensor)
         samples.append(
-            replace(sample, tensor=_NO_TENSOR, pixels=None)
+            replace(sample, tensor=_NO_TENSOR, values=None)
         )  # one picture at a time: 64 large ones take gigabytes
     wanted = [golden_outputs(bundle, golden) for golden in bundle.manifest.golden]
     compare = choose_comparison(bundle.manifest.compare, bundle.manifest, wanted)
@@ -147,7 +147,7 @@ def prepare_golden(spec: PreprocessSpec, at: Path | str, picture: bytes) -> Samp
     Raises:
         BundleError: the picture cannot be used.
     """
-    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0, colour=None))
+    sample = make_preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0, colour=None))
     if isinstance(sample, Rejected):
         found = f"golden picture is {sample.reason}: {sample.detail}"
         raise BundleError(at, found, "a usable picture", _BUILD_AGAIN)

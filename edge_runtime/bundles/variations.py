@@ -6,7 +6,7 @@ Pure.
 from itertools import product
 from typing import Any
 
-from edge_runtime.inference.specs import Colour, PreprocessSpec
+from edge_runtime.inference.specs import Colour, PictureSpec, PreprocessSpec, SignalSpec
 
 _Values = tuple[float, ...]
 _IMAGENET_MEAN: _Values = (123.675, 116.28, 103.53)
@@ -28,6 +28,8 @@ _SHAPES: list[_Change] = [
 
 def list_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     """Named variations, none equal to the spec itself: scaling x colour order, then geometry and filter."""
+    if isinstance(spec, SignalSpec):
+        return _apply(spec, _mistakes_of_signals(spec))
     none: _Change = ("", {})
     pairs = product([none, *_colours(spec)], [none, *_scalings(spec)])
     both = [(" and ".join(filter(None, (one[0], other[0]))), {**other[1], **one[1]}) for one, other in pairs]
@@ -36,7 +38,23 @@ def list_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
 
 def list_normalisation_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     """Only other scalings and colour orders: mistakes that every golden set must be able to notice."""
+    if isinstance(spec, SignalSpec):
+        return _apply(spec, _mistakes_of_signals(spec))
     return _apply(spec, [*_scalings(spec), *_colours(spec)])
+
+
+def _mistakes_of_signals(spec: SignalSpec) -> list[_Change]:
+    """Counts taken for values, values that are not normalised, and the channels in another order."""
+    count, plain = len(spec.channels), {"mean": 0.0, "std": 1.0}
+    unscaled = [channel.model_copy(update={"scale": 1.0, "offset": 0.0}) for channel in spec.channels]
+    unnormalised = [channel.model_copy(update=plain) for channel in spec.channels]
+    changes: list[_Change] = [
+        ("no scale and offset", {"channels": tuple(unscaled)}),
+        ("no mean and std", {"channels": tuple(unnormalised)}),
+    ]
+    if count > 1:  # a channel keeps its name and takes the meaning of another
+        changes.append(("the channels in reverse order", {"channels": spec.channels[::-1]}))
+    return changes
 
 
 def _apply(spec: PreprocessSpec, changes: list[_Change]) -> list[tuple[str, PreprocessSpec]]:
@@ -44,7 +62,7 @@ def _apply(spec: PreprocessSpec, changes: list[_Change]) -> list[tuple[str, Prep
     return [(name, changed) for name, changed in found if changed != spec]
 
 
-def _scalings(spec: PreprocessSpec) -> list[_Change]:
+def _scalings(spec: PictureSpec) -> list[_Change]:
     count = spec.channels
     imagenet = (_IMAGENET_MEAN, _IMAGENET_STD) if count == 3 else _GREY_IMAGENET
     if spec.colour == "bgr":
@@ -65,7 +83,7 @@ def _times(values: _Values, factor: float) -> _Values:
     return tuple(value * factor for value in values)
 
 
-def _colours(spec: PreprocessSpec) -> list[_Change]:
+def _colours(spec: PictureSpec) -> list[_Change]:
     if spec.colour == "grey":
         return []
     other: Colour = "bgr" if spec.colour == "rgb" else "rgb"

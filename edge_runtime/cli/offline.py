@@ -20,7 +20,7 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor, channels_first
+from edge_runtime.inference.preprocess import channels_first, make_preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 
 MOST_REFERENCE = 512
@@ -41,7 +41,7 @@ def answer_pictures(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dic
 
 def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], Any]:
     """A function that answers a frame as the daemon does, or says why the picture was rejected."""
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = make_preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
 
     def answer(frame: Frame) -> Any:
@@ -123,7 +123,7 @@ def calibrate_bundle(
         if healthy is None:
             lines = [f"baseline of {baseline.count} healthy pictures; give --reference FOLDER to recalibrate"]
         return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = make_preprocessor(bundle.manifest.preprocess)
     x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
     options = calibration.Options(
         seed=seed,
@@ -152,7 +152,7 @@ def _baseline(
             fix = "Give --healthy FOLDER, or --baseline FILE from an earlier run."
             raise DataError("calibrate", "no healthy pictures and no baseline", "one of them", fix)
         return calibration.Baseline.load(path), []
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = make_preprocessor(bundle.manifest.preprocess)
     x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
     baseline = calibration.profile(
         bundle.model_files,

@@ -262,7 +262,7 @@ def _send_frame(link: Link, frame: Frame) -> None:
     }
     if frame.origin is not None and frame.origin.name is not None:
         about["name"] = as_text(frame.origin.name)
-    picture = frame.picture
+    picture = frame.payload
     if isinstance(picture, np.ndarray):
         whole = np.ascontiguousarray(picture)
         link.send(

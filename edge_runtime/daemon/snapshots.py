@@ -12,8 +12,8 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.running import Running
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError
+from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preprocess import PictureLimits
-from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.inference.preprocess.snapshot import Mark, Snapshot, make_snapshot
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.request import SnapshotArguments
@@ -95,7 +95,7 @@ class Snapshots:
         self._require_allowed(camera)  # it may have been forbidden meanwhile
         try:
             return make_snapshot(frame, max_side, quality, self._limits, marks)
-        except PictureFlaw as flaw:
+        except InputFlaw as flaw:
             raise NoPicture(
                 Lack.UNREADABLE, f"the picture of camera {camera!r} cannot be shown: {flaw.detail}"
             ) from flaw

@@ -102,7 +102,7 @@ class Audit:
 
     def offer(self, generation: Generation, sample: Sample, answer: AnyAnswer) -> None:
         """Keep it if it is a confident one, and chance says so; returns at once."""
-        if sample.pixels is None or not self._keeps_pictures or self._random.random() >= self._settings.share:
+        if sample.values is None or not self._keeps_pictures or self._random.random() >= self._settings.share:
             return
         confidence = confidence_of(answer)
         if confidence is None or confidence < CONFIDENT:
@@ -123,7 +123,7 @@ class Audit:
 
     def keep(self, generation: Generation, sample: Sample, answer: AnyAnswer) -> None:
         """Write one, and forget the oldest. A disk that refuses costs the picture."""
-        pixels = sample.pixels
+        pixels = sample.values
         if pixels is None:
             return
         if pixels.shape[2] == 3 and not self._is_bgr:

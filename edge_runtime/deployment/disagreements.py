@@ -100,9 +100,9 @@ class Disagreements:
         self, sample: Sample, active: AnyAnswer, candidate: AnyAnswer, agreement: float
     ) -> Disagreement:
         picture, size = None, (0, 0)
-        if self._keeps_pictures and sample.pixels is not None:
+        if self._keeps_pictures and sample.values is not None:
             pixels = (
-                sample.pixels if self._is_bgr or sample.pixels.shape[2] != 3 else sample.pixels[:, :, ::-1]
+                sample.values if self._is_bgr or sample.values.shape[2] != 3 else sample.values[:, :, ::-1]
             )
             uri = picture_uri(np.ascontiguousarray(pixels), self._most_side)
             picture, size = (uri if len(uri) <= MOST_URI_BYTES else None), pixels.shape[1::-1]

@@ -60,6 +60,6 @@ class Trial:
 
     def keep(self, frame: Frame) -> Frame:
         """A frame that is prepared again later: a camera overwrites its picture when the next one is taken."""
-        if self.is_prepared_alike or not isinstance(frame.picture, np.ndarray):
+        if self.is_prepared_alike or not isinstance(frame.payload, np.ndarray):
             return frame
-        return replace(frame, picture=frame.picture.copy())
+        return replace(frame, payload=frame.payload.copy())

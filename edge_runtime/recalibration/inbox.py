@@ -31,8 +31,8 @@ class SampleInbox:
         self._last_at_s: dict[str, float] = {}
 
     def offer(self, sample: Sample, result: Result) -> None:
-        """Take it in if it has pixels (a raw tensor has none) and it is this stream's turn."""
-        if sample.pixels is None:
+        """Take it in if it has values (a raw tensor has none) and it is this stream's turn."""
+        if sample.values is None:
             return
         last_s = self._last_at_s.get(sample.stream)
         if last_s is not None and sample.captured_at_s - last_s < self.every_s:

@@ -35,7 +35,7 @@ COLLECT_FACTOR, MIN_COLLECT_S = 8, 120.0
 
 _IDLE = Phase.IDLE, None
 
-StartJob = Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], JobProcess]
+StartJob = Callable[[Path, JobRequest, NDArray[Any] | None, float], JobProcess]
 """(folder, request, frames, deadline) -> the running job. Raises StateError."""
 
 
@@ -200,7 +200,7 @@ class TaskRunner:
             None if start is None else path_of(start),
             is_dry_run=task.is_dry_run,
         )
-        pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
+        pixels = np.stack([one.values for one in kept if one.values is not None]) if kept else None
         folder, deadline_s = context.model_state.job_folder(task.kind), context.clock() + settings.timeout_s
         try:
             self._job = self._start(folder, request, pixels, deadline_s)

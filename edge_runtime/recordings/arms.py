@@ -23,7 +23,7 @@ from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on
 from edge_runtime.inference.engines.factory import DEFAULTS
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import Preprocessor, make_preprocessor
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
         bundle,
         loaded,
         engine,
-        Preprocessor(bundle.manifest.preprocess),
+        make_preprocessor(bundle.manifest.preprocess),
         Postprocessor(bundle.manifest, bundle.labels),
         compare,
     )

@@ -176,7 +176,7 @@ class _Table:
 
     def __init__(self, sides: tuple[_Side, _Side]) -> None:
         self.sides = sides
-        is_bgr = sides[0].arm.bundle.manifest.preprocess.colour == "bgr"
+        is_bgr = sides[0].arm.bundle.manifest.preprocess.is_bgr
         self.shots = Disagreements(is_bgr=is_bgr, most_kept=MOST_SHOTS, most_side=SHOT_SIDE)
         self.shots.set_pictures(are_kept=True)
         self.pairs, self.changes = PairFigures(), Counter[tuple[str, str]]()

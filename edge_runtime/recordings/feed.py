@@ -134,15 +134,15 @@ class Taking:
 
     def _keep(self, frame: Frame) -> Frame | None:
         """The frame with a picture that stays, and its room in the queue; None where there is none."""
-        picture = frame.picture
+        picture = frame.payload
         if isinstance(picture, Path):
             try:
                 picture = read_whole(picture, MOST_FILE_BYTES)
             except OSError:
                 return None
-        if not self._reserve(_size_bytes(replace(frame, picture=picture))):
+        if not self._reserve(_size_bytes(replace(frame, payload=picture))):
             return None
-        return replace(frame, picture=picture.copy() if isinstance(picture, np.ndarray) else picture)
+        return replace(frame, payload=picture.copy() if isinstance(picture, np.ndarray) else picture)
 
     def _reserve(self, size: int) -> bool:
         with self._has_more:
@@ -205,6 +205,6 @@ def _sum_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
 
 
 def _size_bytes(frame: Frame) -> int:
-    picture = frame.picture
+    picture = frame.payload
     assert not isinstance(picture, Path)
     return picture.nbytes if isinstance(picture, np.ndarray) else len(picture)

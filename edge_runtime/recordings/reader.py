@@ -15,9 +15,9 @@ from calibration.stats.regular_file import open_regular, read_whole
 from edge_runtime.datatypes import Detection, Frame, Label
 from edge_runtime.deployment.model_state import PATCH_ID
 from edge_runtime.errors import RecordingError
+from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.inference.preprocess import PictureLimits
-from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.recordings.manifest import (
     ANSWERS_FILE,
     BASELINES,
@@ -85,13 +85,13 @@ class Recording:
             try:
                 _LIMITS.check_size(line.shape[1], line.shape[0], 2)
                 picture = decode_png(data, line.shape, line.colour)
-            except (ValueError, IndexError, PictureFlaw) as err:
+            except (ValueError, IndexError, InputFlaw) as err:
                 expected = f"a picture of shape {list(line.shape)}, as {FRAMES_FILE} says"
                 raise RecordingError(path, str(err), expected, _COPY_AGAIN) from err
         return Frame(
             stream=line.stream,
             seq=line.seq,
-            picture=picture,
+            payload=picture,
             captured_at_s=0.0,
             captured_at_wall_s=_moment(self.folder / FRAMES_FILE, line.captured_at),
             colour=line.colour,

@@ -98,7 +98,7 @@ class MqttImagesSource:
         frame = Frame(
             stream=self.stream,
             seq=self._next_seq,
-            picture=payload,
+            payload=payload,
             captured_at_s=received_at_s,
             captured_at_wall_s=self._wall_clock() - (self._clock() - received_at_s),
             colour=None,

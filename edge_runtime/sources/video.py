@@ -216,7 +216,7 @@ class VideoSource:
         return Frame(
             stream=self.stream,
             seq=self._next_seq + taken.ticket,
-            picture=pixels.tobytes() if is_still else pixels,
+            payload=pixels.tobytes() if is_still else pixels,
             captured_at_s=taken.note.captured_at_s,
             captured_at_wall_s=taken.note.captured_at_wall_s,
             colour=None if is_still else _colour_of(pixels),

@@ -15,7 +15,7 @@ from edge_runtime.cli.remote import send_command
 from edge_runtime.config import load_address
 from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.system.atomic_file import write_atomically
 from tests.support.bundle_models import png
@@ -45,7 +45,7 @@ class Site:
     def __init__(self, box, broker):
         self.box, self.broker, self.bundle = box, broker, small_bundle(box.folder)
         self.state, identity = ModelState.open(box.state, "parts"), identify_bundle(self.bundle)
-        normalise = Preprocessor(self.bundle.manifest.preprocess).normalise
+        normalise = PicturePreprocessor(self.bundle.manifest.preprocess).normalise
         model = self.bundle.model_files
         self.baseline = calibration.profile(
             model,

@@ -152,7 +152,7 @@ class WatchedSource:
         frame = self.source.read(0.02)
         if frame is not None:
             self.arrived_at_s.append(time.monotonic())
-            self.frames.append((frame.seq, frame.captured_at_s, frame.picture.shape, frame.picture.std()))
+            self.frames.append((frame.seq, frame.captured_at_s, frame.payload.shape, frame.payload.std()))
 
 
 def watch(sources, until, within_s=WAIT_S):

@@ -13,10 +13,10 @@ from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 from tests.support.bundle_models import SIDE, colourful, png
 
-PREPROCESS = PreprocessSpec(
+PREPROCESS = PictureSpec(
     colour="rgb",
     width=SIDE,
     height=SIDE,

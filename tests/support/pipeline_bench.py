@@ -9,12 +9,12 @@ from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 from tests.support.fake_engine import FakeEngine
 
-SPEC = PreprocessSpec(
+SPEC = PictureSpec(
     colour="rgb", width=8, height=8, geometry="stretch", filter="area", mean=(0, 0, 0), std=(255, 255, 255)
 )
 
@@ -41,7 +41,7 @@ def make_pipeline(
     pipeline = Pipeline(
         device="box",
         model="parts",
-        preprocessor=Preprocessor(SPEC),
+        preprocessor=PicturePreprocessor(SPEC),
         scheduler=BatchScheduler(BatchPolicy(**{**usual, **policy}), workers),
         slot=slot or EngineSlot(Generation("parts/1"), engine or FakeEngine()),
         postprocessor=Postprocessor(Manifest, ("a", "b", "c")),

@@ -10,7 +10,7 @@ from edge_runtime.deployment.version_pointers import VersionPointers
 from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.trial import Arm
 from edge_runtime.recalibration.schedule import find_next_due_wall_s
 from edge_runtime.system.supervised_thread import Crashes
@@ -68,7 +68,7 @@ class RolloutBench:
             raise self.opening_fails
         engine = self.engines.setdefault(version, FakeEngine())
         slot = EngineSlot(Generation(f"parts/{version}"), engine)
-        arm = Arm(Preprocessor(SPEC), slot, self.postprocessor)
+        arm = Arm(PicturePreprocessor(SPEC), slot, self.postprocessor)
         return Candidate(f"parts/{version}", f"hash of {version}", arm, is_prepared_alike=True)
 
     def begin(self, version=2, engine=None):

@@ -6,12 +6,12 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 from tests.support.bundle_models import png
 from tests.support.onnx_nets import classifier, pictures, quantized
 
 SIDE = 16
-PREPROCESS = PreprocessSpec(
+PREPROCESS = PictureSpec(
     colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(127,) * 3, std=(128,) * 3
 )
 

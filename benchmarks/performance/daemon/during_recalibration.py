@@ -26,7 +26,7 @@ from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import RunningDaemon, run_daemon
 from edge_runtime.config import DemoConfig, RecalibrationConfig
 from edge_runtime.datatypes import Frame, Sample
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, JobResult
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
@@ -176,12 +176,12 @@ def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
 
 def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8]:
     """Prepared pictures before normalising, as the reservoir keeps them, uint8 (N,H,W,3)."""
-    preprocessor = Preprocessor(load_bundle(bundle).manifest.preprocess)
+    preprocessor = make_preprocessor(load_bundle(bundle).manifest.preprocess)
     conveyor = DemoCamera("c", DEMO, DemoConfig(drift="haze", drift_at_s=0), fps=10.0)
     found = []
     for number in range(count):
         pixels = conveyor.frame(number + 500 * drifted, drifted=drifted)
         sample = preprocessor.prepare(Frame("c", number, pixels, 0.0, 0.0))
-        if isinstance(sample, Sample) and sample.pixels is not None:
-            found.append(sample.pixels)
+        if isinstance(sample, Sample) and sample.values is not None:
+            found.append(sample.values)
     return np.stack(found)

@@ -29,11 +29,11 @@ def prepare(folder: Path, model: Path) -> None:
     from edge_runtime.bundles.verify import load_bundle
     from edge_runtime.config import DemoConfig
     from edge_runtime.datatypes import Frame, Sample
-    from edge_runtime.inference.preprocess import Preprocessor
+    from edge_runtime.inference.preprocess import make_preprocessor
     from edge_runtime.sources.demo.demo_camera import DemoCamera
 
     bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = make_preprocessor(bundle.manifest.preprocess)
     conveyor = DemoCamera("c", DEMO / "pictures", DemoConfig(drift="haze", drift_at_s=0), fps=10.0)
 
     def tensors(first: int, count: int, drifted: bool) -> np.ndarray:

@@ -14,7 +14,7 @@ from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import make_preprocessor
 
 Answer = Callable[[bytes], bytes]
 PORT, WORKERS = int(os.environ.get("PEER_PORT", "0")), int(os.environ.get("PEER_WORKERS", "1"))
@@ -30,7 +30,7 @@ def open_answer(callers: int = 1) -> Answer:
     """
     bundle = load_bundle(BUNDLE)
     engine = open_bundle_engine(bundle, ThreadPlan(INTRA, callers, "bench"))
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = make_preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
 
     def answer(picture: bytes) -> bytes:

@@ -27,7 +27,7 @@ from edge_runtime.inference.engines.factory import DEFAULTS
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.system.heap import share_one_arena
 
@@ -61,7 +61,7 @@ class Loaded:
         self._stop, self._fed = threading.Event(), threading.Event()
         policy = BatchPolicy(max_batch_size=1, max_queue_delay_s=0.0, max_age_s=1e9, queue_limit=4)
         self._pipeline = Pipeline(
-            device="bench", model="bench", preprocessor=Preprocessor(bundle.manifest.preprocess),
+            device="bench", model="bench", preprocessor=make_preprocessor(bundle.manifest.preprocess),
             scheduler=BatchScheduler(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=self._deliver, observer=None, on_engine_error=self._on_error, clock=time.monotonic,
             reject=lambda *_: None,

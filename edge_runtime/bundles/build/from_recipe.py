@@ -41,9 +41,9 @@ from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepar
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError, ExitCode
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
-from edge_runtime.inference.specs import PreprocessSpec, StrictModel
+from edge_runtime.inference.specs import PreprocessSpec, SignalSpec, StrictModel
 
 MOST_GOLDEN = 64
 MOST_CALIBRATION, MOST_LABELLED = 300, 2000
@@ -258,7 +258,9 @@ def _notes(bundle: Bundle) -> tuple[str, ...]:
 
 
 def _levels(spec: PreprocessSpec, level: int) -> list[float]:
-    """The value of a grey level in each channel; [0] for a model that normalises by itself."""
+    """The value of a grey level in each channel; [0] for a model that normalises by itself, or takes no pictures."""
+    if isinstance(spec, SignalSpec):
+        return [0.0]
     is_raw = set(spec.mean) == {0.0} and set(spec.std) == {1.0}
     return [0.0] if is_raw else [(level - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
 
@@ -307,7 +309,7 @@ def _golden(folder: Path) -> dict[str, bytes]:
 def _pictures(recipe: RecipeFile, spec: PreprocessSpec, labels: tuple[str, ...]) -> Pictures | None:
     if recipe.calibration is None:
         return None
-    preprocessor = Preprocessor(spec)
+    preprocessor = make_preprocessor(spec)
     most = max(32, MOST_BYTES // (4 * int(np.prod(spec.tensor_shape))))
     x, _ = read_reference_folder(recipe.calibration, preprocessor, labels, min(most, MOST_CALIBRATION))
     if recipe.labelled is None:

@@ -55,8 +55,7 @@ def compare_engines(
             one, other = (read_probabilities(meaning, found) for found in (float_outputs, outputs))
             facts |= _of_one_class(one, other, y) if are_exclusive(one) else _of_each_class(one, other, y)
         case DetectionSpec():
-            size = (spec.width, spec.height)
-            boxes = (read_all_boxes(meaning, found, size) for found in (float_outputs, outputs))
+            boxes = (read_all_boxes(meaning, found, spec.size) for found in (float_outputs, outputs))
             facts["agreement"] = compare_boxes(*boxes)
         case _:
             facts["agreement"] = measure_shared_variance(float_outputs, outputs)

@@ -26,7 +26,7 @@ from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.verify import check_model
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.factory import open_engine
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PreprocessSpec, read_preprocess
 from edge_runtime.system.model_formats import ModelFormat
 
 FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
@@ -105,7 +105,7 @@ def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
         return recipe.preprocess
     at = f"{source.path}: preprocessing"
     try:
-        said = PreprocessSpec.model_validate(source.preprocessing)
+        said = read_preprocess(source.preprocessing)
     except pydantic.ValidationError as err:
         if recipe.preprocess is not None:  # in words of the training's own
             return recipe.preprocess
@@ -114,7 +114,7 @@ def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
         raise BundleError(at, found, "the keys of preprocess in a recipe", fix) from err
     if recipe.preprocess is not None and recipe.preprocess != said:
         ours = recipe.preprocess.model_dump()
-        names = [name for name, value in said.model_dump().items() if value != ours[name]]
+        names = [name for name, value in said.model_dump().items() if value != ours.get(name)]
         found = f"{', '.join(names)} differ from the recipe's preprocess"
         raise BundleError(at, found, "the same in both", "Take preprocess out of the recipe, or correct it.")
     return said

@@ -23,7 +23,7 @@ from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.deployment.open_bundle import find_engine_settings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.threads import ThreadPlan, bind_this_thread
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import Preprocessor, make_preprocessor
 
 MODEL = "bench"
 WARM_UP_CALLS = 5
@@ -41,7 +41,7 @@ def main(order_path: Path) -> int:
     plan = ThreadPlan(order["intra"], order["callers"], "bench", tuple(order.get("cpus", ())))
     settings = find_engine_settings(config, MODEL)
     engine = open_bundle_engine(bundle, plan, settings)
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = make_preprocessor(bundle.manifest.preprocess)
     paths = [Path(path) for path in order["pictures"]]
     tensors = [prepare_picture(preprocessor, path) for path in paths]
 

@@ -14,7 +14,7 @@ from edge_runtime.bundles.signing.patches import open_patch_signer
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.model_runtime import ModelRuntime, make_batch_policy
-from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
+from edge_runtime.daemon.wiring.preprocessing import make_limited_preprocessor
 from edge_runtime.daemon.wiring.recalibration import make_controller
 from edge_runtime.daemon.wiring.rollout import make_rollout
 from edge_runtime.daemon.workers import InferenceWorker
@@ -138,7 +138,7 @@ def _make_audit(
         settings,
         model_state.folder,
         crashes,
-        is_bgr=bundle.manifest.preprocess.colour == "bgr",
+        is_bgr=bundle.manifest.preprocess.is_bgr,
         keeps_pictures=config.recalibration.reference.pictures == "keep",
     )
 
@@ -158,7 +158,7 @@ def _make_pipeline(
     return Pipeline(
         device=config.device,
         model=name,
-        preprocessor=make_preprocessor(config, bundle.manifest.preprocess, crashes),
+        preprocessor=make_limited_preprocessor(config, bundle.manifest.preprocess, crashes),
         scheduler=BatchScheduler(make_batch_policy(config, name), opened.plan.workers),
         slot=slot,
         postprocessor=Postprocessor(bundle.manifest, bundle.labels),

@@ -56,10 +56,10 @@ def make_controller(
         deployment,
         model_state.folder,
         crashes,
-        is_bgr=bundle.manifest.preprocess.colour == "bgr",
+        is_bgr=bundle.manifest.preprocess.is_bgr,
         find_version=lambda: None if versions is None else versions.on_its_way,
     )
-    channel_axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
+    channel_axis = bundle.manifest.preprocess.channel_axis
     return RecalibrationController(
         ModelContext(
             name,

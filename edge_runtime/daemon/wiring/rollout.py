@@ -8,7 +8,7 @@ import structlog
 from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
-from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
+from edge_runtime.daemon.wiring.preprocessing import make_limited_preprocessor
 from edge_runtime.daemon.wiring.recalibration import find_next_due_here
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.bundle_trust import find_trust
@@ -59,12 +59,12 @@ def make_rollout(
             log.warning("candidate does not run as configured", model=name, version=version, reason=note)
         manifest = opened.bundle.manifest
         arm = Arm(
-            make_preprocessor(config, manifest.preprocess, crashes),
+            make_limited_preprocessor(config, manifest.preprocess, crashes),
             EngineSlot(Generation(opened.bundle.id), opened.engine),
             Postprocessor(manifest, opened.bundle.labels),
         )
         trim_heap()
-        disagreements = Disagreements(is_bgr=active.manifest.preprocess.colour == "bgr")
+        disagreements = Disagreements(is_bgr=active.manifest.preprocess.is_bgr)
         is_prepared_alike = manifest.preprocess == active.manifest.preprocess
         return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
 

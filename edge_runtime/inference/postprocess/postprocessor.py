@@ -52,7 +52,7 @@ class Postprocessor:
 
     def __init__(self, meaning: Meaning, labels: tuple[str, ...]) -> None:
         self._spec = meaning.postprocess
-        self._input_size = (meaning.preprocess.width, meaning.preprocess.height)
+        self._input_size = meaning.preprocess.size
         self._labels = labels
 
     def read(self, sample: Sample, outputs: OneOutput) -> Answer | Rejected:

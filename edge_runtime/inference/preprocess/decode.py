@@ -6,11 +6,9 @@ and, where the model needs fewer pixels and its filter averages anyway, at a red
 formats go to OpenCV after their header was checked.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,16 +16,16 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from calibration.stats.regular_file import open_regular
 from edge_runtime.datatypes import ColourOrder, RejectReason
+from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preprocess.geometry import reduction
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.preprocess.header import Header
 from edge_runtime.inference.preprocess.headers import read_header
 from edge_runtime.inference.preprocess.jpeg_mending import is_mendable, mend
 from edge_runtime.inference.preprocess.limits import PictureLimits
 from edge_runtime.inference.preprocess.netpbm import decode_netpbm
 from edge_runtime.inference.preprocess.tiff_strips import check_strips
-from edge_runtime.inference.specs import Colour, PreprocessSpec
+from edge_runtime.inference.specs import Colour, PictureSpec
 
 # A damaged picture is a counted value here, not lines on standard error.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -49,24 +47,7 @@ class Upright:
     full_height: int
 
 
-def read_file(path: Path, limits: PictureLimits) -> bytes:
-    """All bytes of a regular file.
-
-    Raises:
-        PictureFlaw: missing, unreadable, not a regular file, too large.
-    """
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            limits.check_bytes(size)
-            return file.read(size)
-    except OSError as err:
-        raise PictureFlaw(RejectReason.UNREADABLE, f"{path} cannot be read: {err.strerror}") from err
-    except ValueError as err:  # a NUL in the path
-        raise PictureFlaw(RejectReason.UNREADABLE, f"{str(path)!r} is no path: {err}") from err
-
-
-def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
+def decode(data: bytes, spec: PictureSpec, limits: PictureLimits) -> Upright:
     """Decode an encoded picture.
 
     Args:
@@ -75,7 +56,7 @@ def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
         limits: Caps, checked on the header.
 
     Raises:
-        PictureFlaw: anything that keeps it from being used.
+        InputFlaw: anything that keeps it from being used.
     """
     limits.check_bytes(len(data))
     if data[:1] in (b"\r", b"\n"):  # left over from a multipart message
@@ -108,14 +89,12 @@ def to_uint8(array: NDArray[Any], order: ColourOrder, alpha: int) -> tuple[NDArr
         alpha: Grey level below transparent pixels.
 
     Raises:
-        PictureFlaw: another dtype or shape.
+        InputFlaw: another dtype or shape.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
-        raise PictureFlaw(
-            RejectReason.BAD_SHAPE, f"array of shape {array.shape}; expected (H,W) or (H,W,1..4)"
-        )
+        raise InputFlaw(RejectReason.BAD_SHAPE, f"array of shape {array.shape}; expected (H,W) or (H,W,1..4)")
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
-        raise PictureFlaw(RejectReason.BAD_DTYPE, f"pixels of type {array.dtype}; expected uint8 or uint16")
+        raise InputFlaw(RejectReason.BAD_DTYPE, f"pixels of type {array.dtype}; expected uint8 or uint16")
     channels = 1 if array.ndim == 2 else array.shape[2]
     if array.dtype.itemsize == 1 and channels in (1, 3):
         pixels = array if array.ndim == 2 or channels == 3 else np.ascontiguousarray(array[..., 0])
@@ -148,7 +127,7 @@ def _strips(array: NDArray[Any]) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(array), step))
 
 
-def _decode_jpeg(data: bytes, header: Header, spec: PreprocessSpec) -> NDArray[np.uint8]:
+def _decode_jpeg(data: bytes, header: Header, spec: PictureSpec) -> NDArray[np.uint8]:
     upright = (header.height, header.width) if header.orientation >= 5 else (header.width, header.height)
     factor = reduction(spec, *upright)
     space = {"rgb": "RGB", "bgr": "BGR", "grey": "GRAY"}[spec.colour]
@@ -184,21 +163,21 @@ def _count_stray_bytes(data: bytes) -> int | None:
     return 0
 
 
-def _jpeg_flaw(err: ValueError) -> PictureFlaw:
+def _jpeg_flaw(err: ValueError) -> InputFlaw:
     reason = RejectReason.TRUNCATED if "remature end" in str(err) else RejectReason.UNREADABLE
-    return PictureFlaw(reason, f"JPEG: {err}")
+    return InputFlaw(reason, f"JPEG: {err}")
 
 
 def _decode_other(data: bytes, header: Header) -> tuple[NDArray[Any], ColourOrder]:
     try:
         pixels = cv2.imdecode(np.frombuffer(select_bytes(data, header), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as err:
-        raise PictureFlaw(RejectReason.UNREADABLE, f"{header.kind}: {err.err}") from err
+        raise InputFlaw(RejectReason.UNREADABLE, f"{header.kind}: {err.err}") from err
     if pixels is None:
-        raise PictureFlaw(RejectReason.UNREADABLE, f"{header.kind} that cannot be decoded")
+        raise InputFlaw(RejectReason.UNREADABLE, f"{header.kind} that cannot be decoded")
     if pixels.shape[:2] != (header.height, header.width):
         found = f"{header.kind} decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels"
-        raise PictureFlaw(RejectReason.UNREADABLE, f"{found}; its header says {header.width}x{header.height}")
+        raise InputFlaw(RejectReason.UNREADABLE, f"{found}; its header says {header.width}x{header.height}")
     if header.is_inverted:
         cv2.bitwise_not(pixels, dst=pixels)
     if header.transparent_level is not None and pixels.ndim == 2:

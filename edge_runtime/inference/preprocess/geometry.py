@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Geometry
-from edge_runtime.inference.specs import Filter, PreprocessSpec
+from edge_runtime.inference.specs import Filter, PictureSpec
 
 _CV2_FILTERS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 # Measured on 720p JPEGs: at these the reduced decode moves pixels by about one level and the outputs of
@@ -32,7 +32,7 @@ class Region:
     height: int
 
 
-def reduction(spec: PreprocessSpec, width: int, height: int) -> int:
+def reduction(spec: PictureSpec, width: int, height: int) -> int:
     """By how much (1, 2, 4 or 8) a picture of this size may be shrunk while decoding, with the result still right.
 
     The filters that do not smooth when shrinking give another picture from smoothed pixels: they get all of them.
@@ -45,7 +45,7 @@ def reduction(spec: PreprocessSpec, width: int, height: int) -> int:
     return next((factor for factor in _REDUCTIONS if factor <= spare), 1)
 
 
-def source_region(spec: PreprocessSpec, width: int, height: int) -> Region:
+def source_region(spec: PictureSpec, width: int, height: int) -> Region:
     """The part of a picture that the model sees; at least one pixel."""
     if spec.geometry != "crop":
         return Region(0, 0, width, height)
@@ -62,7 +62,7 @@ def _centre(wanted: float, available: int) -> int:
     return size
 
 
-def target_region(spec: PreprocessSpec, width: int, height: int) -> Region:
+def target_region(spec: PictureSpec, width: int, height: int) -> Region:
     """The part of the model's input that the picture fills."""
     if spec.geometry != "letterbox":
         return Region(0, 0, spec.width, spec.height)
@@ -75,7 +75,7 @@ def target_region(spec: PreprocessSpec, width: int, height: int) -> Region:
 
 
 def fit(
-    spec: PreprocessSpec, pixels: NDArray[np.uint8], full_width: int, full_height: int
+    spec: PictureSpec, pixels: NDArray[np.uint8], full_width: int, full_height: int
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """The model's input pixels and how they map back to the frame.
 

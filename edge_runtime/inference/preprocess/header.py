@@ -1,30 +1,6 @@
-"""What is known of an encoded picture before it is decoded, and the one error for what cannot be used."""
+"""What is known of an encoded picture before it is decoded."""
 
 from dataclasses import dataclass
-
-from edge_runtime.datatypes import RejectReason
-
-MOST_WORDS = 300
-"""Characters of a reason; names of files and words of a decoder go into it, and both come from outside."""
-
-
-class PictureFlaw(Exception):
-    """A picture or tensor that cannot be used; ``prepare`` turns it into a ``Rejected`` value.
-
-    ``detail`` never quotes the content: a link in a watched folder may point at a secret file.
-    """
-
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        self.reason, self.detail = reason, shorten(detail)
-        super().__init__(f"{reason}: {self.detail}")
-
-
-def shorten(words: str) -> str:
-    """At most ``MOST_WORDS`` characters, the middle left out."""
-    if len(words) <= MOST_WORDS:
-        return words
-    half = (MOST_WORDS - 5) // 2
-    return f"{words[:half]} ... {words[-half:]}"
 
 
 @dataclass(frozen=True, slots=True)

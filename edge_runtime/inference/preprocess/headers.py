@@ -9,8 +9,9 @@ import struct
 from collections.abc import Callable
 
 from edge_runtime.datatypes import RejectReason
+from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preprocess.foreign import name_foreign
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.preprocess.header import Header
 from edge_runtime.inference.preprocess.jpeg_header import read_jpeg_header
 from edge_runtime.inference.preprocess.netpbm import is_netpbm, read_netpbm_header
 from edge_runtime.inference.preprocess.png_header import read_png_header
@@ -22,38 +23,38 @@ def read_header(data: bytes) -> Header:
     """Header of an encoded picture.
 
     Raises:
-        PictureFlaw: empty, a format that is not let through, damaged, or shorter than it says.
+        InputFlaw: empty, a format that is not let through, damaged, or shorter than it says.
     """
     if not data:
-        raise PictureFlaw(RejectReason.EMPTY, "0 bytes")
+        raise InputFlaw(RejectReason.EMPTY, "0 bytes")
     for matches, parse in _PARSERS:
         if matches(data):
             try:
                 header = parse(data)
             except (struct.error, IndexError) as err:
-                raise PictureFlaw(
+                raise InputFlaw(
                     RejectReason.TRUNCATED, f"ends inside its header after {len(data)} bytes"
                 ) from err
             if header.width < 1 or header.height < 1:
-                raise PictureFlaw(
+                raise InputFlaw(
                     RejectReason.UNREADABLE, f"{header.kind} of {header.width}x{header.height} pixels"
                 )
             return header
-    raise PictureFlaw(RejectReason.UNSUPPORTED, name_foreign(data))
+    raise InputFlaw(RejectReason.UNSUPPORTED, name_foreign(data))
 
 
 def _bmp(data: bytes) -> Header:
     offset, info_bytes = struct.unpack_from("<II", data, 10)
     if info_bytes < 40:
-        raise PictureFlaw(
+        raise InputFlaw(
             RejectReason.UNSUPPORTED, f"BMP with a header of {info_bytes} bytes; expected 40 or more"
         )
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     if compression not in (0, 3):
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"BMP with compression {compression}; expected none")
+        raise InputFlaw(RejectReason.UNSUPPORTED, f"BMP with compression {compression}; expected none")
     needed = offset + (max(width, 0) * bits + 31) // 32 * 4 * abs(height)
     if len(data) < needed:
-        raise PictureFlaw(RejectReason.TRUNCATED, f"BMP of {len(data)} bytes; its header needs {needed}")
+        raise InputFlaw(RejectReason.TRUNCATED, f"BMP of {len(data)} bytes; its header needs {needed}")
     has_alpha = info_bytes >= 56 and compression == 3 and data[66:70] != bytes(4)
     return Header(
         "bmp",

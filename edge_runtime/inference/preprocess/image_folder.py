@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Rejected
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preparation import Preprocessor
 
 INDEX = re.compile(r"[0-9]{1,6}")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import PictureFlaw
+from edge_runtime.inference.flaw import InputFlaw
 
 MOST_SIDE = 65_535
 """Pixels of one side: the most that a JPEG can have. Resize filters need memory in proportion to the longest side."""
@@ -24,30 +24,30 @@ class PictureLimits:
         """Refuse a file or message that is too long.
 
         Raises:
-            PictureFlaw: it is so.
+            InputFlaw: it is so.
         """
         if size > self.max_bytes:
             allowed = f"at most {self.max_bytes} are taken (pictures.max_file_mib)"
-            raise PictureFlaw(RejectReason.TOO_LARGE, f"{size} bytes; {allowed}")
+            raise InputFlaw(RejectReason.TOO_LARGE, f"{size} bytes; {allowed}")
 
     def check_size(self, width: int, height: int, bytes_per_pixel: int = 1) -> None:
         """Refuse a picture with too many or too few pixels, or of too many bytes once it is decoded.
 
         Raises:
-            PictureFlaw: it is so.
+            InputFlaw: it is so.
         """
         shown = f"{width}x{height} pixels"
         if width * height > self.max_pixels:
             allowed = f"at most {self.max_pixels / 1e6:g} million are taken (pictures.max_megapixels)"
-            raise PictureFlaw(RejectReason.TOO_LARGE, f"{shown}; {allowed}")
+            raise InputFlaw(RejectReason.TOO_LARGE, f"{shown}; {allowed}")
         if max(width, height) > MOST_SIDE:
             allowed = f"a side may have at most {MOST_SIDE}: cut the picture into parts"
-            raise PictureFlaw(RejectReason.TOO_LARGE, f"{shown}; {allowed}")
+            raise InputFlaw(RejectReason.TOO_LARGE, f"{shown}; {allowed}")
         if width * height * bytes_per_pixel > self.max_pixels * _BYTES_A_PIXEL:
             most = self.max_pixels * _BYTES_A_PIXEL / 1e6
             allowed = f"at most {most:g} million bytes are taken (4 for each of pictures.max_megapixels)"
-            raise PictureFlaw(
+            raise InputFlaw(
                 RejectReason.TOO_LARGE, f"{shown} of {bytes_per_pixel} bytes when decoded; {allowed}"
             )
         if min(width, height) < LEAST_SIDE:
-            raise PictureFlaw(RejectReason.TOO_SMALL, f"{shown}; each side needs {LEAST_SIDE}")
+            raise InputFlaw(RejectReason.TOO_SMALL, f"{shown}; each side needs {LEAST_SIDE}")

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preprocess.header import Header
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _HEAD = re.compile(rb"P[456]" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + rb"(?=[\s#])")
@@ -24,14 +25,12 @@ def read_netpbm_header(data: bytes) -> Header:
     """Header of a netpbm picture.
 
     Raises:
-        PictureFlaw: the variant written as text, damaged, or shorter than it says.
+        InputFlaw: the variant written as text, damaged, or shorter than it says.
     """
     width, height, most, at = _read_head(data)
     channels, size = _CHANNELS[data[:2]], _count_bytes(data, width, height, most)
     if len(data) < at + size:
-        raise PictureFlaw(
-            RejectReason.TRUNCATED, f"netpbm of {len(data)} bytes; its header needs {at + size}"
-        )
+        raise InputFlaw(RejectReason.TRUNCATED, f"netpbm of {len(data)} bytes; its header needs {at + size}")
     return Header("netpbm", width, height, bytes_per_pixel=channels * _depth(most))
 
 
@@ -65,14 +64,14 @@ def _depth(most: int) -> int:
 def _read_head(data: bytes) -> tuple[int, int, int, int]:
     """Width, height, the highest level, offset of the pixels."""
     if data[:2] in (b"P1", b"P2", b"P3"):
-        raise PictureFlaw(RejectReason.UNSUPPORTED, "netpbm written as text; expected the binary variant")
+        raise InputFlaw(RejectReason.UNSUPPORTED, "netpbm written as text; expected the binary variant")
     head = _HEAD.match(data[:4096])
     most = None if head is None or data[:2] == b"P4" else _MOST_LEVEL.match(data[:4096], head.end())
     if head is None or (most is None and data[:2] != b"P4"):
-        raise PictureFlaw(RejectReason.UNREADABLE, "netpbm without a size and a highest level")
+        raise InputFlaw(RejectReason.UNREADABLE, "netpbm without a size and a highest level")
     level = 1 if most is None else int(most[1])
     if not 1 <= level <= 65_535:
-        raise PictureFlaw(
+        raise InputFlaw(
             RejectReason.UNREADABLE, f"netpbm with a highest level of {level}; expected 1 to 65535"
         )
     width, height, at = int(head[1]), int(head[2]), (head if most is None else most).end() + 1

@@ -9,7 +9,8 @@ import struct
 import zlib
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preprocess.header import Header
 from edge_runtime.inference.preprocess.tiff_header import exif_orientation
 
 MOST_CHUNKS = 100_000
@@ -23,7 +24,7 @@ def read_png_header(data: bytes) -> Header:
     """Header of a PNG.
 
     Raises:
-        PictureFlaw: damaged, cut off, ambiguous.
+        InputFlaw: damaged, cut off, ambiguous.
         struct.error: cut off.
     """
     at, layout, orientation, transparent = _SIGNATURE_BYTES, b"", 1, b""
@@ -33,9 +34,9 @@ def read_png_header(data: bytes) -> Header:
     for _ in range(MOST_CHUNKS):
         kind, end = _check_chunk(data, view, at)
         if not seen and (kind != b"IHDR" or end - at != 12 + 13):
-            raise PictureFlaw(RejectReason.UNREADABLE, "PNG does not start with its header chunk")
+            raise InputFlaw(RejectReason.UNREADABLE, "PNG does not start with its header chunk")
         if kind in _ONCE and kind in seen:
-            raise PictureFlaw(RejectReason.UNREADABLE, f"PNG with two chunks {kind.decode()}")
+            raise InputFlaw(RejectReason.UNREADABLE, f"PNG with two chunks {kind.decode()}")
         is_used = not kind[0] & _OPTIONAL
         if kind == b"IHDR":
             layout = data[at + 8 : end - 4]
@@ -51,9 +52,9 @@ def read_png_header(data: bytes) -> Header:
         if kind == b"IEND":
             break
     else:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"PNG of more than {MOST_CHUNKS} chunks")
+        raise InputFlaw(RejectReason.UNSUPPORTED, f"PNG of more than {MOST_CHUNKS} chunks")
     if b"IDAT" not in seen:
-        raise PictureFlaw(RejectReason.TRUNCATED, "PNG without picture data")
+        raise InputFlaw(RejectReason.TRUNCATED, "PNG without picture data")
     width, height, bits, colour = struct.unpack_from(">IIBB", layout)
     channels = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}.get(colour, 4) + (1 if transparent and colour in (2, 3) else 0)
     level = None
@@ -75,11 +76,11 @@ def _check_chunk(data: bytes, view: memoryview, at: int) -> tuple[bytes, int]:
     """The name of the chunk at this offset, and the offset behind its checksum."""
     if at + 12 > len(data):
         found = f"PNG ends after {len(data)} bytes without its end chunk"
-        raise PictureFlaw(RejectReason.TRUNCATED, found)
+        raise InputFlaw(RejectReason.TRUNCATED, found)
     length, kind = struct.unpack_from(">I4s", data, at)
     end = at + 8 + length
     if end + 4 > len(data):
-        raise PictureFlaw(RejectReason.TRUNCATED, f"PNG chunk at byte {at} is cut off")
+        raise InputFlaw(RejectReason.TRUNCATED, f"PNG chunk at byte {at} is cut off")
     if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-        raise PictureFlaw(RejectReason.UNREADABLE, f"PNG chunk at byte {at} has a wrong checksum")
+        raise InputFlaw(RejectReason.UNREADABLE, f"PNG chunk at byte {at} has a wrong checksum")
     return kind, end + 4

@@ -1,7 +1,6 @@
-"""Frame -> sample, exactly as the bundle says: the one code path for live, golden and reference pictures.
+"""Picture -> sample, exactly as the bundle says: the one code path for live, golden and reference pictures.
 
-A picture that cannot be used becomes a ``Rejected`` value with its reason; nothing here raises for bad input. This is
-the one place where any exception of a parser ends: what a stranger sends must not end a stream's worker.
+A picture that cannot be used becomes a ``Rejected`` value with its reason; nothing here raises for bad input.
 """
 
 import time
@@ -14,19 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import ColourOrder, Frame, Geometry, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess.decode import Upright, decode, read_file, to_uint8
+from edge_runtime.inference.file_bytes import read_file
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.npy import is_npy, read_npy
+from edge_runtime.inference.preparation import prepare_or_reject
+from edge_runtime.inference.preprocess.decode import Upright, decode, to_uint8
 from edge_runtime.inference.preprocess.geometry import fit
-from edge_runtime.inference.preprocess.header import PictureFlaw, shorten
 from edge_runtime.inference.preprocess.limits import PictureLimits
-from edge_runtime.inference.preprocess.npy import is_npy, read_npy
 from edge_runtime.inference.preprocess.tensors import (
     Normaliser,
     check_tensor,
     describe_arrays,
     is_tensor_of_levels,
 )
-from edge_runtime.inference.specs import Colour, PreprocessSpec
-from edge_runtime.system.supervised_thread import Contained
+from edge_runtime.inference.specs import Colour, PictureSpec
 
 _RECOLOUR: dict[tuple[Colour, Colour], int] = {
     ("rgb", "bgr"): cv2.COLOR_RGB2BGR,
@@ -40,8 +40,8 @@ _RECOLOUR: dict[tuple[Colour, Colour], int] = {
 _LIMITS = PictureLimits()
 
 
-class Preprocessor:
-    """Prepares frames for one model. Holds no state between frames; callable from several threads at once.
+class PicturePreprocessor:
+    """Prepares pictures for one model. Holds no state between frames; callable from several threads at once.
 
     Args:
         spec: The input of the model.
@@ -51,7 +51,7 @@ class Preprocessor:
 
     def __init__(
         self,
-        spec: PreprocessSpec,
+        spec: PictureSpec,
         limits: PictureLimits = _LIMITS,
         note_failure: Callable[[Exception], object] = lambda _: None,
     ) -> None:
@@ -59,27 +59,21 @@ class Preprocessor:
         self._limits = limits
         self._note_failure = note_failure
         self.normalise = Normaliser(spec)
-        """Gives the tensor of a kept picture (``Sample.pixels``)."""
+        """Gives the tensor of a kept picture (``Sample.values``)."""
 
     def prepare(self, frame: Frame) -> Sample | Rejected:
         """The sample of a frame, or why there is none."""
-        with Contained(self._note_failure) as failure:
-            try:
-                return self._prepare(frame)
-            except PictureFlaw as flaw:
-                return _reject(frame, flaw.reason, flaw.detail)
-        detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
-        return _reject(frame, RejectReason.UNREADABLE, detail)
+        return prepare_or_reject(frame, self._prepare, self._note_failure)
 
     def read_picture(self, frame: Frame) -> Upright:
         """The picture of a frame itself, decoded and upright, before it is fitted to the model.
 
         Raises:
-            PictureFlaw: it cannot be read, or is a prepared tensor.
+            InputFlaw: it cannot be read, or is a prepared tensor.
         """
         picture, is_tensor = self._load(frame)
         if is_tensor:
-            raise PictureFlaw(RejectReason.UNSUPPORTED, "a prepared tensor; expected a picture")
+            raise InputFlaw(RejectReason.UNSUPPORTED, "a prepared tensor; expected a picture")
         return self._upright(picture, frame.colour)
 
     def _prepare(self, frame: Frame) -> Sample:
@@ -90,7 +84,7 @@ class Preprocessor:
             tensor = self._check(picture)
         else:
             upright = self._upright(picture, frame.colour)
-            if isinstance(frame.picture, bytes | Path):
+            if isinstance(frame.payload, bytes | Path):
                 decoded_s = time.monotonic()
             pixels, geometry = self._fit(upright)
             pixels = _own(pixels, picture)
@@ -100,7 +94,7 @@ class Preprocessor:
             stream=frame.stream,
             seq=frame.seq,
             tensor=tensor,
-            pixels=pixels,
+            values=pixels,
             geometry=geometry,
             captured_at_s=frame.captured_at_s,
             captured_at_wall_s=frame.captured_at_wall_s,
@@ -121,9 +115,9 @@ class Preprocessor:
 
     def _load(self, frame: Frame) -> tuple[Any, bool]:
         """Encoded bytes, or an array and whether it is a prepared tensor: in ``.npy`` its type says so."""
-        picture: Any = frame.picture
+        picture: Any = frame.payload
         if isinstance(picture, Path):
-            picture = read_file(picture, self._limits)
+            picture = read_file(picture, self._limits.check_bytes)
         if isinstance(picture, bytearray | memoryview):
             picture = bytes(picture)
         if isinstance(picture, bytes) and is_npy(picture):
@@ -137,33 +131,27 @@ class Preprocessor:
             return decode(picture, self.spec, self._limits)
         if not isinstance(picture, np.ndarray):
             kind = type(picture).__name__
-            raise PictureFlaw(RejectReason.UNSUPPORTED, f"{kind}; expected an array, encoded bytes or a path")
+            raise InputFlaw(RejectReason.UNSUPPORTED, f"{kind}; expected an array, encoded bytes or a path")
         if picture.size == 0:
-            raise PictureFlaw(RejectReason.EMPTY, f"array of shape {picture.shape}")
+            raise InputFlaw(RejectReason.EMPTY, f"array of shape {picture.shape}")
         channels = picture.shape[2] if picture.ndim == 3 else 1
         if picture.ndim not in (2, 3) or channels > 4:
             swapped = "; the axes look swapped" if picture.ndim == 3 and picture.shape[0] <= 4 else ""
             found = f"{picture.dtype} array of shape {picture.shape}{swapped}"
-            raise PictureFlaw(RejectReason.BAD_SHAPE, f"{found}; {describe_arrays(self.spec)}")
+            raise InputFlaw(RejectReason.BAD_SHAPE, f"{found}; {describe_arrays(self.spec)}")
         # The size comes before the type: converting costs memory.
         self._limits.check_size(picture.shape[1], picture.shape[0], channels * picture.dtype.itemsize)
         if channels >= 3 and colour is None:
             found = f"array of {channels} channels in an order that nothing declares"
-            raise PictureFlaw(RejectReason.UNSUPPORTED, f"{found}; set cameras.NAME.colour to rgb or bgr")
+            raise InputFlaw(RejectReason.UNSUPPORTED, f"{found}; set cameras.NAME.colour to rgb or bgr")
         pixels, order = to_uint8(picture, colour or "grey", self.spec.alpha_background)
         height, width = pixels.shape[:2]
         return Upright(pixels, order, width, height)
 
     def _check(self, value: Any) -> NDArray[np.float32]:
         if not isinstance(value, np.ndarray):
-            raise PictureFlaw(
-                RejectReason.UNSUPPORTED, f"tensor as {type(value).__name__}; expected an array"
-            )
+            raise InputFlaw(RejectReason.UNSUPPORTED, f"tensor as {type(value).__name__}; expected an array")
         return check_tensor(value, self.spec)
-
-
-def _reject(frame: Frame, reason: RejectReason, detail: str) -> Rejected:
-    return Rejected(frame.stream, frame.seq, reason, detail, frame.captured_at_wall_s, frame.origin)
 
 
 def _own(pixels: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:

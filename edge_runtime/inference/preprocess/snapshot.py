@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Frame
 from edge_runtime.inference.preprocess.limits import LEAST_SIDE, PictureLimits
-from edge_runtime.inference.preprocess.prepare import Preprocessor
-from edge_runtime.inference.specs import Colour, PreprocessSpec
+from edge_runtime.inference.preprocess.prepare import PicturePreprocessor
+from edge_runtime.inference.specs import Colour, PictureSpec
 
 _ONE_THREAD_PIXELS = 1 << 16
 """Of what OpenCV makes at once: for more it wakes its other threads, which spin and cost more time than they save."""
@@ -61,7 +61,7 @@ def make_snapshot(
         marks: Drawn on it; letters that the font does not have become question marks.
 
     Raises:
-        PictureFlaw: there is no picture in it, or none that can be read.
+        InputFlaw: there is no picture in it, or none that can be read.
     """
     upright = _make_reader(max_side, limits).read_picture(frame)
     full_width, full_height = frame.full_size or (upright.full_width, upright.full_height)
@@ -83,14 +83,14 @@ def copy_reduced(frame: Frame, max_side: int) -> Frame:
 
     A frame that holds no array is given back as it is.
     """
-    picture = frame.picture
+    picture = frame.payload
     if not isinstance(picture, np.ndarray):
         return frame
     is_plain = picture.dtype == np.uint8 and picture.ndim in (2, 3) and picture.size > 0
     reduced = _halve(picture, max_side) if is_plain and not frame.is_tensor else picture
     if reduced is picture:
-        return replace(frame, picture=picture.copy())
-    return replace(frame, picture=reduced, full_size=(picture.shape[1], picture.shape[0]))
+        return replace(frame, payload=picture.copy())
+    return replace(frame, payload=reduced, full_size=(picture.shape[1], picture.shape[0]))
 
 
 def _halve(pixels: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
@@ -130,9 +130,9 @@ def _shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 @lru_cache(maxsize=8)
-def _make_reader(side: int, limits: PictureLimits) -> Preprocessor:
+def _make_reader(side: int, limits: PictureLimits) -> PicturePreprocessor:
     """As of a model that wants this picture: a JPEG that is far larger is decoded at a reduced size."""
-    spec = PreprocessSpec(
+    spec = PictureSpec(
         colour="bgr",
         width=side,
         height=side,
@@ -141,4 +141,4 @@ def _make_reader(side: int, limits: PictureLimits) -> Preprocessor:
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
     )
-    return Preprocessor(spec, limits)
+    return PicturePreprocessor(spec, limits)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import PictureFlaw
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.specs import PictureSpec, PreprocessSpec
 
 
 class Normaliser:
@@ -18,7 +18,7 @@ class Normaliser:
     of 256 values a channel does it in one pass and gives the same bits on every machine.
     """
 
-    def __init__(self, spec: PreprocessSpec) -> None:
+    def __init__(self, spec: PictureSpec) -> None:
         mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
         self._table = ((np.arange(256)[None, :] - mean[:, None]) / std[:, None]).astype(np.float32)
         self._interleaved = np.ascontiguousarray(self._table.T)[np.newaxis]
@@ -44,11 +44,12 @@ class Normaliser:
 
 
 def channels_first(samples: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:
-    """Prepared samples (N, ...) as (N, C, H, W), as ``calibration`` takes them, whatever the model's layout."""
-    return samples if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(samples, -1, 1))
+    """Prepared samples (N, ...) with channels second, as ``calibration`` takes them, whatever the model's layout."""
+    is_last = spec.layout in ("nhwc", "ntc")
+    return np.ascontiguousarray(np.moveaxis(samples, -1, 1)) if is_last else samples
 
 
-def is_tensor_of_levels(value: Any, spec: PreprocessSpec) -> bool:
+def is_tensor_of_levels(value: Any, spec: PictureSpec) -> bool:
     """Whether an 8-bit array is the model's own input: planes of pixel levels for a model that normalises nothing.
 
     With channels last the same array is a picture, and prepared as one.
@@ -62,7 +63,7 @@ def is_tensor_of_levels(value: Any, spec: PreprocessSpec) -> bool:
     )
 
 
-def check_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+def check_tensor(value: NDArray[Any], spec: PictureSpec) -> NDArray[np.float32]:
     """A tensor the model can take: float32 in its layout, every value finite.
 
     Whole numbers are refused, except those of ``is_tensor_of_levels``: a prepared tensor is normalised, and pixel
@@ -72,24 +73,24 @@ def check_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float3
     what, else refused. Infinity is never a missing value but an overflow upstream, and refused.
 
     Raises:
-        PictureFlaw: shape, dtype or values.
+        InputFlaw: shape, dtype or values.
     """
     if value.size == 0:
-        raise PictureFlaw(RejectReason.EMPTY, f"tensor of shape {value.shape}")
+        raise InputFlaw(RejectReason.EMPTY, f"tensor of shape {value.shape}")
     if value.dtype.kind != "f" and not is_tensor_of_levels(value, spec):
-        raise PictureFlaw(RejectReason.BAD_DTYPE, f"tensor of type {value.dtype}; {describe_arrays(spec)}")
+        raise InputFlaw(RejectReason.BAD_DTYPE, f"tensor of type {value.dtype}; {describe_arrays(spec)}")
     if value.ndim == 4 and value.shape[0] == 1:
         value = value[0]
     if value.shape != spec.tensor_shape:
-        raise PictureFlaw(RejectReason.BAD_SHAPE, _shape_words(value.shape, spec))
+        raise InputFlaw(RejectReason.BAD_SHAPE, _shape_words(value.shape, spec))
     tensor = _without_mask(value)
     if np.isfinite(tensor).all():
         return tensor
     if np.isinf(tensor).any():
-        raise PictureFlaw(RejectReason.NON_FINITE, "tensor holds infinity or values beyond float32")
+        raise InputFlaw(RejectReason.NON_FINITE, "tensor holds infinity or values beyond float32")
     if spec.missing_value is None:
         missing = int(np.isnan(tensor).sum())
-        raise PictureFlaw(RejectReason.NON_FINITE, f"{missing} of {tensor.size} values are missing (NaN)")
+        raise InputFlaw(RejectReason.NON_FINITE, f"{missing} of {tensor.size} values are missing (NaN)")
     tensor[np.isnan(tensor)] = spec.missing_value
     return tensor
 
@@ -103,13 +104,13 @@ def _without_mask(value: NDArray[Any]) -> NDArray[np.float32]:
     return tensor
 
 
-def describe_arrays(spec: PreprocessSpec) -> str:
+def describe_arrays(spec: PictureSpec) -> str:
     """The arrays that are taken, for the reason of one that is not."""
     expected = f"{spec.tensor_shape} ({spec.layout})"
     return f"expected a picture of uint8 (H,W) or (H,W,3), or a normalised tensor of float32 {expected}"
 
 
-def _shape_words(shape: tuple[int, ...], spec: PreprocessSpec) -> str:
+def _shape_words(shape: tuple[int, ...], spec: PictureSpec) -> str:
     words = f"tensor of shape {shape}; expected {spec.tensor_shape} ({spec.layout} without the batch axis)"
     if len(shape) != 3:
         return words

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw, Strips
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preprocess.header import Header, Strips
 from edge_runtime.inference.preprocess.tiff_strips import COUNTED
 
 _MOST_ENTRIES = 4096
@@ -70,7 +71,7 @@ def exif_orientation(tiff: bytes) -> int:
             if tag == _ORIENTATION and entry.kind == 3 and entry.count == 1:
                 (value,) = struct.unpack_from(order + "H", tiff, entry.at)
                 return int(value) if 1 <= value <= 8 else 1
-    except (struct.error, PictureFlaw):
+    except (struct.error, InputFlaw):
         return 1
     return 1
 
@@ -79,14 +80,14 @@ def read_tiff_header(data: bytes) -> Header:
     """Header of a TIFF.
 
     Raises:
-        PictureFlaw: damaged, ambiguous, or pixels of a kind that is not read.
+        InputFlaw: damaged, ambiguous, or pixels of a kind that is not read.
         struct.error: cut off inside its directory.
     """
     order, listed = _read_entries(data)
     entries: dict[int, _Entry] = {}
     for tag, entry in listed:
         if tag in entries:
-            raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF with tag {tag} twice")
+            raise InputFlaw(RejectReason.UNREADABLE, f"TIFF with tag {tag} twice")
         entries[tag] = entry
     values = {tag: _unsigned(data, order, tag, entries[tag]) for tag in _READ if tag in entries}
     width, height = (_only(values, tag, name) for tag, name in ((_WIDTH, "width"), (_HEIGHT, "height")))
@@ -97,11 +98,11 @@ def read_tiff_header(data: bytes) -> Header:
         _check_length(values, width * samples * max(bits, default=1), height)
     allowed, channels = _LAYOUTS.get((photometric, samples), (frozenset(), 0))
     if len(bits) != 1 or not bits <= allowed or set(values.get(_FORMAT, (1,))) != {1}:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, _layout_words(photometric, samples, values))
+        raise InputFlaw(RejectReason.UNSUPPORTED, _layout_words(photometric, samples, values))
     extra = values.get(_EXTRA, ())
     if len(extra) > 1 or (extra and extra[0] == _ASSOCIATED):
         found = "TIFF with premultiplied transparency, or several extra samples"
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"{found}; expected straight transparency or none")
+        raise InputFlaw(RejectReason.UNSUPPORTED, f"{found}; expected straight transparency or none")
     orientation = values.get(_ORIENTATION, (1,))
     is_turned = len(orientation) == 1 and 2 <= orientation[0] <= 8
     neutral = {_ORIENTATION: 1} if is_turned else {}
@@ -127,16 +128,16 @@ def _read_entries(data: bytes) -> tuple[str, Iterator[tuple[int, _Entry]]]:
     """The byte order, and the entries of the first directory by tag."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
-        raise PictureFlaw(RejectReason.UNREADABLE, "TIFF without a byte order")
+        raise InputFlaw(RejectReason.UNREADABLE, "TIFF without a byte order")
     (magic,) = struct.unpack_from(order + "H", data, 2)
     if magic == 42:
         (directory,) = struct.unpack_from(order + "I", data, 4)
         return order, _walk(data, order, directory, "H", "I")
     if magic != 43:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, "neither TIFF nor BigTIFF")
+        raise InputFlaw(RejectReason.UNSUPPORTED, "neither TIFF nor BigTIFF")
     width, _, directory = struct.unpack_from(order + "HHQ", data, 4)
     if width != 8:
-        raise PictureFlaw(RejectReason.UNREADABLE, "BigTIFF whose offsets do not have 8 bytes")
+        raise InputFlaw(RejectReason.UNREADABLE, "BigTIFF whose offsets do not have 8 bytes")
     return order, _walk(data, order, directory, "Q", "Q")
 
 
@@ -144,7 +145,7 @@ def _walk(data: bytes, order: str, directory: int, number: str, offset: str) -> 
     _check_offset(directory, data)
     (count,) = struct.unpack_from(order + number, data, directory)
     if count > _MOST_ENTRIES:
-        raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF directory of more than {_MOST_ENTRIES} entries")
+        raise InputFlaw(RejectReason.UNREADABLE, f"TIFF directory of more than {_MOST_ENTRIES} entries")
     at, room = directory + struct.calcsize(order + number), struct.calcsize(order + offset)
     for start in range(at, at + count * (4 + 2 * room), 4 + 2 * room):
         tag, kind, length = struct.unpack_from(order + "HH" + offset, data, start)
@@ -156,17 +157,17 @@ def _walk(data: bytes, order: str, directory: int, number: str, offset: str) -> 
 
 def _check_offset(at: int, data: bytes) -> None:
     if at >= len(data):  # also beyond what struct can take
-        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {len(data)} bytes of the file")
+        raise InputFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {len(data)} bytes of the file")
 
 
 def _unsigned(data: bytes, order: str, tag: int, entry: _Entry) -> tuple[int, ...]:
     code = _UNSIGNED.get(entry.kind)
     if code is None:
-        raise PictureFlaw(
+        raise InputFlaw(
             RejectReason.UNSUPPORTED, f"TIFF tag {tag} of type {entry.kind}; expected an unsigned number"
         )
     if entry.count > _MOST_VALUES:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"TIFF tag {tag} with more than {_MOST_VALUES} values")
+        raise InputFlaw(RejectReason.UNSUPPORTED, f"TIFF tag {tag} with more than {_MOST_VALUES} values")
     _check_offset(entry.at + entry.count * _SIZES[entry.kind] - 1, data)
     return struct.unpack_from(f"{order}{entry.count}{code}", data, entry.at)
 
@@ -174,9 +175,7 @@ def _unsigned(data: bytes, order: str, tag: int, entry: _Entry) -> tuple[int, ..
 def _only(values: dict[int, tuple[int, ...]], tag: int, name: str) -> int:
     found = values.get(tag, ())
     if len(found) != 1:
-        raise PictureFlaw(
-            RejectReason.UNREADABLE, f"TIFF with {len(found)} values for its {name}; expected 1"
-        )
+        raise InputFlaw(RejectReason.UNREADABLE, f"TIFF with {len(found)} values for its {name}; expected 1")
     return found[0]
 
 
@@ -184,7 +183,7 @@ def _check_data(values: dict[int, tuple[int, ...]], size: int) -> None:
     offsets = values.get(_OFFSETS) or values.get(_TILE_OFFSETS, ())
     sizes = values.get(_SIZES_OF_STRIPS) or values.get(_TILE_SIZES, ())
     if not offsets or any(at + length > size for at, length in zip(offsets, sizes, strict=False)):
-        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {size} bytes of the file")
+        raise InputFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {size} bytes of the file")
 
 
 def _check_length(values: dict[int, tuple[int, ...]], row_bits: int, height: int) -> None:
@@ -195,7 +194,7 @@ def _check_length(values: dict[int, tuple[int, ...]], row_bits: int, height: int
     row_bytes = -(-row_bits // 8)
     if sum(sizes) < row_bytes * height:
         needed = f"the picture needs {row_bytes * height}"
-        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF with {sum(sizes)} bytes of pixels; {needed}")
+        raise InputFlaw(RejectReason.TRUNCATED, f"TIFF with {sum(sizes)} bytes of pixels; {needed}")
 
 
 def _find_strips(
@@ -219,13 +218,13 @@ def _find_strips(
     else:
         across, down = width, min(height, *(values.get(_ROWS) or (height,)))
     if across < 1 or down < 1:
-        raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF with parts of {across}x{down} pixels")
+        raise InputFlaw(RejectReason.UNREADABLE, f"TIFF with parts of {across}x{down} pixels")
     offsets = values[_TILE_OFFSETS if is_tiled else _OFFSETS]
     sizes = values.get(_TILE_SIZES if is_tiled else _SIZES_OF_STRIPS, (file_bytes,) * len(offsets))
     count = -(-width // across) * -(-height // down)
     if min(len(offsets), len(sizes)) < count * planes:
         found = f"TIFF of {min(len(offsets), len(sizes))} strips or tiles; the picture needs {count * planes}"
-        raise PictureFlaw(RejectReason.TRUNCATED, found)
+        raise InputFlaw(RejectReason.TRUNCATED, found)
     row_bytes = -(-across * together * bits // 8)
     rows = [down] * count
     if not is_tiled:

@@ -7,7 +7,8 @@ here; other compressions are not, LZW among them: counting those takes as long a
 import zlib
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import PictureFlaw, Strips
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preprocess.header import Strips
 
 PACK_BITS = 32773
 DEFLATE = (8, 32946)
@@ -22,7 +23,7 @@ def check_strips(data: bytes, strips: Strips) -> None:
     """Decompress every strip without keeping it.
 
     Raises:
-        PictureFlaw: one is damaged or holds less than it should.
+        InputFlaw: one is damaged or holds less than it should.
     """
     left = 2 * len(data) + _PIECE_BYTES * len(strips.places)  # strips may share bytes, but not many times
     for (at, size), needed in zip(strips.places, strips.needed, strict=True):
@@ -32,10 +33,10 @@ def check_strips(data: bytes, strips: Strips) -> None:
         try:
             found, taken = (_unpack if strips.compression == PACK_BITS else _inflate)(body, needed)
         except zlib.error as err:
-            raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF with damaged data at byte {at}: {err}") from err
+            raise InputFlaw(RejectReason.UNREADABLE, f"TIFF with damaged data at byte {at}: {err}") from err
         if found < needed:
             words = f"TIFF whose data at byte {at} holds {found} bytes of pixels; the picture needs {needed}"
-            raise PictureFlaw(RejectReason.TRUNCATED, words)
+            raise InputFlaw(RejectReason.TRUNCATED, words)
         left -= taken
 
 
@@ -67,5 +68,5 @@ def _unpack(body: bytes, needed: int) -> tuple[int, int]:
             at += 1
         runs += 1
         if runs > _MOST_RUNS:
-            raise PictureFlaw(RejectReason.UNSUPPORTED, f"TIFF of more than {_MOST_RUNS} runs of bytes")
+            raise InputFlaw(RejectReason.UNSUPPORTED, f"TIFF of more than {_MOST_RUNS} runs of bytes")
     return found, at

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preprocess.header import Header
 from edge_runtime.inference.preprocess.tiff_header import exif_orientation
 
 MOST_CHUNKS = 10_000
@@ -30,13 +31,13 @@ def read_webp_header(data: bytes) -> Header:
     """Header of a WebP; of an animation that of its canvas.
 
     Raises:
-        PictureFlaw: damaged or ambiguous.
+        InputFlaw: damaged or ambiguous.
         struct.error, IndexError: cut off.
     """
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
     if len(data) < riff_bytes + 8:
         found = f"WebP of {len(data)} bytes; its header says {riff_bytes + 8}"
-        raise PictureFlaw(RejectReason.TRUNCATED, found)
+        raise InputFlaw(RejectReason.TRUNCATED, found)
     chunks = list(_walk(data, 12, riff_bytes + 8))
     extended = [chunk for chunk in chunks if chunk.kind == b"VP8X"]
     if extended and (len(extended) > 1 or chunks[0] is not extended[0] or extended[0].length != 10):
@@ -73,7 +74,7 @@ def _walk(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
         kind, length = struct.unpack_from("<4sI", data, at)
         yield _Chunk(kind, at + 8, length)
         at += 8 + length + length % 2
-    raise PictureFlaw(RejectReason.UNSUPPORTED, f"WebP of more than {MOST_CHUNKS} chunks")
+    raise InputFlaw(RejectReason.UNSUPPORTED, f"WebP of more than {MOST_CHUNKS} chunks")
 
 
 def _check_frame(data: bytes, frame: _Chunk, canvas: tuple[int, int]) -> None:
@@ -110,5 +111,5 @@ def _int24(data: bytes, at: int) -> int:
     return int(low | high << 16)
 
 
-def _ambiguous(found: str) -> PictureFlaw:
-    return PictureFlaw(RejectReason.UNREADABLE, f"WebP with {found}")
+def _ambiguous(found: str) -> InputFlaw:
+    return InputFlaw(RejectReason.UNREADABLE, f"WebP with {found}")

@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class JobProcess:
     """
 
     def __init__(
-        self, folder: Path, request: JobRequest, pixels: NDArray[np.uint8] | None, deadline_s: float
+        self, folder: Path, request: JobRequest, pixels: NDArray[Any] | None, deadline_s: float
     ) -> None:
         self.folder, self._deadline_s = folder, deadline_s
         try:
@@ -103,7 +104,7 @@ class JobProcess:
 
 
 @contextlib.contextmanager
-def _hand_over(pixels: NDArray[np.uint8] | None) -> Iterator[tuple[int, ...]]:
+def _hand_over(pixels: NDArray[Any] | None) -> Iterator[tuple[int, ...]]:
     """A file that has no name and lies in memory, for a child to inherit; nothing where there are no frames.
 
     Raises:

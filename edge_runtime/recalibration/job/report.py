@@ -17,7 +17,7 @@ from calibration.report.page import Setting, page
 from calibration.report.thumbnails import PictureScale
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.errors import StateError
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.events import RecalibrationReport
@@ -61,10 +61,12 @@ def leave_report(
         log.error("report page not made", reason=str(err) or "not enough memory")
 
 
-def make_picture_scale(spec: PreprocessSpec) -> PictureScale:
-    """Black and white per channel, and the order of the colours, of samples prepared in this way."""
+def make_picture_scale(spec: PreprocessSpec) -> PictureScale | None:
+    """Black and white per channel, and the order of the colours, of samples prepared in this way; None: no pictures."""
+    if isinstance(spec, SignalSpec):
+        return None
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
-    return PictureScale((0 - mean) / std, (255 - mean) / std, is_bgr=spec.colour == "bgr")
+    return PictureScale((0 - mean) / std, (255 - mean) / std, is_bgr=spec.is_bgr)
 
 
 def _make_setting(bundle: Bundle, verdict: Verdict, request: JobRequest) -> Setting:

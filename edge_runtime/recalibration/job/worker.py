@@ -35,7 +35,7 @@ from edge_runtime.deployment.model_state import ANSWERS_FILE
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.detections import answer_layout
-from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first
+from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first, make_preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.envelope import keep_within
@@ -254,7 +254,7 @@ def _patched_files(bundle: Bundle, patch: calibration.Patch) -> ModelFiles:
 
 def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
     limits = PictureLimits(request.pictures.max_pixels, request.pictures.max_file_mib << 20)
-    preprocessor, reference = Preprocessor(bundle.manifest.preprocess, limits), request.reference
+    preprocessor, reference = make_preprocessor(bundle.manifest.preprocess, limits), request.reference
     live = None if pictures is None else _prepare_live(preprocessor, pictures)
     if reference.folder is not None:
         x, y = read_reference_folder(reference.folder, preprocessor, bundle.labels, request.frames)

@@ -1,4 +1,4 @@
-"""Which answered pictures are worth keeping: not flat, frozen, a near copy of the last ones, or burnt out. Pure.
+"""Which answered pictures and windows are worth keeping: not flat, frozen, nearly a copy, or burnt out. Pure.
 
 Rejected pictures never come here. What is refused is counted by reason; nothing is refused for being drifted: a
 scene that is dark, bright, foggy or noisy *as a rule* is what a recalibration needs.
@@ -6,7 +6,7 @@ scene that is dark, bright, foggy or noisy *as a rule* is what a recalibration n
 
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ EXPOSURE_FRAMES, EXPOSURE_LEAST = 32, 8
 always like that (a part on a back light, a strong and lasting drift) is judged by what comes after."""
 
 Levels = NDArray[np.float32]
+Values = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -44,13 +45,15 @@ class _Stream:
 
     last: tuple[Levels, Levels] | None = None
     """Of the last kept picture: single pixels, which sensor noise changes, and cells' means, which things change."""
+    last_window: NDArray[np.float32] | None = None
+    """The last kept window of a sensor."""
     recent: deque[tuple[float, Levels]] = field(default_factory=deque)
     """(capture time, cells' means) of the kept ones."""
     burnt: deque[bool] = field(default_factory=lambda: deque(maxlen=EXPOSURE_FRAMES))
 
 
 class FrameFilter:
-    """Looks at pictures in the order of capture, each stream for itself."""
+    """Looks at pictures or windows in the order of capture, each stream for itself."""
 
     def __init__(self, every_s: float) -> None:
         self.every_s = every_s
@@ -58,20 +61,33 @@ class FrameFilter:
         self.refused: Counter[Flaw] = Counter()
         self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
 
-    def find_flaw(self, stream: str, pixels: NDArray[np.uint8], at_s: float) -> Flaw | None:
-        """Why a picture (H,W,C) is not worth keeping (counted), or None: then it is taken for kept."""
-        found = self._find_flaw(self._streams[stream], pixels, at_s)
+    def find_flaw(self, stream: str, values: Values, at_s: float) -> Flaw | None:
+        """Why a picture (H,W,C) or window (C,T) is not worth keeping (counted), or None: then it is taken for kept."""
+        if values.dtype == np.uint8:
+            found = self._find_flaw(self._streams[stream], values, at_s)
+        else:
+            found = self._find_flaw_of_window(self._streams[stream], values)
         if found is not None:
             self.refused[found] += 1
         return found
 
+    @staticmethod
+    def _find_flaw_of_window(seen: _Stream, window: NDArray[Any]) -> Flaw | None:
+        """A dead channel is no flaw: the gate has to see it and to say so."""
+        if window.shape[1] > 1 and not np.ptp(window, axis=1).any():
+            return "flat"
+        if seen.last_window is not None and np.array_equal(window, seen.last_window):
+            return "frozen"
+        seen.last_window = window
+        return None
+
     def forget(self) -> None:
         """Compare with nothing that came before: the kept ones were dropped."""
         for seen in self._streams.values():
-            seen.last = None
+            seen.last = seen.last_window = None
             seen.recent.clear()
 
-    def _find_flaw(self, seen: _Stream, pixels: NDArray[np.uint8], at_s: float) -> Flaw | None:
+    def _find_flaw(self, seen: _Stream, pixels: NDArray[Any], at_s: float) -> Flaw | None:
         picked, grey = _pick_pixels(pixels), _thin_to_grey(pixels)
         cells = _average_cells(grey, SIDE)
         if float(cells.std()) < FLAT_LEVELS and float(grey.std()) < CELL_LEVELS:
@@ -108,7 +124,7 @@ def find_exposure_flaw(grey: Levels) -> Literal["overexposed", "underexposed"] |
     return "overexposed" if high >= low else "underexposed"
 
 
-def _thin_to_grey(pixels: NDArray[np.uint8]) -> Levels:
+def _thin_to_grey(pixels: NDArray[Any]) -> Levels:
     """Grey levels (H,W), thinned out: a large picture is looked at in a few rows and columns of each cell."""
     step = max(1, min(pixels.shape[:2]) // ENOUGH_ROWS)
     grey: Levels = pixels[::step, ::step].mean(axis=2, dtype=np.float32)
@@ -124,7 +140,7 @@ def _average_cells(grey: Levels, side: int) -> Levels:
     return means
 
 
-def _pick_pixels(pixels: NDArray[np.uint8]) -> Levels:
+def _pick_pixels(pixels: NDArray[Any]) -> Levels:
     rows, columns = (np.linspace(0, n - 1, SIDE).astype(np.intp) for n in pixels.shape[:2])
     grey: Levels = pixels[np.ix_(rows, columns)].mean(axis=2, dtype=np.float32)
     return grey

@@ -155,17 +155,17 @@ class LiveReferenceSet:
 
     def take(self, sample: Sample, label: int) -> None:
         """Keep a sample if it is worth it, else count it."""
-        assert sample.pixels is not None
-        if self._filter.find_flaw(sample.stream, sample.pixels, sample.captured_at_s) is not None:
+        assert sample.values is not None
+        if self._filter.find_flaw(sample.stream, sample.values, sample.captured_at_s) is not None:
             return
-        with_pixels = self.keeps_pictures or self._is_holding
+        with_values = self.keeps_pictures or self._is_holding
         one = Kept(
             sample.stream,
             sample.seq,
             label,
             sample.captured_at_s,
             sample.captured_at_wall_s,
-            sample.pixels if with_pixels else None,
+            sample.values if with_values else None,
             None if self.keeps_pictures else self._measure_input(sample),
         )
         self._forget_other_shapes(one)
@@ -208,8 +208,8 @@ class LiveReferenceSet:
 
     def _forget_other_shapes(self, one: Kept) -> None:
         """Pictures of another size were prepared for another model under the same name: they cannot be mixed."""
-        shapes = {kept.pixels.shape for kept in self._reservoir.entries if kept.pixels is not None}
-        if one.pixels is not None and shapes - {one.pixels.shape}:
+        shapes = {kept.values.shape for kept in self._reservoir.entries if kept.values is not None}
+        if one.values is not None and shapes - {one.values.shape}:
             self.forget_before(np.inf)
 
     # ---- files ---------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class LiveReferenceSet:
     def _save(self, kept: Kept) -> bool:
         assert self._store is not None
         try:
-            self._store.save(kept if self.keeps_pictures else kept.remove_pixels())
+            self._store.save(kept if self.keeps_pictures else kept.remove_values())
         except StateError as err:
             self._unsaved_count += 1
             self._look_at_s = self._clock() + RETRY_S

@@ -20,7 +20,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-FACTS_BYTES = 1024  # the cost of an entry without its pixels, at most
+FACTS_BYTES = 1024  # the cost of an entry without its values, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class InputMoments:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One kept sample; with ``pixels``, or only with its ``moments`` where no picture may be kept."""
+    """One kept sample; with ``values``, or only with its ``moments`` where neither picture nor window may be kept."""
 
     stream: str
     seq: int
@@ -42,23 +42,23 @@ class Kept:
     at_s: float
     """Capture time on this process's monotonic clock; negative for what was captured before the machine started."""
     at_wall_s: float
-    pixels: NDArray[np.uint8] | None = None
-    """(H,W,C) after geometry, before normalisation."""
+    values: NDArray[np.uint8] | NDArray[np.float32] | None = None
+    """A picture after geometry, uint8 (H,W,C), or a window in its units, float32 (C,T): before normalisation."""
     moments: InputMoments | None = None
 
     @property
     def size_bytes(self) -> int:
         """Memory it takes, roughly."""
-        return FACTS_BYTES + (0 if self.pixels is None else self.pixels.nbytes)
+        return FACTS_BYTES + (0 if self.values is None else self.values.nbytes)
 
     @property
     def id(self) -> tuple[str, int, int]:
         """Stream, sequence number and wall clock in milliseconds."""
         return self.stream, self.seq, round(self.at_wall_s * 1000)
 
-    def remove_pixels(self) -> "Kept":
+    def remove_values(self) -> "Kept":
         """The same with its moments only."""
-        return replace(self, pixels=None)
+        return replace(self, values=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +126,16 @@ class Reservoir:
         return self._shrink()
 
     def choose_newest(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
-        """Up to ``most`` of the newest with pixels since ``since_s`` (of one stream, or all), oldest first."""
-        return self._list_with_pixels(since_s, stream)[-most:]
+        """Up to ``most`` of the newest with values since ``since_s`` (of one stream, or all), oldest first."""
+        return self._list_with_values(since_s, stream)[-most:]
 
     def choose_balanced(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
-        """Up to ``most`` with pixels since ``since_s``, as even over the classes and over time as they allow.
+        """Up to ``most`` with values since ``since_s``, as even over the classes and over time as they allow.
 
         The classes take turns, in each its streams; within them the next is the one farthest in time from those taken.
         """
         groups: defaultdict[int, defaultdict[str, list[Kept]]] = defaultdict(lambda: defaultdict(list))
-        for kept in self._list_with_pixels(since_s, stream):
+        for kept in self._list_with_values(since_s, stream):
             groups[kept.label][kept.stream].append(kept)
         by_class = [
             _take_in_turns([_choose_farthest(of_stream, most) for of_stream in streams.values()])
@@ -144,9 +144,9 @@ class Reservoir:
         return sorted(_take_in_turns(by_class)[:most], key=lambda kept: kept.at_s)
 
     def list_moments(self, since_s: float, stream: str | None = None) -> list[InputMoments]:
-        """Of what has no pixels, since ``since_s`` (of one stream, or all), oldest first."""
+        """Of what has no values, since ``since_s`` (of one stream, or all), oldest first."""
         kept = self._list_since(since_s, stream)
-        return [one.moments for one in kept if one.pixels is None and one.moments]
+        return [one.moments for one in kept if one.values is None and one.moments]
 
     def forget_before(self, at_s: float) -> list[Kept]:
         """Drop what was captured earlier: it does not stand for what the camera sees now.
@@ -159,14 +159,14 @@ class Reservoir:
         return dropped
 
     def strip(self) -> None:
-        """Let go of all pixels; the moments stay."""
-        self._replace([kept.remove_pixels() for kept in self._kept])
+        """Let go of all values; the moments stay."""
+        self._replace([kept.remove_values() for kept in self._kept])
 
     def _list_since(self, since_s: float, stream: str | None) -> list[Kept]:
         return [kept for kept in self._kept if kept.at_s >= since_s and stream in (None, kept.stream)]
 
-    def _list_with_pixels(self, since_s: float, stream: str | None) -> list[Kept]:
-        return [kept for kept in self._list_since(since_s, stream) if kept.pixels is not None]
+    def _list_with_values(self, since_s: float, stream: str | None) -> list[Kept]:
+        return [kept for kept in self._list_since(since_s, stream) if kept.values is not None]
 
     def _replace(self, kept: list[Kept]) -> None:
         self._kept, self._size_bytes = kept, sum(one.size_bytes for one in kept)

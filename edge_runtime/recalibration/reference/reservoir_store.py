@@ -1,8 +1,9 @@
-"""The reservoir's files: one lossless picture each, so that a restart does not begin with nothing.
+"""The reservoir's files: one lossless picture or window each, so that a restart does not begin with nothing.
 
 ```
-<root>/<bundle>/<version>/<wall ms>.<seq>.<class>.<crc32>.<stream>.png    (channel order of the bundle)
-                                                          ....json   only the moments, where no picture may be kept
+<root>/<bundle>/<version>/<wall ms>.<seq>.<class>.<crc32>.<stream>.png    (a picture, channel order of the bundle)
+                                                          ....npy    a window of a sensor, in its units
+                                                          ....json   only the moments, where neither may be kept
 ```
 A file appears by one rename and its name holds the checksum of its content: killed in the middle, the daemon loses the
 one it was writing and nothing else. No fsync: a power cut may cost the files of the last half minute, which the
@@ -20,6 +21,7 @@ import zlib
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,13 +30,14 @@ from numpy.typing import NDArray
 
 from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
-from edge_runtime.inference.preprocess.header import PictureFlaw
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.npy import read_npy, write_npy
 from edge_runtime.inference.preprocess.headers import read_header
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
 from edge_runtime.system.own_folder import make_folder, remove
 
 FILE_NAME = re.compile(
-    r"(?P<wall_ms>\d{1,15})\.(?P<seq>\d{1,18})\.(?P<label>-?\d{1,9})\.(?P<crc>[0-9a-f]{8})\.(?P<stream>[^./]+)\.(png|json)"
+    r"(?P<wall_ms>\d{1,15})\.(?P<seq>\d{1,18})\.(?P<label>-?\d{1,9})\.(?P<crc>[0-9a-f]{8})\.(?P<stream>[^./]+)\.(png|npy|json)"
 )
 MOST_FILE_BYTES = 64 * 2**20
 MOST_PIXELS = 4096 * 4096
@@ -141,9 +144,9 @@ class ReservoirStore:
 
 
 def _shape_of(kept: Kept) -> tuple[int, ...]:
-    """Of its pixels, or the number of its channels."""
-    if kept.pixels is not None:
-        return kept.pixels.shape
+    """Of its values, or the number of its channels."""
+    if kept.values is not None:
+        return kept.values.shape
     return (len(kept.moments.mean),) if kept.moments is not None else ()
 
 
@@ -152,7 +155,7 @@ def _read(path: Path, now_s: float, now_wall_s: float, age_s: float, *, with_pic
     named = FILE_NAME.fullmatch(path.name)
     if named is None or not path.is_file() or path.is_symlink():
         return "foreign"
-    if (path.suffix == ".png") is not with_pictures:
+    if (path.suffix != ".json") is not with_pictures:
         return "not_allowed"
     at_wall_s = int(named["wall_ms"]) / 1000
     if at_wall_s > now_wall_s:
@@ -165,24 +168,28 @@ def _read(path: Path, now_s: float, now_wall_s: float, age_s: float, *, with_pic
         return "damaged"
     if f"{zlib.crc32(data):08x}" != named["crc"]:
         return "damaged"
-    pixels, moments = _decode(data, path.suffix)
-    if pixels is None and moments is None:
+    values, moments = _decode(data, path.suffix)
+    if values is None and moments is None:
         return "damaged"
     at_s = now_s - (now_wall_s - at_wall_s)
-    return Kept(named["stream"], int(named["seq"]), int(named["label"]), at_s, at_wall_s, pixels, moments)
+    return Kept(named["stream"], int(named["seq"]), int(named["label"]), at_s, at_wall_s, values, moments)
 
 
 def _encode(kept: Kept) -> tuple[bytes, str]:
-    if kept.pixels is None:
+    if kept.values is None:
         assert kept.moments is not None
         return orjson.dumps(asdict(kept.moments)), "json"
+    if kept.values.dtype != np.uint8:
+        return write_npy(kept.values), "npy"
     # A named level turns off the fast strategy of OpenCV: 224 x 224 photographs are 88 KiB in 1.6 ms, else 86 in 3.5.
-    done, data = cv2.imencode(".png", kept.pixels)
+    done, data = cv2.imencode(".png", kept.values)
     assert done, "a PNG encoder takes any uint8 picture of 1 or 3 channels"
     return data.tobytes(), "png"
 
 
-def _decode(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMoments | None]:
+def _decode(data: bytes, suffix: str) -> tuple[NDArray[Any] | None, InputMoments | None]:
+    if suffix == ".npy":
+        return _decode_window(data), None
     if suffix == ".png":
         pixels = _decode_png(data)
         if pixels is None or pixels.dtype != np.uint8:
@@ -197,6 +204,15 @@ def _decode(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMo
         return None, None
 
 
+def _decode_window(data: bytes) -> NDArray[np.float32] | None:
+    try:
+        window = read_npy(data)
+    except InputFlaw:
+        return None
+    is_sound = window.ndim == 2 and window.dtype == np.float32 and np.isfinite(window).all()
+    return window.copy() if is_sound else None
+
+
 def _decode_png(data: bytes) -> NDArray[np.uint8] | None:
     """None for what is no PNG, or one of more than ``MOST_PIXELS``: its header is read before any memory is taken."""
     try:
@@ -204,5 +220,5 @@ def _decode_png(data: bytes) -> NDArray[np.uint8] | None:
         if header.kind != "png" or header.width * header.height > MOST_PIXELS:
             return None
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
-    except (PictureFlaw, cv2.error):
+    except (InputFlaw, cv2.error):
         return None

@@ -123,7 +123,7 @@ class DemoCamera:
         return Frame(
             stream=self.stream,
             seq=self._first_seq + index,
-            picture=pixels,
+            payload=pixels,
             captured_at_s=due_s,
             captured_at_wall_s=self._wall_clock() - (self._clock() - due_s),
             decode_ms=(self._clock() - now_s) * 1e3,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundles.compare import choose_comparison, read_outputs
-from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PreprocessSpec, RawSpec
+from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PictureSpec, RawSpec
 from tests.support.bundle_builds import PREPROCESS
 
 NAMES = ["a", "b", "c", "d"]
@@ -16,7 +16,7 @@ NAMES = ["a", "b", "c", "d"]
 @dataclass
 class Meaning:
     postprocess: Any
-    preprocess: PreprocessSpec = PREPROCESS
+    preprocess: PictureSpec = PREPROCESS
 
 
 def boxes(**names: Any) -> DetectionSpec:

@@ -7,15 +7,15 @@ import pytest
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 
 
-def spec(**changes: Any) -> PreprocessSpec:
+def spec(**changes: Any) -> PictureSpec:
     keys = {
         "colour": "rgb", "width": 96, "height": 64, "geometry": "stretch", "filter": "area",
         "mean": (0, 0, 0), "std": (1, 1, 1), **changes,
     }  # fmt: skip
-    return PreprocessSpec.model_validate(keys)
+    return PictureSpec.model_validate(keys)
 
 
 def refusal(shape: tuple[int | None, ...], dtype: str = "float", **changes: Any) -> str:

@@ -22,7 +22,7 @@ from edge_runtime.bundles.self_test import check_same_answers, self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 from tests.support.bundle_builds import GOLDEN, PREPROCESS, build, edit, failure, recipe, replace_file
 from tests.support.bundle_models import (
     colourful,
@@ -357,7 +357,7 @@ def test_parts_of_a_bundle_are_bounded_before_they_are_read(bundle_path: Path, n
     "size", [{"width": 4096, "height": 4096}, {"width": 8192, "height": 2048}, {"width": 1, "height": 8192}]
 )
 def test_inputs_of_real_models_are_not_too_large(size: dict[str, int]) -> None:
-    assert PreprocessSpec.model_validate({**PREPROCESS.model_dump(), **size})
+    assert PictureSpec.model_validate({**PREPROCESS.model_dump(), **size})
 
 
 @pytest.mark.integration

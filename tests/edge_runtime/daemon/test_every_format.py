@@ -26,7 +26,7 @@ from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import BundleError, EngineError, EngineMissing
 from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
@@ -39,7 +39,7 @@ from tests.support.engine_models import FILES, SmallNet, torchscript_bytes
 
 pytestmark = pytest.mark.integration
 
-PREPROCESS = PreprocessSpec(
+PREPROCESS = PictureSpec(
     colour="rgb",
     width=SIDE,
     height=SIDE,

@@ -10,7 +10,7 @@ import structlog
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.workers import StreamWorker
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.sources.mqtt_images import MqttImagesSource
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.sequence import SequenceNumbers
@@ -63,7 +63,7 @@ def test_an_exception_that_no_parser_foresaw_is_counted_by_type_and_logged_once(
 
     monkeypatch.setattr("edge_runtime.inference.preprocess.decode.read_header", fail)
     pipeline, _, _ = make_pipeline()
-    pipeline.preprocessor = Preprocessor(
+    pipeline.preprocessor = PicturePreprocessor(
         SPEC, note_failure=lambda err: crashes.note_once(f"picture-{type(err).__name__}")
     )
     source = MqttImagesSource("belt")

@@ -114,7 +114,7 @@ def test_frames_and_answers_come_as_they_were(site, tmp_path):
     found = open_recording(tmp_path / "r")
     assert {line.stream for line in found.frames} == {"belt"}
     for line in found.frames:
-        assert (found.read_frame(line).picture == line.seq % 256).all()
+        assert (found.read_frame(line).payload == line.seq % 256).all()
         assert found.answers[line.key].raw["y"] == [line.seq]
     assert "needle" not in found.read_config()
 
@@ -285,6 +285,6 @@ def test_what_a_killed_process_has_recorded_can_be_read_and_the_daemon_goes_on(s
     assert not found.is_whole
     assert len(found.frames) > 20
     for line in found.frames:
-        assert (found.read_frame(line).picture == line.seq % 256).all()
+        assert (found.read_frame(line).payload == line.seq % 256).all()
     assert until(lambda: site.feed._taking is None)
     assert site.record(tmp_path / "s").ended.counts.frames == 20

@@ -167,8 +167,8 @@ def test_nothing_is_copied_while_nobody_asks():
     assert first is second
     tap.offer(given)
     got = first.result(0)
-    assert (got.picture == given.picture).all()
-    assert not np.may_share_memory(got.picture, given.picture)
+    assert (got.payload == given.payload).all()
+    assert not np.may_share_memory(got.payload, given.payload)
     assert not tap.ask(16).done()
 
 
@@ -178,13 +178,13 @@ def test_the_copy_of_a_large_frame_is_a_reduced_one_for_the_largest_who_waits():
     tap.offer(given)
     got = asked[0].result(0)
     assert got is asked[1].result(0)
-    assert (got.picture.shape, got.full_size) == ((100, 150, 3), (600, 400))
-    assert (got.picture == 90).all()
-    assert given.picture.shape == (400, 600, 3)
+    assert (got.payload.shape, got.full_size) == ((100, 150, 3), (600, 400))
+    assert (got.payload == 90).all()
+    assert given.payload.shape == (400, 600, 3)
     tap.ask(600)
     whole = tap.ask(16)
     tap.offer(given)
-    assert (whole.result(0).picture.shape, whole.result(0).full_size) == ((400, 600, 3), None)
+    assert (whole.result(0).payload.shape, whole.result(0).full_size) == ((400, 600, 3), None)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_arrays_of_every_kind_are_copied(picture):
     asked = tap.ask(16)
     tap.offer(make_frame(0, picture=picture))
     got = asked.result(0)
-    assert not np.may_share_memory(got.picture, picture)
+    assert not np.may_share_memory(got.payload, picture)
     assert got.full_size in (None, (200, 300))
 
 
@@ -203,7 +203,7 @@ def test_encoded_pictures_are_handed_on_as_they_are():
     tap, data = FrameTap(), b"bytes that nobody writes over"
     asked = tap.ask(16)
     tap.offer(Frame("belt", 0, data, 0.0, 0.0))
-    assert asked.result(0).picture is data
+    assert asked.result(0).payload is data
 
 
 @pytest.mark.parametrize(("stream", "code"), [("gate", 403), ("yard", 404), ("belt", 503)])

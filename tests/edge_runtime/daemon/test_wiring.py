@@ -89,7 +89,7 @@ def test_a_closed_picture_stream_hears_of_no_more_pictures():
     assert topic == "edge/box/picture/belt"
     post(Message(topic, b"jpeg"))
     frame = source.read(0)
-    assert (frame.seq, frame.picture) == (7, b"jpeg")
+    assert (frame.seq, frame.payload) == (7, b"jpeg")
     source.close()
     source.close()
     assert broker.handlers == []

@@ -53,7 +53,7 @@ def test_a_confident_answer_is_kept_with_its_picture(tmp_path):
     ("given", "score"), [(sample(), 0.7), (sample(has_pixels=False), 0.9), (sample(), 0.9)]
 )
 def test_what_is_unsure_has_no_picture_or_may_not_be_kept_is_not_offered(tmp_path, given, score):
-    audit = make(tmp_path, keeps_pictures=score < 0.9 or given.pixels is None)
+    audit = make(tmp_path, keeps_pictures=score < 0.9 or given.values is None)
     audit.offer(GENERATION, given, answer(score))
     assert audit._waiting.empty()
 

@@ -11,20 +11,20 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.preprocess.header import PictureFlaw
-from edge_runtime.inference.preprocess.npy import read_npy
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.npy import read_npy
+from edge_runtime.inference.preprocess import PicturePreprocessor
+from edge_runtime.inference.specs import PictureSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 
 
-def spec(**changes: Any) -> PreprocessSpec:
+def spec(**changes: Any) -> PictureSpec:
     fields: dict[str, Any] = {
         "colour": "rgb", "width": 16, "height": 12, "geometry": "stretch", "filter": "area",
         "mean": (127, 127, 127), "std": (64, 64, 64),
     }  # fmt: skip
-    return PreprocessSpec(**{**fields, **changes})
+    return PictureSpec(**{**fields, **changes})
 
 
 LEVELS = {"mean": (0, 0, 0), "std": (1, 1, 1)}
@@ -37,12 +37,14 @@ def npy(array: Any, **options: Any) -> bytes:
 
 
 def answer(
-    payload: Any, the_spec: PreprocessSpec | None = None, colour: Any = None, **more: Any
+    payload: Any, the_spec: PictureSpec | None = None, colour: Any = None, **more: Any
 ) -> Sample | Rejected:
-    return Preprocessor(the_spec or spec()).prepare(Frame("s", 1, payload, 0.0, 0.0, colour=colour, **more))
+    return PicturePreprocessor(the_spec or spec()).prepare(
+        Frame("s", 1, payload, 0.0, 0.0, colour=colour, **more)
+    )
 
 
-def tensor(payload: Any, the_spec: PreprocessSpec | None = None, colour: Any = None) -> NDArray[np.float32]:
+def tensor(payload: Any, the_spec: PictureSpec | None = None, colour: Any = None) -> NDArray[np.float32]:
     found = answer(payload, the_spec, colour)
     assert isinstance(found, Sample), found
     return found.tensor
@@ -53,7 +55,7 @@ def test_an_array_of_bytes_is_a_picture_in_the_declared_channel_order() -> None:
     assert isinstance(wanted, Sample)
     np.testing.assert_array_equal(tensor(npy(PIXELS), colour="rgb"), wanted.tensor)
     np.testing.assert_array_equal(tensor(npy(PIXELS[..., ::-1]), colour="bgr"), wanted.tensor)
-    assert wanted.pixels is not None
+    assert wanted.values is not None
 
 
 DEEP = PIXELS.astype(np.uint16) * np.uint16(257)
@@ -182,7 +184,7 @@ HEADERS = {
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_hostile_header_is_a_reason_and_no_other_exception(name: str, version: int) -> None:
     payload = with_header(HEADERS[name], version, b"\x00" * 4)
-    with pytest.raises(PictureFlaw):
+    with pytest.raises(InputFlaw):
         read_npy(payload)
     assert isinstance(answer(payload), Rejected)
 
@@ -224,6 +226,6 @@ def test_damaged_arrays_never_raise() -> None:
             bad[rng.randrange(6, 130)] = rng.randrange(256)
         try:
             array = read_npy(bytes(bad))
-        except PictureFlaw:
+        except InputFlaw:
             continue
         assert array.nbytes <= len(good)

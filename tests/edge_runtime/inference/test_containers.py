@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.preprocess.decode import select_bytes
-from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.inference.preprocess.headers import read_header
 from edge_runtime.inference.preprocess.png_header import MOST_CHUNKS
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 from tests.support.picture_files import exif, png_chunk
 
-SPEC = PreprocessSpec(
+SPEC = PictureSpec(
     colour="rgb", width=32, height=32, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 SIDE = 32
@@ -27,7 +27,7 @@ BOMB = zlib.compress(bytes(4 << 20), 9)
 
 
 def prepare(data: bytes) -> Sample | Rejected:
-    return Preprocessor(SPEC).prepare(Frame("s", 0, data, 0.0, 0.0))
+    return PicturePreprocessor(SPEC).prepare(Frame("s", 0, data, 0.0, 0.0))
 
 
 def ihdr(width: int = SIDE, height: int = SIDE) -> bytes:
@@ -88,7 +88,7 @@ def test_a_png_without_extras_is_not_copied() -> None:
     ],
 )
 def test_a_png_with_two_headers_is_refused(data: bytes) -> None:
-    with pytest.raises(PictureFlaw, match="two chunks"):
+    with pytest.raises(InputFlaw, match="two chunks"):
         read_header(data)
 
 
@@ -102,7 +102,7 @@ def test_a_late_transparency_is_passed_over_as_decoders_do() -> None:
 def test_a_png_of_countless_chunks_is_refused() -> None:
     data = SIGNATURE + ihdr() + png_chunk(b"tEXt", b"") * MOST_CHUNKS + IDAT + IEND
     started_s = time.process_time()
-    with pytest.raises(PictureFlaw, match="more than"):
+    with pytest.raises(InputFlaw, match="more than"):
         read_header(data)
     assert time.process_time() - started_s < 5
 
@@ -184,13 +184,13 @@ DISAGREEING: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", DISAGREEING)
 def test_a_webp_whose_sizes_disagree_is_refused_from_its_header(name: str) -> None:
-    with pytest.raises(PictureFlaw, match="WebP with") as caught:
+    with pytest.raises(InputFlaw, match="WebP with") as caught:
         read_header(DISAGREEING[name])
     assert caught.value.reason is RejectReason.UNREADABLE
 
 
 def test_a_webp_of_countless_chunks_is_refused() -> None:
-    with pytest.raises(PictureFlaw, match="more than"):
+    with pytest.raises(InputFlaw, match="more than"):
         read_header(webp(vp8x(), chunk(b"note", b"") * 20_000, LOSSY))
 
 
@@ -199,5 +199,5 @@ def test_a_jpeg_with_two_frame_headers_is_refused() -> None:
     at = data.index(b"\xff\xc0")
     segment = bytearray(data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4])])
     segment[5:9] = struct.pack(">HH", 60_000, 60_000)
-    with pytest.raises(PictureFlaw, match="two frame headers"):
+    with pytest.raises(InputFlaw, match="two frame headers"):
         read_header(data[:at] + bytes(segment) + data[at:])

@@ -14,19 +14,21 @@ import numpy as np
 import pytest
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason
-from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.preprocess.header import MOST_WORDS
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.flaw import MOST_WORDS
+from edge_runtime.inference.preprocess import PicturePreprocessor
+from edge_runtime.inference.specs import PictureSpec
 
-SPEC = PreprocessSpec(
+SPEC = PictureSpec(
     colour="rgb", width=8, height=8, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 JPEG = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
 PNG = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
 
 
-def rejected(picture: Any, preprocessor: Preprocessor | None = None) -> Rejected:
-    answer = (preprocessor or Preprocessor(SPEC)).prepare(Frame("s", 1, picture, 0.0, 0.0, colour=None))
+def rejected(picture: Any, preprocessor: PicturePreprocessor | None = None) -> Rejected:
+    answer = (preprocessor or PicturePreprocessor(SPEC)).prepare(
+        Frame("s", 1, picture, 0.0, 0.0, colour=None)
+    )
     assert isinstance(answer, Rejected)
     assert len(answer.detail) <= MOST_WORDS
     return answer
@@ -106,7 +108,7 @@ def test_any_exception_of_a_parser_is_a_rejection_that_is_noted(
 
     noted: list[Exception] = []
     monkeypatch.setattr("edge_runtime.inference.preprocess.decode.read_header", fail)
-    found = rejected(JPEG, Preprocessor(SPEC, note_failure=noted.append))
+    found = rejected(JPEG, PicturePreprocessor(SPEC, note_failure=noted.append))
     assert found.reason is RejectReason.UNREADABLE
     assert type(error).__name__ in found.detail
     assert noted == [error]
@@ -114,5 +116,5 @@ def test_any_exception_of_a_parser_is_a_rejection_that_is_noted(
 
 def test_a_foreseen_flaw_is_not_noted() -> None:
     noted: list[Exception] = []
-    rejected(b"GIF89a", Preprocessor(SPEC, note_failure=noted.append))
+    rejected(b"GIF89a", PicturePreprocessor(SPEC, note_failure=noted.append))
     assert noted == []

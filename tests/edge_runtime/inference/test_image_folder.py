@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundles.verify import load_bundle
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.preprocess.image_folder import ReferenceFolderError, read_reference_folder
 from tests.support.paths import DEMO
 
@@ -18,7 +18,7 @@ def bundle():
 
 @pytest.fixture
 def read(bundle):
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    preprocessor = PicturePreprocessor(bundle.manifest.preprocess)
     return lambda folder, most=100: read_reference_folder(folder, preprocessor, bundle.labels, most)
 
 
@@ -37,7 +37,7 @@ def test_loose_pictures_have_no_labels(tmp_path, read):
 def test_pictures_come_in_the_layout_of_the_model(tmp_path, bundle, read):
     x, _ = read(fill(tmp_path / "now", 2))
     spec = bundle.manifest.preprocess.model_copy(update={"layout": "nhwc"})
-    last, _ = read_reference_folder(tmp_path / "now", Preprocessor(spec), bundle.labels, 100)
+    last, _ = read_reference_folder(tmp_path / "now", PicturePreprocessor(spec), bundle.labels, 100)
     np.testing.assert_array_equal(last, np.moveaxis(x, 1, -1))
 
 

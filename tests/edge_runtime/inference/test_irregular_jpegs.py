@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.preprocess.jpeg_header import MOST_STRAY
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 
-SPEC = PreprocessSpec(
+SPEC = PictureSpec(
     colour="rgb", width=96, height=80, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 PIXELS = np.random.default_rng(3).integers(0, 256, (20, 24, 3), np.uint8).repeat(4, 0).repeat(4, 1)
@@ -35,7 +35,7 @@ ADOBE = PLAIN[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x01" + PLAIN
 
 
 def answer(data: bytes) -> Sample | Rejected:
-    return Preprocessor(SPEC).prepare(Frame("s", 1, data, 0.0, 0.0))
+    return PicturePreprocessor(SPEC).prepare(Frame("s", 1, data, 0.0, 0.0))
 
 
 def before(data: bytes, marker: bytes, stray: bytes, nth: int = 0) -> bytes:

@@ -18,15 +18,15 @@ from PIL import Image
 
 from edge_runtime.bundles.self_test import prepare_golden
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.preprocess.image_folder import ReferenceFolderError, read_reference_folder
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource
 from tests.support.picture_files import exif, png, png_chunk, store, tiff_picture
 
 WIDTH, HEIGHT = 64, 32
-SPEC = PreprocessSpec(
+SPEC = PictureSpec(
     colour="rgb", width=WIDTH, height=HEIGHT, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 CORNERS = ((220, 30, 30), (30, 200, 30), (30, 30, 180), (240, 240, 240))
@@ -219,10 +219,10 @@ def bmp32(fourth: NDArray[np.uint8], *, header: int, mask: int = 0) -> bytes:
 
 
 def prepared(picture: Any, **more: Any) -> NDArray[np.uint8]:
-    answer = Preprocessor(SPEC).prepare(Frame("s", 1, picture, 0.0, 0.0, **more))
+    answer = PicturePreprocessor(SPEC).prepare(Frame("s", 1, picture, 0.0, 0.0, **more))
     assert isinstance(answer, Sample), answer
-    assert answer.pixels is not None
-    return answer.pixels
+    assert answer.values is not None
+    return answer.values
 
 
 def levels_apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -248,7 +248,7 @@ def test_every_other_layout_is_refused_before_it_is_decoded(
     make, reason = REFUSED[name]
     data = make()
     monkeypatch.setattr("edge_runtime.inference.preprocess.decode.cv2.imdecode", fail)
-    answer = Preprocessor(SPEC).prepare(Frame("s", 1, data, 0.0, 0.0))
+    answer = PicturePreprocessor(SPEC).prepare(Frame("s", 1, data, 0.0, 0.0))
     assert isinstance(answer, Rejected)
     assert answer.reason is reason
 
@@ -328,7 +328,7 @@ ON_EVERY_PATH = {
 @pytest.mark.parametrize("name", ON_EVERY_PATH)
 def test_every_path_gives_the_same_answer(name: str, tmp_path: Path) -> None:
     data = ON_EVERY_PATH[name]()
-    preprocessor = Preprocessor(SPEC)
+    preprocessor = PicturePreprocessor(SPEC)
     path = tmp_path / "one.TIF"
     path.write_bytes(data)
     message = MqttImagesSource("s")
@@ -371,4 +371,4 @@ def test_capital_letters_in_an_ending_are_the_same(name: str, tmp_path: Path) ->
     (tmp_path / name).write_bytes(b"")
     frame = ImagesSource("s", tmp_path).read(0)
     assert frame is not None
-    assert frame.picture == tmp_path / name
+    assert frame.payload == tmp_path / name

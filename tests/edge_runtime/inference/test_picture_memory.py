@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import PicturesConfig
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
+from edge_runtime.inference.preprocess import PictureLimits, PicturePreprocessor
 from edge_runtime.inference.preprocess.geometry import _filter_taps, resize
 from edge_runtime.inference.preprocess.limits import MOST_SIDE
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 from tests.support.picture_files import png, png_chunk, tiff, tiff_picture
 
 
-def spec(**changes: Any) -> PreprocessSpec:
+def spec(**changes: Any) -> PictureSpec:
     fields: dict[str, Any] = {
         "colour": "rgb", "width": 32, "height": 32, "geometry": "stretch", "filter": "area",
         "mean": (0, 0, 0), "std": (1, 1, 1),
     }  # fmt: skip
-    return PreprocessSpec(**{**fields, **changes})
+    return PictureSpec(**{**fields, **changes})
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -61,7 +61,7 @@ PICTURES: dict[str, tuple[Any, int]] = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_preparing_takes_a_few_times_the_memory_of_the_pixels(name: str, filter_name: str) -> None:
     picture, channels = PICTURES[name]
-    preprocessor = Preprocessor(spec(filter=filter_name))
+    preprocessor = PicturePreprocessor(spec(filter=filter_name))
     frame = Frame("s", 0, picture, 0.0, 0.0, colour="rgba")
     peak = peak_of(lambda: preprocessor.prepare(frame))
     assert isinstance(preprocessor.prepare(frame), Sample)
@@ -72,7 +72,7 @@ def test_preparing_takes_a_few_times_the_memory_of_the_pixels(name: str, filter_
 @pytest.mark.parametrize("filter_name", ["area", "antialias_bilinear", "antialias_bicubic"])
 @pytest.mark.parametrize("geometry", ["stretch", "letterbox", "crop"])
 def test_a_long_picture_takes_no_more(shape: tuple[int, int], filter_name: str, geometry: str) -> None:
-    preprocessor = Preprocessor(spec(filter=filter_name, geometry=geometry, width=64, height=64))
+    preprocessor = PicturePreprocessor(spec(filter=filter_name, geometry=geometry, width=64, height=64))
     frame = Frame("s", 0, np.full(shape, 77, np.uint8), 0.0, 0.0)
     assert peak_of(lambda: preprocessor.prepare(frame)) <= 16 << 20
 
@@ -106,7 +106,7 @@ def test_the_kept_filters_are_bounded_in_bytes() -> None:
 def test_reading_a_file_takes_the_memory_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(np.zeros((8, 8, 3), np.uint8), colour_type=2))
-    preprocessor = Preprocessor(spec())
+    preprocessor = PicturePreprocessor(spec())
     assert peak_of(lambda: preprocessor.prepare(Frame("s", 0, path, 0.0, 0.0))) < 1 << 20
 
 
@@ -135,7 +135,9 @@ LIMITS = PictureLimits(max_pixels=1_000_000, max_bytes=1_000_000)
 ], ids=range(11))  # fmt: skip
 def test_a_bomb_is_refused_before_memory_is_spent(data: bytes) -> None:
     found: list[Any] = []
-    peak = peak_of(lambda: found.append(Preprocessor(spec(), LIMITS).prepare(Frame("s", 0, data, 0.0, 0.0))))
+    peak = peak_of(
+        lambda: found.append(PicturePreprocessor(spec(), LIMITS).prepare(Frame("s", 0, data, 0.0, 0.0)))
+    )
     assert isinstance(found[0], Rejected)
     assert found[0].reason is RejectReason.TOO_LARGE
     assert peak < 1 << 20
@@ -143,7 +145,7 @@ def test_a_bomb_is_refused_before_memory_is_spent(data: bytes) -> None:
 
 def test_a_tag_of_very_many_values_is_not_read() -> None:
     entries = [(256, 4, [64]), (257, 4, [64]), (262, 3, [2]), (273, 4, [0] * 400_001), (279, 4, [0])]
-    answer = Preprocessor(spec()).prepare(Frame("s", 0, tiff(entries), 0.0, 0.0))
+    answer = PicturePreprocessor(spec()).prepare(Frame("s", 0, tiff(entries), 0.0, 0.0))
     assert isinstance(answer, Rejected)
     assert answer.reason is RejectReason.UNSUPPORTED
 
@@ -152,13 +154,13 @@ def test_a_tag_of_very_many_values_is_not_read() -> None:
 def test_arrays_have_the_same_limits(shape: tuple[int, ...]) -> None:
     dtype = np.uint16 if len(shape) == 3 else np.uint8
     picture: NDArray[Any] = np.zeros(shape, dtype)
-    answer = Preprocessor(spec(), LIMITS).prepare(Frame("s", 0, picture, 0.0, 0.0, colour="rgba"))
+    answer = PicturePreprocessor(spec(), LIMITS).prepare(Frame("s", 0, picture, 0.0, 0.0, colour="rgba"))
     assert isinstance(answer, Rejected)
     assert answer.reason is RejectReason.TOO_LARGE
 
 
 def test_a_reason_names_the_key_that_raises_its_limit() -> None:
-    preprocessor = Preprocessor(spec(), LIMITS)
+    preprocessor = PicturePreprocessor(spec(), LIMITS)
     for data in (bomb_png(1001, 1000), bomb_png(999, 999, 16, 6), bytes(1_000_001)):
         answer = preprocessor.prepare(Frame("s", 0, data, 0.0, 0.0))
         assert isinstance(answer, Rejected)

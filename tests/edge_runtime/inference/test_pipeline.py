@@ -330,7 +330,7 @@ def test_who_asks_is_answered_alone_and_nothing_learns_from_the_frame():
     pipeline, results, _ = make_pipeline(observer=told, rejections=rejections)
     pipeline.answers = pipeline.tap = told
     asker, frame = question(3)
-    bad_asker, bad = question(4, picture=b"no picture")
+    bad_asker, bad = question(4, payload=b"no picture")
     assert [pipeline.ask(frame), pipeline.ask(bad)] == [Asked.TAKEN, Asked.TAKEN]
     pipeline.accept(make_frame(7), is_live=True, stop=NEVER)
     while pipeline.step(timeout_s=0.0):

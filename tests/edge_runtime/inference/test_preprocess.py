@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.preprocess import PictureLimits, PicturePreprocessor
+from edge_runtime.inference.specs import PictureSpec
 
 
-def spec(**changes: Any) -> PreprocessSpec:
+def spec(**changes: Any) -> PictureSpec:
     fields = {
         "colour": "rgb", "width": 64, "height": 64, "geometry": "stretch", "filter": "area",
         "mean": (127, 127, 127), "std": (128, 128, 128),
@@ -26,22 +26,22 @@ def spec(**changes: Any) -> PreprocessSpec:
     fields.update(changes)
     if fields["colour"] == "grey" and "mean" not in changes:
         fields.update(mean=(127,), std=(128,))
-    return PreprocessSpec(**fields)
+    return PictureSpec(**fields)
 
 
 def frame(picture: Any, **more: Any) -> Frame:
     return Frame("s", 1, picture, 0.0, 0.0, **more)
 
 
-def sample(picture: Any, the_spec: PreprocessSpec | None = None, **more: Any) -> Sample:
-    answer = Preprocessor(the_spec or spec()).prepare(frame(picture, **more))
+def sample(picture: Any, the_spec: PictureSpec | None = None, **more: Any) -> Sample:
+    answer = PicturePreprocessor(the_spec or spec()).prepare(frame(picture, **more))
     assert isinstance(answer, Sample), answer
     return answer
 
 
-def reason(picture: Any, the_spec: PreprocessSpec | None = None, **more: Any) -> RejectReason:
+def reason(picture: Any, the_spec: PictureSpec | None = None, **more: Any) -> RejectReason:
     limits = PictureLimits(max_pixels=200_000, max_bytes=1_000_000)
-    answer = Preprocessor(the_spec or spec(), limits).prepare(frame(picture, **more))
+    answer = PicturePreprocessor(the_spec or spec(), limits).prepare(frame(picture, **more))
     assert isinstance(answer, Rejected)
     assert answer.detail
     return answer.reason
@@ -61,9 +61,9 @@ def encoded(kind: str, picture: NDArray[Any], *options: int) -> bytes:
 
 
 def levels_apart(one: Sample, other: Sample) -> float:
-    assert one.pixels is not None
-    assert other.pixels is not None
-    return float(np.abs(one.pixels.astype(int) - other.pixels).mean())
+    assert one.values is not None
+    assert other.values is not None
+    return float(np.abs(one.values.astype(int) - other.values).mean())
 
 
 @pytest.mark.parametrize("kind", ["png", "bmp", "tif", "webp", "jpg"])
@@ -77,8 +77,8 @@ def test_every_format_gives_the_same_picture(kind: str) -> None:
 def test_normalises_with_mean_and_std_in_the_model_layout() -> None:
     the_spec = spec(mean=(10, 20, 30), std=(2, 4, 8))
     prepared = sample(natural(), the_spec)
-    assert prepared.pixels is not None
-    expected = (prepared.pixels.astype(np.float64) - [10, 20, 30]) / [2, 4, 8]
+    assert prepared.values is not None
+    expected = (prepared.values.astype(np.float64) - [10, 20, 30]) / [2, 4, 8]
     np.testing.assert_allclose(prepared.tensor, expected.transpose(2, 0, 1), atol=1e-5)
     nhwc = sample(natural(), the_spec.model_copy(update={"layout": "nhwc"}))
     np.testing.assert_array_equal(nhwc.tensor.transpose(2, 0, 1), prepared.tensor)
@@ -86,13 +86,13 @@ def test_normalises_with_mean_and_std_in_the_model_layout() -> None:
 
 
 def test_kept_pixels_give_the_same_tensor_again() -> None:
-    preprocessor = Preprocessor(spec())
+    preprocessor = PicturePreprocessor(spec())
     prepared = preprocessor.prepare(frame(natural()))
     assert isinstance(prepared, Sample)
-    assert prepared.pixels is not None
-    np.testing.assert_array_equal(preprocessor.normalise(prepared.pixels), prepared.tensor)
+    assert prepared.values is not None
+    np.testing.assert_array_equal(preprocessor.normalise(prepared.values), prepared.tensor)
     with pytest.raises(ValueError, match="uint8"):
-        preprocessor.normalise(prepared.pixels[:10])
+        preprocessor.normalise(prepared.values[:10])
 
 
 @pytest.mark.parametrize("colour", ["bgr", "grey"])
@@ -100,8 +100,8 @@ def test_kept_pixels_survive_the_next_frame_in_the_same_memory(colour: str) -> N
     memory = np.full((64, 64, 3) if colour == "bgr" else (64, 64), 10, np.uint8)
     prepared = sample(memory, spec(colour=colour), colour="bgr")
     memory[:] = 200
-    assert prepared.pixels is not None
-    assert (prepared.pixels == 10).all()
+    assert prepared.values is not None
+    assert (prepared.values == 10).all()
 
 
 def test_declared_channel_order_is_obeyed() -> None:
@@ -118,8 +118,8 @@ def test_every_layout_holds_level_minus_mean_over_deviation(colour: str, layout:
     channels = 3 if colour == "rgb" else 1
     mean, std = (100.0, 120.0, 90.0)[:channels], (50.0, 60.0, 70.0)[:channels]
     prepared = sample(natural(), spec(colour=colour, layout=layout, mean=mean, std=std))
-    assert prepared.pixels is not None
-    expected = ((prepared.pixels.astype(np.float64) - mean) / std).astype(np.float32)
+    assert prepared.values is not None
+    expected = ((prepared.values.astype(np.float64) - mean) / std).astype(np.float32)
     planar = expected.transpose(2, 0, 1) if layout == "nchw" else expected
     np.testing.assert_array_equal(prepared.tensor, planar)
 
@@ -132,7 +132,7 @@ def test_grey_becomes_three_equal_channels(extra: tuple[int, ...]) -> None:
         if not extra
         else np.dstack([grey, np.full_like(grey, 255)][: extra[0]]).reshape(*grey.shape, *extra)
     )
-    pixels = sample(picture).pixels
+    pixels = sample(picture).values
     assert pixels is not None
     assert pixels.shape == (64, 64, 3)
     assert (pixels[..., 0] == pixels[..., 2]).all()
@@ -148,7 +148,7 @@ def test_colour_becomes_grey_for_a_grey_model() -> None:
 def test_transparent_parts_show_the_background() -> None:
     picture = np.dstack([natural(), np.zeros((240, 320), np.uint8)])
     assert (sample(picture, colour="bgra").tensor == np.float32((255 - 127) / 128)).all()
-    black = sample(encoded("png", picture), spec(alpha_background=0)).pixels
+    black = sample(encoded("png", picture), spec(alpha_background=0)).values
     assert black is not None
     assert not black.any()
     opaque = np.dstack([natural(), np.full((240, 320), 255, np.uint8)])
@@ -211,17 +211,17 @@ def test_geometry_maps_a_mark_back_to_the_frame(geometry: str, is_jpeg: bool) ->
     cv2.circle(picture, (700, 300), 40, (255, 255, 255), -1)
     data = encoded("jpg", picture) if is_jpeg else picture
     prepared = sample(data, spec(geometry=geometry, width=160, height=128, pad_level=0))
-    assert prepared.pixels is not None
+    assert prepared.values is not None
     assert prepared.geometry is not None
-    ys, xs = np.nonzero(prepared.pixels[..., 0] > 128)
+    ys, xs = np.nonzero(prepared.values[..., 0] > 128)
     back = prepared.geometry
     assert abs((xs.mean() + 0.5 - back.offset_x) / back.scale_x - 700) < 4
     assert abs((ys.mean() + 0.5 - back.offset_y) / back.scale_y - 300) < 4
 
 
 def test_letterbox_pads_and_anchors() -> None:
-    centred = sample(natural(200, 100), spec(geometry="letterbox")).pixels
-    cornered = sample(natural(200, 100), spec(geometry="letterbox", letterbox_anchor="top_left")).pixels
+    centred = sample(natural(200, 100), spec(geometry="letterbox")).values
+    cornered = sample(natural(200, 100), spec(geometry="letterbox", letterbox_anchor="top_left")).values
     assert centred is not None
     assert cornered is not None
     assert (centred[:16] == 114).all()
@@ -240,7 +240,7 @@ def test_reduced_decoding_changes_next_to_nothing() -> None:
 def test_antialiased_filters_equal_the_direct_formula(is_cubic: bool) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (1, 97, 3)).astype(np.uint8).repeat(64, axis=0)
     kind = "antialias_bicubic" if is_cubic else "antialias_bilinear"
-    pixels = sample(picture, spec(filter=kind), colour="rgb").pixels
+    pixels = sample(picture, spec(filter=kind), colour="rgb").values
     assert pixels is not None
     ratio, reach = 97 / 64, (2 if is_cubic else 1) * 97 / 64
     for column in range(64):
@@ -316,7 +316,7 @@ def test_tensors_pass_through_unchanged() -> None:
     tensor = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
     prepared = sample(tensor, is_tensor=True)
     np.testing.assert_array_equal(prepared.tensor, tensor)
-    assert prepared.pixels is None
+    assert prepared.values is None
     assert prepared.geometry is None
     np.testing.assert_array_equal(sample(tensor[None].astype(np.float64), is_tensor=True).tensor, tensor)
 
@@ -355,7 +355,7 @@ def test_most_damaged_jpegs_are_refused() -> None:
     rng = np.random.default_rng(0)
     noisy = np.clip(natural().astype(int) + rng.normal(0, 12, (240, 320, 3)), 0, 255).astype(np.uint8)
     data, refused = encoded("jpg", noisy), 0
-    preprocessor = Preprocessor(spec())
+    preprocessor = PicturePreprocessor(spec())
     for _ in range(400):
         damaged = bytearray(data)
         for at in rng.integers(2, len(damaged), 8):
@@ -375,7 +375,7 @@ def test_no_bytes_raise(data: st.DataObject) -> None:
         if picture:
             picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
     picture = picture[: data.draw(st.integers(0, len(picture)))] + data.draw(st.binary(max_size=20))
-    assert isinstance(Preprocessor(spec()).prepare(frame(bytes(picture))), Sample | Rejected)
+    assert isinstance(PicturePreprocessor(spec()).prepare(frame(bytes(picture))), Sample | Rejected)
 
 
 def test_cmyk_jpeg_is_read_as_colour() -> None:

@@ -12,7 +12,7 @@ def sample(stream="a", seq=0, captured_at_s=0.0, shape=(3, 4, 4)):
         stream=stream,
         seq=seq,
         tensor=np.zeros(shape, np.float32),
-        pixels=None,
+        values=None,
         geometry=None,
         captured_at_s=captured_at_s,
         captured_at_wall_s=0.0,

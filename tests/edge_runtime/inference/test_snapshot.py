@@ -9,8 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from edge_runtime.datatypes import Frame
+from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preprocess import PictureLimits
-from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.inference.preprocess.snapshot import Mark, copy_reduced, make_snapshot
 
 LIMITS = PictureLimits()
@@ -109,7 +109,7 @@ def test_the_frame_is_left_alone():
     ids=["garbage", "cut off", "missing", "planes", "empty", "too large"],
 )
 def test_what_cannot_be_answered_cannot_be_shown(picture):
-    with pytest.raises(PictureFlaw):
+    with pytest.raises(InputFlaw):
         make_snapshot(frame(picture), 640, 80, PictureLimits(max_pixels=1_000_000))
 
 
@@ -117,7 +117,7 @@ def test_a_prepared_tensor_is_no_picture():
     file = io.BytesIO()
     np.save(file, np.zeros((3, 8, 8), np.float32))
     for tensor in (frame(file.getvalue(), None), frame(np.zeros((3, 8, 8), np.float32), is_tensor=True)):
-        with pytest.raises(PictureFlaw, match="tensor"):
+        with pytest.raises(InputFlaw, match="tensor"):
             make_snapshot(tensor, 640, 80, LIMITS)
 
 

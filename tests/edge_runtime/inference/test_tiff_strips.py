@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.preprocess.tiff_strips import DEFLATE, PACK_BITS
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PictureSpec
 from tests.support.picture_files import tiff
 
 SIDE = 64
-SPEC = PreprocessSpec(
+SPEC = PictureSpec(
     colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def prepare(data: bytes) -> Sample | Rejected:
-    return Preprocessor(SPEC).prepare(Frame("s", 0, data, 0.0, 0.0))
+    return PicturePreprocessor(SPEC).prepare(Frame("s", 0, data, 0.0, 0.0))
 
 
 def pack_bits(raw: bytes) -> bytes:

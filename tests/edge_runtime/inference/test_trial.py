@@ -11,7 +11,7 @@ from edge_runtime.datatypes import Frame, Generation, Sample
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.inference.trial import Arm, Trial
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, SPEC, Manifest, make_frame, make_pipeline
@@ -54,7 +54,7 @@ class Broken(FakeEngine):
 
 def make_trial(engine=None, spec=SPEC, takes=lambda stream, seq: seq % 2 == 0):
     arm = Arm(
-        Preprocessor(spec),
+        PicturePreprocessor(spec),
         EngineSlot(Generation("parts/2"), engine or FakeEngine()),
         Postprocessor(Manifest, ("x", "y", "z")),
     )
@@ -250,7 +250,7 @@ def test_a_frame_is_answered_again_from_what_it_showed_though_its_camera_has_ove
 def test_a_candidate_is_shown_what_the_active_model_saw():
     pipeline, _, _ = make_pipeline()
     trial, seen = make_trial(takes=lambda stream, seq: False), []
-    trial.watch.note_active = lambda frame, sample, answer, latency_ms: seen.append(frame.picture)
+    trial.watch.note_active = lambda frame, sample, answer, latency_ms: seen.append(frame.payload)
     pipeline.begin_trial(trial)
     picture = bright_in(2)
     pipeline.accept(make_frame(0, picture=picture), is_live=True, stop=NEVER)

@@ -684,7 +684,7 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
     pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]
     assert not any(picture.tobytes()[:16] in content for picture in pictures)
     assert list(tmp_path.rglob("*.png")) == []
-    assert all(one.pixels is None for one in bench.reference._reservoir.entries)
+    assert all(one.values is None for one in bench.reference._reservoir.entries)
 
 
 def test_more_frames_than_fit_are_not_waited_for(tmp_path):

@@ -10,7 +10,7 @@ from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import DemoConfig, DriftConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.sources.demo.demo_camera import DemoCamera
@@ -28,7 +28,7 @@ class Camera:
     """The demo's conveyor through the bundle's preprocessing."""
 
     def __init__(self, bundle):
-        self.preprocessor = Preprocessor(bundle.manifest.preprocess)
+        self.preprocessor = PicturePreprocessor(bundle.manifest.preprocess)
         self.seq = 0
 
     def frames(self, count, light=None):

@@ -15,7 +15,7 @@ from edge_runtime.deployment.patch_trial import PatchTrial
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PicturePreprocessor
 from edge_runtime.messaging.events import Recalibrated, RolledBack
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
@@ -63,7 +63,7 @@ class Site:
 
     def __init__(self, folder):
         bundle = small_bundle(folder)
-        self.preprocessor, self.clock = Preprocessor(bundle.manifest.preprocess), Clock()
+        self.preprocessor, self.clock = PicturePreprocessor(bundle.manifest.preprocess), Clock()
         self.events, self.jobs, self.seq = [], [], 0
         state = ModelState.open(folder / "state", "small")
         rollout = Rollout(Generation(bundle.id))

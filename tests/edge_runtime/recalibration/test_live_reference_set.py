@@ -70,7 +70,7 @@ def test_a_restart_keeps_the_reservoir(tmp_path):
     after = Box(tmp_path, now_s=5.0, wall_ahead_s=WALL_AHEAD_S + 1100.0)  # rebooted
     assert after.reference.status().restored == 20
     for one, other in zip(before.chosen(), after.chosen(), strict=True):
-        np.testing.assert_array_equal(one.pixels, other.pixels)
+        np.testing.assert_array_equal(one.values, other.values)
         assert other.at_s - one.at_s == pytest.approx(-1100.0, abs=0.01)
     after.feed(5)
     assert after.reference.status().frames == 25
@@ -169,7 +169,7 @@ def test_with_pictures_never_only_moments_are_kept_in_memory_and_on_disk(tmp_pat
     assert len(box.files("*.json")) == len(box.files()) == 20
     again = Box(tmp_path, now_s=box.now_s, pictures="never").reference
     assert again.status().frames == 20
-    assert all(one.pixels is None for one in again._reservoir.entries)
+    assert all(one.values is None for one in again._reservoir.entries)
 
 
 @pytest.mark.parametrize("channel_axis", [0, 2])
@@ -178,8 +178,8 @@ def test_the_moments_are_those_of_the_prepared_sample(tmp_path, channel_axis):
     box.reference.begin(-np.inf)
     box.feed(1)
     [one] = box.chosen()
-    np.testing.assert_allclose(one.moments.mean, (one.pixels / 255).mean((0, 1)), rtol=1e-6)
-    np.testing.assert_allclose(one.moments.var, (one.pixels / 255).var((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(one.moments.mean, (one.values / 255).mean((0, 1)), rtol=1e-6)
+    np.testing.assert_allclose(one.moments.var, (one.values / 255).var((0, 1)), rtol=1e-5)
 
 
 def test_with_pictures_never_a_task_holds_its_frames_only_while_it_collects(tmp_path):
@@ -209,7 +209,7 @@ def test_pictures_of_another_size_are_not_mixed(tmp_path):
     box = Box(tmp_path)
     box.feed(10)
     box.feed(3, side=24)
-    assert {one.pixels.shape for one in box.chosen()} == {(24, 24, 3)}
+    assert {one.values.shape for one in box.chosen()} == {(24, 24, 3)}
 
 
 def test_refused_pictures_are_counted_by_reason(tmp_path):

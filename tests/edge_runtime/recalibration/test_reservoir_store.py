@@ -28,7 +28,7 @@ def picture(seed, channels=3):
 
 
 def kept(seq, ago_s=10.0, **keys):
-    pixels = keys.pop("pixels", picture(seq))
+    pixels = keys.pop("values", picture(seq))
     return Kept("belt", seq, 3, NOW_S - ago_s, NOW_WALL_S - ago_s, pixels, **keys)
 
 
@@ -40,12 +40,12 @@ def opened(root, now=(NOW_S, NOW_WALL_S), age_s=DAY_S, bundle=BUNDLE, with_pictu
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gives_back_what_was_saved_bit_for_bit(tmp_path, channels):
     store, _ = opened(tmp_path / "r")
-    store.save(kept(7, pixels=picture(7, channels)))
+    store.save(kept(7, values=picture(7, channels)))
     again, (found, _) = opened(tmp_path / "r")
     [one] = found
     assert (one.stream, one.seq, one.label) == ("belt", 7, 3)
     assert one.at_wall_s == NOW_WALL_S - 10
-    np.testing.assert_array_equal(one.pixels, picture(7, channels))
+    np.testing.assert_array_equal(one.values, picture(7, channels))
     assert one in again
 
 
@@ -106,9 +106,9 @@ def test_where_no_picture_may_be_kept_only_moments_are_and_pictures_of_before_go
     store, (found, dropped) = opened(tmp_path / "r", with_pictures=False)
     assert (found, dropped) == ([], {"not_allowed": 1})
     moments = InputMoments((0.25, -1.5), (0.1, 2.0))
-    store.save(kept(1, pixels=None, moments=moments))
+    store.save(kept(1, values=None, moments=moments))
     _, (found, dropped) = opened(tmp_path / "r", with_pictures=False)
-    assert [(one.moments, one.pixels) for one in found] == [(moments, None)]
+    assert [(one.moments, one.values) for one in found] == [(moments, None)]
     assert list(tmp_path.rglob("*.png")) == []
 
 

@@ -91,4 +91,4 @@ def test_a_daemon_that_is_killed_within_a_frame_leaves_a_recording_that_can_be_r
     assert manifest.ended.because.startswith("cut off")
     found = open_recording(tmp_path / "r")
     assert [line.seq for line in found.frames] == [0]
-    assert (found.read_frame(found.frames[0]).picture == 7).all()
+    assert (found.read_frame(found.frames[0]).payload == 7).all()

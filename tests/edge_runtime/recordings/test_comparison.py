@@ -12,7 +12,7 @@ import calibration
 from calibration.patch import Affine, Patch
 from edge_runtime.cli.compare import require_own
 from edge_runtime.errors import RecordingError
-from edge_runtime.inference.preprocess import Preprocessor, channels_first
+from edge_runtime.inference.preprocess import PicturePreprocessor, channels_first
 from edge_runtime.recordings import comparison
 from edge_runtime.recordings.arms import open_arm
 from edge_runtime.recordings.comparison import MOST_SHOTS, compare
@@ -43,7 +43,7 @@ def folder(bundle, tmp_path_factory):
     affine = Affine(np.full(3, 3.0, np.float32), np.full(3, 1.0, np.float32))
     patch = Patch({"input": affine}, bundle.model_files.sha256, "baseline", "input", 8, 0.0)
     preprocess = bundle.manifest.preprocess
-    healthy = np.stack([Preprocessor(preprocess).normalise(frame) for frame in frames_of(64, 100)])
+    healthy = np.stack([PicturePreprocessor(preprocess).normalise(frame) for frame in frames_of(64, 100)])
     baseline = calibration.profile(bundle.model_files, channels_first(healthy, preprocess))
     for name, part in (("patches/parts/p1", patch), ("baselines/parts", baseline)):
         path = folder / f"{name}.safetensors"

@@ -38,7 +38,7 @@ def test_a_frame_comes_before_its_answer_and_is_not_written_over():
     feed.note_result(make_result(1), {"y": outputs})
     buffer[:], outputs[:] = 9, 9
     frame, answer = take_all(taking)
-    assert frame.picture.max() == 0
+    assert frame.payload.max() == 0
     assert isinstance(answer, TakenAnswer)
     assert answer.raw["y"].max() == 0
     assert taking.is_complete
@@ -122,10 +122,10 @@ def test_a_file_is_read_at_once_and_one_that_is_gone_is_left_out(tmp_path):
     path.write_bytes(b"\xff\xd8\xff...")
     feed = Feed()
     taking = begin(feed)
-    feed.offer_frame(replace(frame_of(0), picture=path))
+    feed.offer_frame(replace(frame_of(0), payload=path))
     path.unlink()
-    feed.offer_frame(replace(frame_of(1), picture=path))
-    assert [frame.picture for frame in take_all(taking)] == [b"\xff\xd8\xff..."]
+    feed.offer_frame(replace(frame_of(1), payload=path))
+    assert [frame.payload for frame in take_all(taking)] == [b"\xff\xd8\xff..."]
     assert taking.left_out == 1
 
 

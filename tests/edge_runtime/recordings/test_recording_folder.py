@@ -56,7 +56,7 @@ def test_frames_and_answers_are_read_as_they_were_written(folder):
     for line, picture in zip(found.frames, PICTURES, strict=True):
         frame = found.read_frame(line)
         assert (frame.stream, frame.colour) == ("belt", "bgr")
-        assert (frame.picture == picture).all()
+        assert (frame.payload == picture).all()
     assert found.answers["belt", 1].answer.top == (Label(1, "b", 0.75),)
     assert found.answers["belt", 1].infer_ms == 2.0
     assert found.read_config() == "device: box\n"

@@ -94,7 +94,7 @@ def test_who_comes_late_gets_the_newest_and_the_rest_is_counted(photos):
     assert late.captured_at_s == pytest.approx(101.0)
     counts = source.stats()
     assert (counts.captured, counts.delivered, counts.dropped) == (11, 2, 9)
-    np.testing.assert_array_equal(late.picture, source.frame(10))
+    np.testing.assert_array_equal(late.payload, source.frame(10))
 
 
 def test_real_time_pace(photos):
@@ -150,4 +150,4 @@ def test_numbers_go_on_where_they_ended_and_the_pictures_begin_anew(photos):
     source = DemoCamera("belt", photos, fps=10.0, clock=lambda: 100.0, first_seq=10_000)
     frame = source.read(0)
     assert frame.seq == 10_000
-    assert np.array_equal(frame.picture, source.frame(0))
+    assert np.array_equal(frame.payload, source.frame(0))

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.preprocess import PicturePreprocessor
+from edge_runtime.inference.specs import PictureSpec
 from edge_runtime.sources.capture_protocol import CaptureFailed, VideoOptions
 from edge_runtime.sources.http_camera import HttpCamera
 from edge_runtime.sources.reopen import Backoff
@@ -276,7 +276,7 @@ def frames_of(source, count):
     def read():
         frame = source.read(0.2)
         if frame is not None:
-            picture = frame.picture
+            picture = frame.payload
             if isinstance(picture, bytes):
                 picture = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
             frames.append((number_of(picture), frame.captured_at_s, picture.shape))
@@ -317,8 +317,8 @@ def test_what_gives_no_picture_says_why(camera, opened, path, words):
 
 JPEG = jpeg(1)
 SIZE = numbered_picture(1).shape[1::-1]
-PREPROCESSOR = Preprocessor(
-    PreprocessSpec(
+PREPROCESSOR = PicturePreprocessor(
+    PictureSpec(
         colour="rgb", width=32, height=24, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
     )
 )
@@ -355,7 +355,7 @@ def bomb(side):
 )
 def test_a_still_passes_the_checks_of_every_other_picture(camera, opened, still, reason):
     frame = first_of(camera, opened, still)
-    assert frame.picture == still
+    assert frame.payload == still
     assert (frame.colour, frame.decode_ms) == (None, 0.0)
     assert PREPROCESSOR.prepare(frame).reason == reason
 

@@ -38,7 +38,7 @@ def names(source):
             frame = source.read(0)
         except EndOfStream:
             return out
-        out.append(Path(frame.picture).name)
+        out.append(Path(frame.payload).name)
 
 
 def test_pictures_come_once_in_natural_order(folder):
@@ -66,7 +66,7 @@ def test_sequence_numbers_and_times_are_set(folder):
 
 def test_a_loop_goes_on(folder):
     source = ImagesSource("belt", folder, loop=True)
-    assert [source.read(0).picture.name for _ in range(5)] == ["1.JPG", "2.jpg", "10.jpg", "1.JPG", "2.jpg"]
+    assert [source.read(0).payload.name for _ in range(5)] == ["1.JPG", "2.jpg", "10.jpg", "1.JPG", "2.jpg"]
 
 
 def test_fps_paces(folder):
@@ -87,13 +87,13 @@ def test_a_watched_folder_gives_new_files_once_they_stopped_growing(folder):
     clock = Clock()
     source = ImagesSource("belt", folder, watch=True, clock=clock)
     assert source.read(0) is None  # seen once: may still be written
-    first = [look_again(source, clock).picture.name, source.read(0).picture.name, source.read(0).picture.name]
+    first = [look_again(source, clock).payload.name, source.read(0).payload.name, source.read(0).payload.name]
     assert first == ["1.JPG", "2.jpg", "10.jpg"]
     (folder / "11.jpg").write_bytes(b"half")
     assert look_again(source, clock) is None
     (folder / "11.jpg").write_bytes(b"half and half")
     assert look_again(source, clock) is None
-    assert look_again(source, clock).picture.name == "11.jpg"
+    assert look_again(source, clock).payload.name == "11.jpg"
     assert look_again(source, clock) is None
 
 
@@ -102,10 +102,10 @@ def test_a_picture_written_over_counts_as_new(folder):
     source = ImagesSource("belt", folder, watch=True, clock=clock)
     source.read(0)
     look_again(source, clock)
-    assert [source.read(0).picture.name for _ in range(2)] == ["2.jpg", "10.jpg"]
+    assert [source.read(0).payload.name for _ in range(2)] == ["2.jpg", "10.jpg"]
     (folder / "2.jpg").write_bytes(b"a new snapshot under the old name")
     assert look_again(source, clock) is None
-    assert look_again(source, clock).picture.name == "2.jpg"
+    assert look_again(source, clock).payload.name == "2.jpg"
 
 
 def test_a_watched_folder_may_go_away_and_come_back(folder):

@@ -28,21 +28,21 @@ def source_of(*payloads, capacity=8, **options):
 def test_pictures_pass_as_they_came():
     source = source_of(b"jpeg one", b"")
     one, two = source.read(0), source.read(0)
-    assert (one.picture, one.seq, one.captured_at_s, one.captured_at_wall_s) == (b"jpeg one", 0, 10.0, 960.0)
-    assert (two.picture, two.seq) == (b"", 1)  # preprocessing rejects and counts it
+    assert (one.payload, one.seq, one.captured_at_s, one.captured_at_wall_s) == (b"jpeg one", 0, 10.0, 960.0)
+    assert (two.payload, two.seq) == (b"", 1)  # preprocessing rejects and counts it
     assert source.read(0) is None
 
 
 def test_the_oldest_is_dropped_when_full():
     source = source_of(*[bytes([n]) for n in range(5)], capacity=2)
-    assert [source.read(0).picture for _ in range(2)] == [b"\x03", b"\x04"]
+    assert [source.read(0).payload for _ in range(2)] == [b"\x03", b"\x04"]
     counts = source.stats()
     assert (counts.captured, counts.delivered, counts.dropped) == (5, 2, 3)
 
 
 def test_large_messages_are_refused_and_counted():
     source = source_of(b"x" * 101, b"y" * 100, max_payload_bytes=100)
-    assert source.read(0).picture == b"y" * 100
+    assert source.read(0).payload == b"y" * 100
     assert source.stats().dropped == 1
     assert "101 bytes" in source.stats().last_problem
 
@@ -50,14 +50,14 @@ def test_large_messages_are_refused_and_counted():
 def test_arrays_pass_as_they_came_and_declare_no_channel_order():
     payload = npy(np.zeros((4, 5, 3), np.uint8))
     frame = source_of(payload).read(0)
-    assert (frame.picture, frame.colour, frame.is_tensor) == (payload, None, False)
+    assert (frame.payload, frame.colour, frame.is_tensor) == (payload, None, False)
 
 
 def test_read_waits_for_a_message_from_another_thread():
     source = MqttImagesSource("hall")
     sender = threading.Timer(0.05, source.offer, (b"late", time.monotonic()))
     sender.start()
-    assert source.read(10).picture == b"late"
+    assert source.read(10).payload == b"late"
     sender.join()
 
 
@@ -81,7 +81,7 @@ def test_fps_holds_and_the_newest_wins():
         source.offer(str(tick).encode(), received_at_s=now_s[0])
         frame = source.read(0)
         if frame is not None:
-            given.append(int(frame.picture))
+            given.append(int(frame.payload))
     assert given == list(range(0, 100, 5))
     counts = source.stats()
     assert (counts.captured, counts.delivered, counts.dropped) == (100, 20, 79)  # and one waits
@@ -107,7 +107,7 @@ def test_a_waiting_read_gives_the_picture_when_it_is_due():
         source.offer(payload, received_at_s=time.monotonic())
         if payload == b"1":
             source.read(0)
-    assert source.read(60).picture == b"3"
+    assert source.read(60).payload == b"3"
 
 
 def test_the_origin_of_a_message_goes_with_its_frame():

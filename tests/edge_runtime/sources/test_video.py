@@ -63,7 +63,7 @@ def read_all(source, limit_s=WAIT_S):
         except EndOfStream:
             return numbers, frames
         if frame is not None:
-            numbers.append(number_of(frame.picture))
+            numbers.append(number_of(frame.payload))
             frames.append(frame)
     raise AssertionError(f"no end of the stream: {source.stats()}")
 
@@ -75,7 +75,7 @@ def read_frames(source, count, limit_s=WAIT_S):
         assert time.monotonic() < deadline, f"only {len(frames)} of {count} frames: {source.stats()}"
         frame = source.read(0.5)
         if frame is not None:
-            frames.append((frame.seq, number_of(frame.picture), frame.picture.shape, frame.captured_at_s))
+            frames.append((frame.seq, number_of(frame.payload), frame.payload.shape, frame.captured_at_s))
     return frames
 
 
@@ -375,7 +375,7 @@ def test_the_last_frame_stays_readable_after_close(clip, opened):
     source = opened(clip)
     frame = source.read(10)
     source.close()
-    assert number_of(frame.picture) == 0
+    assert number_of(frame.payload) == 0
 
 
 def test_nothing_is_left_open_after_many_restarts(clip, opened):

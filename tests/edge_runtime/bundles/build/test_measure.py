@@ -13,9 +13,9 @@ from edge_runtime.bundles.build.recipe_file import QuantizationLimits
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 
-PREPROCESS = PreprocessSpec(
+PREPROCESS = PictureSpec(
     colour="rgb", width=4, height=4, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 

@@ -17,14 +17,14 @@ from edge_runtime.bundles.build.source_model import (
     make_answer_function,
 )
 from edge_runtime.bundles.compare import measure_difference
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 from edge_runtime.system.model_formats import ModelFormat
 from tests.support.bundle_models import SIDE
 from tests.support.engine_models import pixels
 
 pytestmark = pytest.mark.integration
 
-PREPROCESS = PreprocessSpec(
+PREPROCESS = PictureSpec(
     colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )
 MEANING = ClassificationSpec(scores="logits", output="logits")

@@ -16,7 +16,7 @@ from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PreprocessSpec
+from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PictureSpec
 from tests.support.bundle_builds import GOLDEN, PREPROCESS
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.recipe_author import Author
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 class Meaning:
-    preprocess: PreprocessSpec = PREPROCESS
+    preprocess: PictureSpec = PREPROCESS
 
     def __init__(self, postprocess: Any = None) -> None:
         self.postprocess = postprocess or ClassificationSpec(scores="logits")

@@ -1,0 +1,52 @@
+"""The port of preprocessing, which pictures and signals implement, and the one end of what their parsers raise."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
+from edge_runtime.inference.flaw import InputFlaw, shorten
+from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.system.supervised_thread import Contained
+
+
+class Preprocessor(Protocol):
+    """Prepares frames for one model. Holds no state between frames; callable from several threads at once."""
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """The input of the model."""
+
+    def prepare(self, frame: Frame) -> Sample | Rejected:
+        """The sample of a frame, or why there is none; never raises for bad input."""
+
+    def normalise(self, values: NDArray[Any], /) -> NDArray[np.float32]:
+        """The tensor of a kept picture or window (``Sample.values``), owned by the caller.
+
+        Raises:
+            ValueError: another shape or dtype; those values did not go through :meth:`prepare`.
+        """
+
+
+def prepare_or_reject(
+    frame: Frame, prepare: Callable[[Frame], Sample], note_failure: Callable[[Exception], object]
+) -> Sample | Rejected:
+    """What ``prepare`` makes of a frame, or the frame rejected: what a stranger sends ends no stream's worker.
+
+    ``note_failure`` is called with every exception that no check foresaw, while it is being handled.
+    """
+    if frame.flaw is not None:
+        return _reject(frame, frame.flaw.reason, frame.flaw.detail)
+    with Contained(note_failure) as failure:
+        try:
+            return prepare(frame)
+        except InputFlaw as flaw:
+            return _reject(frame, flaw.reason, flaw.detail)
+    detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
+    return _reject(frame, RejectReason.UNREADABLE, detail)
+
+
+def _reject(frame: Frame, reason: RejectReason, detail: str) -> Rejected:
+    return Rejected(frame.stream, frame.seq, reason, detail, frame.captured_at_wall_s, frame.origin)

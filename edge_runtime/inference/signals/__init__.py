@@ -1,0 +1,1 @@
+"""Samples of sensors -> windows -> what one model wants, driven by its bundle; see ``prepare``."""

@@ -1,0 +1,135 @@
+"""Window -> sample, exactly as the bundle says: the one code path for live, golden and reference windows.
+
+A window that cannot be used becomes a ``Rejected`` value with its reason; nothing here raises for bad input.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
+from edge_runtime.inference.file_bytes import read_file
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preparation import prepare_or_reject
+from edge_runtime.inference.signals.fill import blank_sentinels, fill_missing
+from edge_runtime.inference.signals.payload import read_payload
+from edge_runtime.inference.signals.resample import resample
+from edge_runtime.inference.specs import SignalSpec
+
+
+class SignalPreprocessor:
+    """Prepares windows for one model. Holds no state between frames; callable from several threads at once.
+
+    Args:
+        spec: The input of the model.
+        max_bytes: Larger messages and files are refused.
+        note_failure: Called with every exception that no check foresaw, while it is being handled.
+    """
+
+    def __init__(
+        self,
+        spec: SignalSpec,
+        max_bytes: int = 64 * 1024 * 1024,
+        note_failure: Callable[[Exception], object] = lambda _: None,
+    ) -> None:
+        self.spec = spec
+        self._max_bytes, self._note_failure = max_bytes, note_failure
+        self._names = tuple(channel.name for channel in spec.channels)
+        self._scale, self._offset, self._mean, self._std = (
+            np.array([getattr(channel, part) for channel in spec.channels], np.float64)
+            for part in ("scale", "offset", "mean", "std")
+        )
+
+    def prepare(self, frame: Frame) -> Sample | Rejected:
+        """The sample of a frame, or why there is none."""
+        return prepare_or_reject(frame, self._prepare, self._note_failure)
+
+    def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """The tensor of a window in its units, float32 (channels, samples), in the layout of the model.
+
+        Raises:
+            ValueError: another shape; that window did not go through :meth:`prepare`.
+        """
+        if values.shape != self.spec.values_shape:
+            raise ValueError(f"window {values.shape}; expected {self.spec.values_shape}")
+        scaled = ((values - self._mean[:, None]) / self._std[:, None]).astype(np.float32)
+        if self.spec.layout == "nct":
+            return scaled
+        return scaled[:, 0].copy() if self.spec.layout == "nf" else np.ascontiguousarray(scaled.T)
+
+    def _prepare(self, frame: Frame) -> Sample:
+        started_s = decoded_s = time.monotonic()
+        payload, values, filled = frame.payload, None, 0.0
+        if frame.is_tensor:
+            tensor = self._check(payload)
+        else:
+            if not isinstance(payload, np.ndarray):
+                payload = self._read(payload)
+                decoded_s = time.monotonic()
+            values, filled = self._in_units(payload)
+            tensor = self.normalise(values)
+        prepared_s = time.monotonic()
+        return Sample(
+            stream=frame.stream,
+            seq=frame.seq,
+            tensor=tensor,
+            values=values,
+            geometry=None,
+            captured_at_s=frame.captured_at_s,
+            captured_at_wall_s=frame.captured_at_wall_s,
+            prepared_at_s=prepared_s,
+            decode_ms=frame.decode_ms + (decoded_s - started_s) * 1000,
+            prepare_ms=(prepared_s - decoded_s) * 1000,
+            origin=frame.origin,
+            settle=frame.settle,
+            asker=frame.asker,
+            filled=filled,
+        )
+
+    def _read(self, payload: bytes | Path) -> NDArray[np.float64]:
+        """The numbers (samples, channels) of a message or file that is one window."""
+        if isinstance(payload, Path):
+            payload = read_file(payload, self._check_bytes)
+        self._check_bytes(len(payload))
+        return read_payload(payload, self.spec.payload, self._names).numbers
+
+    def _check_bytes(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise InputFlaw(RejectReason.TOO_LARGE, f"{size} bytes; at most {self._max_bytes} are taken")
+
+    def _in_units(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+        """A window's values, float32 (channels, samples) at the model's rate, and the share that was filled."""
+        spec = self.spec
+        wanted = (spec.input_length, len(self._names))
+        if numbers.shape != wanted:
+            found = f"window of {numbers.shape[0]} samples of {numbers.shape[-1]} channels"
+            raise InputFlaw(RejectReason.BAD_SHAPE, f"{found}; expected {wanted[0]} of {wanted[1]}")
+        known = blank_sentinels(numbers, spec.missing.sentinels) * self._scale + self._offset
+        whole, filled = fill_missing(known, spec.missing, self._mean.tolist(), self._names)
+        at_rate = resample(whole, spec.input_rate_hz, spec.rate_hz, spec.length)
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(at_rate.T, np.float32)
+        if not np.isfinite(values).all():
+            raise InputFlaw(RejectReason.NON_FINITE, "values beyond float32")
+        return values, filled
+
+    def _check(self, value: Any) -> NDArray[np.float32]:
+        """A tensor that is prepared already: float, the model's layout, every value finite."""
+        shape = self.spec.tensor_shape
+        expected = f"expected a float tensor of {shape} ({self.spec.layout} without the batch axis)"
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            raise InputFlaw(RejectReason.BAD_DTYPE, f"tensor of {found}; {expected}")
+        if value.shape == (1, *shape):
+            value = value[0]
+        if value.shape != shape:
+            raise InputFlaw(RejectReason.BAD_SHAPE, f"tensor of shape {value.shape}; {expected}")
+        with np.errstate(over="ignore"):
+            tensor = np.array(value, np.float32, order="C")
+        if not np.isfinite(tensor).all():
+            raise InputFlaw(RejectReason.NON_FINITE, "tensor with NaN, infinity or values beyond float32")
+        return tensor

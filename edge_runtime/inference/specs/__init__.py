@@ -1,0 +1,62 @@
+"""How inputs become tensors and outputs become results: the specifications that a bundle carries.
+
+Typed, frozen and checked on construction. They drive ``preprocess``, ``signals`` and ``postprocess``.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag, TypeAdapter
+
+from edge_runtime.inference.specs.base import MAX_NAME_CHARACTERS, Finite, StrictModel, TensorName
+from edge_runtime.inference.specs.outputs import (
+    ClassificationSpec,
+    DetectionSpec,
+    PostprocessSpec,
+    RawSpec,
+    ScoreKind,
+)
+from edge_runtime.inference.specs.pictures import MAX_INPUT_PIXELS, Colour, Filter, PictureSpec
+from edge_runtime.inference.specs.signals import PayloadSpec, SignalChannel, SignalSpec
+
+__all__ = [
+    "MAX_INPUT_PIXELS",
+    "MAX_NAME_CHARACTERS",
+    "ClassificationSpec",
+    "Colour",
+    "DetectionSpec",
+    "Filter",
+    "Finite",
+    "PayloadSpec",
+    "PictureSpec",
+    "PostprocessSpec",
+    "PreprocessSpec",
+    "RawSpec",
+    "ScoreKind",
+    "SignalChannel",
+    "SignalSpec",
+    "StrictModel",
+    "TensorName",
+    "read_preprocess",
+]
+
+
+def _kind_of(data: Any) -> str:
+    """Pictures are told by no key: their bundles are older than signals."""
+    kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
+    return "picture" if kind is None else str(kind)
+
+
+PreprocessSpec = Annotated[
+    Annotated[PictureSpec, Tag("picture")] | Annotated[SignalSpec, Tag("signal")], Discriminator(_kind_of)
+]
+"""How an input becomes the model's tensor: a picture, or with ``kind: signal`` a window of samples."""
+_PREPROCESS: TypeAdapter[PreprocessSpec] = TypeAdapter(PreprocessSpec)
+
+
+def read_preprocess(data: Any) -> PreprocessSpec:
+    """The specification in a mapping.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    return _PREPROCESS.validate_python(data)

@@ -1,0 +1,179 @@
+"""How samples of a sensor become the model's input: the counterpart of ``pictures`` for windows of numbers."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edge_runtime.inference.specs.base import Finite, StrictModel
+
+MAX_CHANNELS = 1024
+MAX_WINDOW_VALUES = 4096 * 4096
+"""Of a model's input: 64 MiB as float32."""
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*s\s*")
+
+Encoding = Literal["utf-8", "utf-16", "gbk", "latin-1"]
+PayloadFormat = Literal["json", "csv", "raw", "npy", "cbor", "msgpack"]
+NumberType = Literal["float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
+FillRule = Literal["hold", "linear", "mean", "zero", "refuse"]
+
+
+class SignalChannel(StrictModel):
+    """One channel of the model's input: where its numbers are, and what they mean."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """Of the field or column that holds it."""
+    unit: Annotated[str, Field(max_length=32)] = ""
+    """Of its values, for people: g, A, degC."""
+    scale: Finite = 1.0
+    """A number of the payload times ``scale`` plus ``offset`` is the value in ``unit``: for sensors that
+    send counts."""
+    offset: Finite = 0.0
+    mean: Finite = 0.0
+    """Subtracted from the value, in ``unit``."""
+    std: Annotated[Finite, Field(gt=0)] = 1.0
+    """Divided by, in ``unit``."""
+
+
+class MissingSpec(StrictModel):
+    """What happens where a window has no value: null, NaN, an empty field, a gap, a lost message."""
+
+    fill: FillRule = "linear"
+    """hold: the value before. linear: the straight line between its neighbours. mean: ``mean`` of the channel.
+    zero: 0 in ``unit``. refuse: a window with a missing value is refused."""
+    most: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of a channel's values in a window that may be filled; a window with more is refused."""
+    sentinels: Annotated[tuple[Finite, ...], Field(max_length=16)] = ()
+    """Numbers of the payload, before ``scale``, that mean "no value", e.g. -9999."""
+
+
+class PayloadSpec(StrictModel):
+    """How a message or file says its samples. A stream of the configuration may say it otherwise."""
+
+    format: PayloadFormat = "json"
+    """json, cbor, msgpack: a record with a field for each channel, a list of such records, or fields with a list for
+    each channel. csv: lines. raw: numbers one after the other. npy: an array file of NumPy."""
+    encoding: Encoding = "utf-8"
+    """Of json and csv; a byte order mark is no part of the text."""
+    path: Annotated[str, Field(max_length=200)] = ""
+    """Where the record or records are inside of it, e.g. ``data.samples``; empty: it is them."""
+    time: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Name of the field or column with the time of a sample; null: they are counted from the arrival on."""
+    time_unit: Literal["s", "ms", "us", "ns", "rfc3339"] = "s"
+    """Of that field: since 1970 in UTC, or a date and time as text."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Between two fields of csv."""
+    decimal: Literal[".", ","] = "."
+    """The mark before the decimals in csv."""
+    has_header: bool = True
+    """csv: the first line names the columns; false: the columns are the channels in their order, behind the time where
+    there is one."""
+    type: NumberType = "float32"
+    """raw: of the numbers, little-endian."""
+    order: Literal["samples", "channels"] = "samples"
+    """raw, npy: samples: all channels of the first sample, then of the second. channels: all samples of the first
+    channel, then of the second."""
+    rate_hz: Annotated[Finite, Field(gt=0, le=10_000_000)] | None = None
+    """Samples a second that the sensor sends; null: as the model wants."""
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.format == "csv" and self.delimiter == self.decimal:
+            raise ValueError(
+                "delimiter and decimal are the same; a csv with decimal commas is delimited by ';'"
+            )
+        return self
+
+
+class SignalSpec(StrictModel):
+    """How samples become a window, and a window the model's input tensor."""
+
+    kind: Literal["signal"]
+    channels: Annotated[tuple[SignalChannel, ...], Field(min_length=1, max_length=MAX_CHANNELS)]
+    """In the model's order."""
+    rate_hz: Annotated[Finite, Field(gt=0, le=10_000_000)] = 1.0
+    """Samples a second that the model was trained with; other rates are resampled."""
+    length: Annotated[int, Field(ge=1, le=MAX_WINDOW_VALUES)]
+    """Samples of a window at ``rate_hz``; or its duration, e.g. ``2.5 s``."""
+    hop: Annotated[int, Field(ge=1, le=MAX_WINDOW_VALUES)]
+    """Samples from the begin of a window to that of the next, or the time between them; ``length`` where it is left
+    out: windows do not overlap."""
+    layout: Literal["nct", "ntc", "nf"] = "nct"
+    """Axes of the model's input: nct (windows, channels, samples), ntc (windows, samples, channels), nf (windows,
+    channels), for a length of 1."""
+    late_s: Annotated[Finite, Field(ge=0, le=3600)] = 0.0
+    """How long samples that come out of order are waited for, by the times of the samples; later ones are left out."""
+    missing: MissingSpec = MissingSpec()
+    payload: PayloadSpec = PayloadSpec()
+
+    @property
+    def input_length(self) -> int:
+        """Samples of a window at the sensor's rate, at least 1."""
+        return max(1, round(self.length * self.input_rate_hz / self.rate_hz))
+
+    @property
+    def input_hop(self) -> int:
+        """Samples from window to window at the sensor's rate, at least 1."""
+        return max(1, round(self.hop * self.input_rate_hz / self.rate_hz))
+
+    @property
+    def input_rate_hz(self) -> float:
+        """Samples a second that the sensor sends."""
+        return self.payload.rate_hz or self.rate_hz
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Windows have no width and height, and their models no boxes."""
+        return (0, 0)
+
+    @property
+    def is_bgr(self) -> bool:
+        """Windows have no colours."""
+        return False
+
+    @property
+    def channel_axis(self) -> int:
+        """Of a prepared sample, without the batch axis."""
+        return 1 if self.layout == "ntc" else 0
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Shape of one prepared window, without the batch axis."""
+        count = len(self.channels)
+        return {"nct": (count, self.length), "ntc": (self.length, count), "nf": (count,)}[self.layout]
+
+    @property
+    def values_shape(self) -> tuple[int, int]:
+        """Shape of a window's values in their units: (channels, samples), whatever the layout."""
+        return (len(self.channels), self.length)
+
+    def fed_by(self, payload: PayloadSpec) -> "SignalSpec":
+        """The same model fed by a stream that says its samples in another way."""
+        return self.model_copy(update={"payload": payload})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_durations(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        read = dict(data)
+        read.setdefault("hop", read.get("length"))
+        rate_hz = read.get("rate_hz", 1.0)
+        for name in ("length", "hop"):
+            said = read.get(name)
+            seconds = _SECONDS.fullmatch(said) if isinstance(said, str) else None
+            if seconds is not None and isinstance(rate_hz, int | float):
+                read[name] = max(1, round(float(seconds[1]) * rate_hz))
+        return read
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) != len(names):
+            raise ValueError("two channels have the same name")
+        if self.layout == "nf" and self.length != 1:
+            raise ValueError("layout nf has no axis for samples; length must be 1")
+        if max(self.length, self.input_length) * len(names) > MAX_WINDOW_VALUES:
+            raise ValueError(f"a window of more than {MAX_WINDOW_VALUES} values; shorten it")
+        return self

@@ -1,0 +1,134 @@
+"""Windows become samples exactly as their bundle says."""
+
+import io
+
+import numpy as np
+import pytest
+
+from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
+from edge_runtime.inference.preprocess import make_preprocessor
+from edge_runtime.inference.specs import read_preprocess
+
+CHANNELS = [{"name": "ax", "unit": "g", "scale": 0.5, "offset": 1.0, "mean": 2.0, "std": 4.0}, {"name": "ay"}]
+
+
+def spec(**more):
+    return read_preprocess({"kind": "signal", "channels": CHANNELS, "length": 4, **more})
+
+
+def prepare(payload, the_spec=None, *, is_tensor=False):
+    frame = Frame("pump", 3, payload, 1.0, 2.0, None, is_tensor)
+    return make_preprocessor(the_spec or spec()).prepare(frame)
+
+
+def numbers(*columns):
+    return np.array(columns, np.float64).T
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_values_have_their_unit_and_tensors_are_normalised():
+    sample = prepare(numbers([2, 4, 6, 8], [1, 2, 3, 4]))
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.values, np.array([[2, 3, 4, 5], [1, 2, 3, 4]], np.float32))
+    np.testing.assert_array_equal(sample.tensor, np.array([[0, 0.25, 0.5, 0.75], [1, 2, 3, 4]], np.float32))
+    assert (sample.filled, sample.geometry, sample.tensor.dtype) == (0.0, None, np.float32)
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("nct", (2, 4)), ("ntc", (4, 2))])
+def test_the_tensor_has_the_layout_of_the_model(layout, shape):
+    preprocessor = make_preprocessor(spec(layout=layout))
+    sample = preprocessor.prepare(Frame("pump", 0, numbers([2, 4, 6, 8], [1, 2, 3, 4]), 0.0, 0.0))
+    assert isinstance(sample, Sample)
+    assert sample.tensor.shape == shape == preprocessor.spec.tensor_shape
+    np.testing.assert_array_equal(preprocessor.normalise(sample.values), sample.tensor)
+
+
+def test_a_feature_vector_has_no_axis_for_samples():
+    sample = prepare(numbers([2], [7]), spec(length=1, layout="nf"))
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.tensor, np.array([0, 7], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("fill", "expected"),
+    [("hold", [2, 2, 4, 5]), ("linear", [2, 3, 4, 5]), ("mean", [2, 2, 4, 5]), ("zero", [2, 0, 4, 5])],
+)
+def test_missing_values_are_filled_by_the_rule_and_counted(fill, expected):
+    sample = prepare(numbers([2, np.nan, 6, 8], [1, 2, 3, 4]), spec(missing={"fill": fill, "most": 0.25}))
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.values[0], np.array(expected, np.float32))
+    assert sample.filled == 1 / 8
+
+
+def test_sentinels_are_missing_values():
+    sample = prepare(
+        numbers([2, -9999, 6, 8], [1, 2, 3, 4]), spec(missing={"most": 0.25, "sentinels": [-9999]})
+    )
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.values[0], np.array([2, 3, 4, 5], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("window", "missing", "reason"),
+    [
+        (numbers([2, np.nan, np.nan, 8], [1, 2, 3, 4]), {"most": 0.25}, RejectReason.MISSING_VALUES),
+        (numbers([2, np.nan, 6, 8], [1, 2, 3, 4]), {"fill": "refuse"}, RejectReason.MISSING_VALUES),
+        (numbers([np.nan] * 4, [1, 2, 3, 4]), {"most": 0.99}, RejectReason.MISSING_VALUES),
+        (numbers([2, 4, 6], [1, 2, 3]), {}, RejectReason.BAD_SHAPE),
+        (numbers([2, 4, 6, 8]), {}, RejectReason.BAD_SHAPE),
+        (numbers([2, 4, 6, 1e300], [1, 2, 3, 4]), {}, RejectReason.NON_FINITE),
+    ],
+)
+def test_a_window_that_cannot_be_used_is_refused_with_its_reason(window, missing, reason):
+    answer = prepare(window, spec(missing=missing))
+    assert isinstance(answer, Rejected)
+    assert answer.reason is reason
+
+
+def test_another_rate_is_resampled_without_edges():
+    at_s = np.arange(400) / 100
+    wave = 9.8 + np.sin(2 * np.pi * 3 * at_s)
+    two = spec(length=200, rate_hz=50, payload={"rate_hz": 100}, channels=[{"name": "a"}])
+    sample = prepare(wave[:, None], two)
+    assert isinstance(sample, Sample)
+    assert sample.values.shape == (1, 200)
+    assert float(np.abs(sample.values[0] - wave[::2]).max()) < 0.05
+
+
+def test_what_the_model_could_not_see_is_no_alias_after_resampling():
+    at_s = np.arange(400) / 100
+    fast = np.sin(2 * np.pi * 40 * at_s)  # above half of 50 Hz
+    sample = prepare(
+        fast[:, None], spec(length=200, rate_hz=50, payload={"rate_hz": 100}, channels=[{"name": "a"}])
+    )
+    assert isinstance(sample, Sample)
+    assert float(sample.values[0, 20:-20].std()) < 0.02
+
+
+def test_an_array_file_is_a_window():
+    array = numbers([2, 4, 6, 8], [1, 2, 3, 4])
+    sample = prepare(npy(array), spec(payload={"format": "npy"}))
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.tensor, prepare(array).tensor)
+
+
+def test_a_prepared_tensor_is_checked_only():
+    tensor = np.ones((1, 2, 4), np.float32)
+    sample = prepare(tensor, is_tensor=True)
+    assert isinstance(sample, Sample)
+    assert (sample.values, sample.tensor.shape) == (None, (2, 4))
+    tensor[0, 0, 0] = np.nan
+    assert prepare(tensor, is_tensor=True).reason is RejectReason.NON_FINITE
+    assert prepare(np.ones((4, 2), np.float32), is_tensor=True).reason is RejectReason.BAD_SHAPE
+    assert prepare(np.ones((2, 4), np.int16), is_tensor=True).reason is RejectReason.BAD_DTYPE
+
+
+def test_durations_are_samples_at_the_rate_of_the_model():
+    found = spec(length="2 s", hop="0.5s", rate_hz=100)
+    assert (found.length, found.hop) == (200, 50)
+    assert spec().hop == 4
