@@ -1,0 +1,39 @@
+"""A bundle of signals is built, checked and answered like one of pictures."""
+
+import numpy as np
+import pytest
+
+from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.datatypes import Frame, Sample
+from edge_runtime.inference.engines.onnx_engine import OnnxEngine
+from edge_runtime.inference.preprocess import make_preprocessor
+from tests.support.signal_bundles import (
+    build_signal_bundle,
+    machine_windows,
+    signal_model,
+    signal_spec,
+)
+
+
+@pytest.mark.parametrize("layout", ["nct", "ntc"])
+def test_a_bundle_of_signals_passes_its_self_test(tmp_path, layout):
+    model = signal_model(layout=layout)
+    bundle = load_bundle(build_signal_bundle(tmp_path, model=model, preprocess=signal_spec(layout=layout)))
+    assert self_test(bundle, OnnxEngine(bundle.model_files.data)).worst < 1e-3
+
+
+def test_a_net_of_signals_with_live_batch_norm_gets_factory_moments(tmp_path):
+    bundle = load_bundle(build_signal_bundle(tmp_path, healthy=32))
+    assert bundle.manifest.calibration.moments is not None
+    assert not bundle.manifest.calibration.no_moments
+
+
+def test_windows_are_answered_as_they_should():
+    engine, preprocessor = OnnxEngine(signal_model()), make_preprocessor(signal_spec())
+    samples = [
+        preprocessor.prepare(Frame("pump", i, one, 0.0, 0.0)) for i, one in enumerate(machine_windows(200, 3))
+    ]
+    assert all(isinstance(sample, Sample) for sample in samples)
+    answers = engine.infer(np.stack([sample.tensor for sample in samples]))["logits"].argmax(axis=1)
+    assert (answers == np.arange(200) % 4).mean() > 0.9
