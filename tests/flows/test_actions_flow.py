@@ -8,11 +8,11 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.support.axe import find_serious
+from tests.support.browser import open_browser
 from tests.support.onnx_nets import hazy
-from tests.support.programs import find_program
 from tests.support.small_site import small_bundle, small_camera
 from tests.support.waiting import WAIT_S, until
 
@@ -24,11 +24,8 @@ TOKENS = {role: f"the-token-of-the-{role}-0123456789" for role in ROLES}
 
 @pytest.fixture
 def open_page():
-    """A function that opens the page of a box as somebody with a role."""
-    program = find_program("chromium", "chromium-browser", "google-chrome")
-    expect.set_options(timeout=WAIT_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+    """A function that opens the page of a box with the token of a role."""
+    with open_browser() as browser:
 
         def open_page(box, role, view):
             page = browser.new_context(base_url=f"http://127.0.0.1:{box.port}").new_page()
@@ -42,7 +39,6 @@ def open_page():
             return page
 
         yield open_page
-        browser.close()
 
 
 def put_version(root, version):

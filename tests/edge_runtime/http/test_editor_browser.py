@@ -5,17 +5,16 @@ import re
 
 import orjson
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from edge_runtime.messaging.commands.answers import Answer, Kind, encode_data, encode_error
 from edge_runtime.messaging.commands.request_text import read_transaction
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.access import Access
 from tests.support.axe import find_serious
+from tests.support.browser import open_browser, open_page
 from tests.support.http_bench import Bench
 from tests.support.http_tokens import HOLDERS, TOKENS
-from tests.support.programs import find_program
-from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
 TEXT = "\ufeff# hall 3\ndevice: box  # *** of the line\nmqtt:\n  password: ***\n".replace("\n", "\r\n")
@@ -65,19 +64,13 @@ def keeper():
 @pytest.fixture
 def page(tmp_path, keeper):
     bench = Bench(tmp_path, access=Access(lambda: HOLDERS, needs_token=True), port=keeper)
-    program = find_program("chromium", "chromium-browser", "google-chrome")
-    expect.set_options(timeout=WAIT_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(base_url=bench.url).new_page()
-        page.set_default_timeout(WAIT_S * 1000)
+    with open_browser() as browser, open_page(browser, bench.url) as page:
         page.goto("/")
         page.get_by_label("Token").fill(TOKENS[Role.OWNER])
         page.get_by_role("button", name="Open").click()
         page.get_by_role("link", name="Configuration").click()
         expect(page.get_by_label("Text of the configuration")).to_have_value(re.compile("hall 3"))
         yield page
-        browser.close()
     bench.close()
 
 

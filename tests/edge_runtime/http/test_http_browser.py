@@ -1,14 +1,14 @@
 """The dashboard in a real browser: that its policy lets its own script run, and what a person then reads."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import orjson
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from calibration import Baseline, FrameCounts, Moments, Verdict
 from calibration.report.data import Material
@@ -16,138 +16,19 @@ from calibration.report.page import Setting
 from calibration.report.page import page as make_page
 from calibration.report.thumbnails import PictureScale, strips
 from calibration.stats.moments import moments_of_frames
-from edge_runtime.daemon.health import Health
-from edge_runtime.deployment.reports import Reports
-from edge_runtime.http.api import build_app
-from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.server import HttpServer
-from edge_runtime.serving.access import Access
 from edge_runtime.system.rfc3339 import format_rfc3339
-from edge_runtime.system.supervised_thread import Crashes
 from tests.support.axe import find_serious
-from tests.support.programs import find_program
+from tests.support.browser import listen, open_browser, open_page
+from tests.support.dashboard import BOX, EVENT, RESULT, STATUS, Daemon, give_trends
 from tests.support.still_camera import CAPTURED_AT_S, HEIGHT, WIDTH, StillCamera
-from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
-
-STATUS: dict[str, Any] = {
-    "device": "belt-<b>3",
-    "uptime_s": 61.5,
-    "models": {
-        "parts": {
-            "generation": "parts/4+p17",
-            "infer_ms": {"p50": 7.8, "p99": 9.5},
-            "total_ms": None,
-            "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
-            "rollout": {
-                "active": 4,
-                "candidate": 5,
-                "stage": "canary",
-                "paused": "by command",
-                "promotes_at": "2026-11-24T03:00:00Z",
-            },
-            "recalibration": {
-                "commissioned": True,
-                "drift": {"score": 0.31, "threshold": 0.2, "drifted": True, "verdict": "sensor"},
-                "accepted": 1,
-                "refused": 0,
-                "failed": 0,
-                "last_report": {
-                    "accepted": True,
-                    "candidate": "input",
-                    "reasons": ["Agreement rose to 0.93."],
-                    "report": "parts/p17",
-                },
-            },
-        }
-    },
-    "cameras": {"belt": {}, "yard": {}, "gate": {}},
-    "recording": {
-        "by": "anna<b>",
-        "cameras": ["belt", "yard"],
-        "began_at": "2026-11-23T14:02:11.000Z",
-        "frames": 1234,
-        "left_out": 12,
-    },
-    "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
-}
-
-
-RESULT = {
-    "id": "1",
-    "stream": "belt",
-    "top": [{"label": "bolt", "score": 0.93}],
-    "timings_ms": {"total": 12.0},
-}
-BOX = {"index": 1, "label": "person", "score": 0.87, "box": [16.0, 30.5, 48.0, 70.5]}
-EVENT = {
-    "event": "config",
-    "at": "2026-11-23T15:20:59.123Z",
-    "data": {"accepted": False},
-    "text": ["configuration edit refused, the last good one stays", "line 3: threads: 0"],
-}
-
-
-def list_results(camera: StillCamera) -> list[dict[str, Any]]:
-    """Every frame that was given has its result; ``yard`` is answered by a detector."""
-    at = format_rfc3339(CAPTURED_AT_S)
-    answers = {"belt": {}, "yard": {"top": None, "detections": [BOX]}}
-    found = [
-        {**RESULT, "stream": stream, "seq": seq, "captured_at": at, **answers[stream]}
-        for seq, stream in enumerate(camera.asked, 1)
-    ]
-    return found[::-1] or [{**RESULT, "seq": 0, "captured_at": at}]
-
-
-def give_trends(span_s: float, after: int) -> dict[str, Any]:
-    """A minute of steps: a drift that rises above the threshold, and what was lost in one step."""
-    first, now_s = max(after + 1, 100), 1000.0 + 100 * 5
-    steps = 112 - first
-    lines = {
-        ("results_per_s", "belt"): [5.0] * steps,
-        ("latency_p50_ms", None): [8.0] * steps,
-        ("latency_p99_ms", None): [12.0] * steps,
-        ("drift_score", None): [0.1 * step for step in range(first, 112)],
-        ("drift_threshold", None): [1.0] * steps,
-        ("lost", "queue full"): [None] * (steps - 1) + [3.0],
-    }
-    figures = [
-        {"name": name, "model": "parts", "part": part, "values": values}
-        for (name, part), values in lines.items()
-    ]
-    mark = {"kind": "alarm", "at": format_rfc3339(now_s), "model": "parts", "text": "drift seen"}
-    return {
-        "first": first,
-        "steps": steps,
-        "step_s": 5.0,
-        "offset_s": 1000.0,
-        "now_s": now_s + 60,
-        "figures": figures,
-        "marks": [mark],
-    }
 
 
 @pytest.fixture
 def camera() -> StillCamera:
     return StillCamera()
-
-
-class Daemon:
-    """What the page asks for; it may be restarted on its port, and its status may fail."""
-
-    def __init__(self, folder: Path, camera: StillCamera) -> None:
-        self.fails, self.server = False, make_server(self.status, folder, camera, 0)
-        self._folder, self._camera = folder, camera
-
-    def status(self) -> dict[str, Any]:
-        if self.fails:
-            raise OSError("no status today")
-        return STATUS
-
-    def start_again(self) -> None:
-        self.server = make_server(self.status, self._folder, self._camera, self.server.port)
-        self.server.start()
 
 
 @pytest.fixture
@@ -163,63 +44,17 @@ def server(daemon: Daemon) -> HttpServer:
     return daemon.server
 
 
-def make_server(
-    status: Callable[[], dict[str, Any]], folder: Path, camera: StillCamera, port: int
-) -> HttpServer:
-    health = Health(live=True, ready=True)
-    return HttpServer(
-        "127.0.0.1",
-        port,
-        lambda: build_app(
-            status,
-            lambda: health,
-            lambda _: list_results(camera),
-            lambda _: [EVENT],
-            lambda: {"parts": Reports(folder)},
-            dict,
-            dict,
-            list,
-            Access(),
-            Crashes(),
-            trends=give_trends,
-            log=lambda _: [
-                {
-                    "level": "error",
-                    "text": '{"time":"2026-11-23T15:20:59Z","level":"error","event":"lost","stream":"belt"}',
-                },
-                {"level": "info", "text": "2026-11-23T15:20:59Z [info     ] ready"},
-            ],
-            pictures=PictureService(camera, Crashes()),
-        ),
-        Crashes(),
-    )
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=WAIT_S * 1000)
-    with sync_playwright() as playwright:
-        program = find_program("chromium", "chromium-browser", "google-chrome")
-        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture
 def page(browser: Browser, server: HttpServer) -> Iterator[Page]:
-    context = browser.new_context(
-        base_url=f"http://127.0.0.1:{server.port}", locale="en-GB", timezone_id="UTC"
-    )
-    page = context.new_page()
-    page.set_default_timeout(WAIT_S * 1000)
-    yield page
-    context.close()
-
-
-def listen(page: Page) -> list[str]:
-    """What the browser will complain about, such as what the policy does not let it run."""
-    told = list[str]()
-    page.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: told.append(str(error)))
-    return told
+    url = f"http://127.0.0.1:{server.port}"
+    with open_page(browser, url, locale="en-GB", timezone_id="UTC") as page:
+        yield page
 
 
 def test_the_page_shows_the_daemon_in_a_real_browser(page: Page, camera: StillCamera) -> None:

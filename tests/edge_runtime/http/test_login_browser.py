@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.token_holder import TokenHolder
+from tests.support.browser import open_browser, open_page
 from tests.support.http_bench import Bench
 from tests.support.http_tokens import HOLDERS, TOKENS
-from tests.support.programs import find_program
-from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
 
@@ -32,14 +31,8 @@ def url(tmp_path: Path, holders: list[TokenHolder]) -> Iterator[str]:
 
 @pytest.fixture
 def page(url: str) -> Iterator[Page]:
-    program = find_program("chromium", "chromium-browser", "google-chrome")
-    expect.set_options(timeout=WAIT_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(base_url=url).new_page()
-        page.set_default_timeout(WAIT_S * 1000)
+    with open_browser() as browser, open_page(browser, url) as page:
         yield page
-        browser.close()
 
 
 def log_in(page: Page, token: str) -> None:
