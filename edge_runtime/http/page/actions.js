@@ -1,12 +1,12 @@
 // What a person can have done: one card for each model, and the pictures of the cameras.
 import {button, openDialog} from "./dialog.js";
 import {commission} from "./commission.js";
-import {facts, make} from "./dom.js";
+import {arrange, facts, make} from "./dom.js";
 import {findRights, send} from "./command.js";
 import {recalibrate} from "./recalibrate.js";
 
-const element = make("div");
-let rights = null, shown = "";
+const element = make("div", {class: "grid"});
+let rights = null;
 
 // A question with what will change; the answer of the daemon is the outcome.
 function confirm(title, changes, words, verb, values, tell) {
@@ -61,7 +61,7 @@ function modelCard(name, model, streams) {
   const {recalibration, rollout, generation} = model, row = make("div", {class: "actions"}), reasons = [];
   const add = (words, press, reason = null) => {
     const node = button(words, press);
-    node.dataset.key = `${name} ${words}`;
+    node.key = words;
     node.disabled = reason !== null;
     if (reason) reasons.push(`${words}: ${reason}.`);
     row.append(node);
@@ -73,7 +73,7 @@ function modelCard(name, model, streams) {
   if (rollout && rollout.candidate && may("rollout")) for (const action of ["promote", "abort", rollout.paused ? "resume" : "pause"]) add(ROLLOUT[action][0], () => steer(name, rollout, action));
   const waiting = recalibration && recalibration.proposal;
   if (waiting && may("approve-patch")) for (const isGood of [true, false]) add(`${isGood ? "Approve" : "Reject"} patch ${waiting.patch}`, () => decide(name, waiting.patch, isGood));
-  return make("article", {class: "card"}, make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, generation || "")),
+  return make("article", {class: "card", key: name}, make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, generation || "")),
     facts([["new version", rollout && rollout.candidate ? `version ${rollout.candidate}: ${rollout.stage}` : null], ["cameras", streams.join(", ") || "none"],
       ["now", recalibration && recalibration.task ? `${recalibration.phase}: ${recalibration.task}` : null]]),
     row, ...reasons.map(reason => make("p", {class: "quiet small why"}, reason)));
@@ -82,7 +82,7 @@ function modelCard(name, model, streams) {
 function cameraCard(cameras) {
   const row = make("div", {class: "actions"}, ...cameras.map(camera => {
     const node = button(camera, () => snapshot(camera));
-    node.dataset.key = camera;
+    node.key = camera;
     return node;
   }));
   return make("article", {class: "card"}, make("div", {class: "top"}, make("b", {}, "Take a picture")), row);
@@ -94,7 +94,6 @@ async function open() {
   } catch (error) {
     rights = {why: "The daemon does not answer."};
   }
-  shown = "";
 }
 
 function cards({status}) {
@@ -105,15 +104,8 @@ function cards({status}) {
   return [...found, ...(may("snapshot") && cameras.length ? [cameraCard(cameras.map(([name]) => name))] : [])];
 }
 
-// Drawn anew only when something in it has changed, and no dialog is open that gives the focus back to a button here.
 function show(state) {
-  if (!rights || document.querySelector("dialog[open]")) return;
-  const found = cards(state), picture = found.map(card => card.outerHTML).join("");
-  if (picture === shown) return;
-  const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-  shown = picture;
-  element.replaceChildren(make("div", {class: "grid"}, ...found));
-  if (key) [...element.querySelectorAll("button")].find(one => one.dataset.key === key && !one.disabled)?.focus();
+  if (rights) arrange(element, cards(state));
 }
 
 export const actions = {id: "actions", title: "Actions", element, show, open};

@@ -1,6 +1,6 @@
 // One chart: lines or stacked bars over time, with a legend that tells the values and hides lines. Arrow keys read it.
 import uPlot from "./uplot.js";
-import {clock, make} from "./dom.js";
+import {arrange, clock, make} from "./dom.js";
 
 const HEIGHT_PX = 190;
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -117,16 +117,17 @@ export class Chart {
 
   tell() {   // the values where the cursor is, else the newest ones
     const last = this.data[0].length - 1, place = this.place !== null && this.place <= last ? this.place : null;
-    const words = this.lines.map((line, i) => {
+    const told = this.lines.map((line, i) => {
       const values = this.data[i + 1] || [], value = place === null ? this.newest(values) : values[place];
-      line.shown.textContent = value === null || value === undefined ? "–" : `${value.toFixed(this.digits)}${this.unit}`;
-      return `${line.label} ${line.shown.textContent}`;
+      const words = value === null || value === undefined ? "–" : `${value.toFixed(this.digits)}${this.unit}`;
+      arrange(line.shown, [words]);
+      return `${line.label} ${words}`;
     });
     const when = place === null ? (this.isStacked ? "in all" : "now") : clock(this.data[0][place] * 1000);
-    this.time.textContent = when;
+    arrange(this.time, [when]);
     this.plotted.setAttribute("aria-valuemax", String(Math.max(last, 0)));
     this.plotted.setAttribute("aria-valuenow", String(place ?? Math.max(last, 0)));
-    this.plotted.setAttribute("aria-valuetext", `${when}: ${words.join(", ") || "nothing"}`);
+    this.plotted.setAttribute("aria-valuetext", `${when}: ${told.join(", ") || "nothing"}`);
   }
 
   newest(values) {

@@ -1,7 +1,8 @@
 // Latency, throughput, drift and losses over time. Nothing is asked for while this view is not looked at.
 import {load} from "./api.js";
 import {Chart} from "./chart.js";
-import {clock, make} from "./dom.js";
+import {arrange, clock, make} from "./dom.js";
+import {poll} from "./poll.js";
 import {TrendStore} from "./trend-store.js";
 
 const SPANS = [["1 h", 3600], ["6 h", 21600], ["24 h", 86400]];
@@ -19,7 +20,7 @@ const spans = make("div", {class: "choice", role: "group", "aria-label": "Time s
   }));
 const element = make("div", {}, make("div", {class: "bar"}, spans, note), shown);
 const moments = new Map();   // model -> its list
-let store = new TrendStore(3600), timer = null, isOpen = false, charts = new Map();   // key -> {chart, keys}
+let store = new TrendStore(3600), charts = new Map();   // key -> Chart
 
 function choose(seconds, button) {
   for (const other of spans.children) other.setAttribute("aria-pressed", String(other === button));
@@ -27,37 +28,30 @@ function choose(seconds, button) {
   refresh();
 }
 
-async function refresh() {
-  clearTimeout(timer);
+const {open, close, refresh} = poll(read, () => PERIOD_MS[store.span]);
+
+async function read() {
   const asked = store;
   try {
     const answer = await load(asked.path);
-    if (asked !== store || !isOpen) return;   // another span was chosen meanwhile
+    if (asked !== store) return;   // another span was chosen meanwhile
     asked.take(answer);
     paint(asked);
   } catch (error) {
-    note.textContent = "No answer: what is shown is old.";
+    arrange(note, ["No answer: what is shown is old."]);
   }
-  if (isOpen && asked === store && !document.hidden) timer = setTimeout(refresh, PERIOD_MS[store.span]);
 }
 
 function paint(known) {
   const wanted = describeCharts(known);
-  for (const [key, {chart}] of charts) if (!wanted.some(one => one.key === key)) {
+  for (const [key, chart] of charts) if (!wanted.some(one => one.key === key)) {
     chart.remove();
     charts.delete(key);
   }
-  for (const one of wanted) {
-    if (!charts.has(one.key)) {
-      const chart = new Chart(one);
-      charts.set(one.key, {chart});
-      shown.append(chart.element);
-    }
-    const {chart} = charts.get(one.key);
-    chart.update([known.times, ...one.figures.map(figure => figure.values)], one.marks || []);
-  }
-  for (const one of wanted) shown.append(charts.get(one.key).chart.element);
-  note.textContent = wanted.length ? "" : "Nothing was measured yet. A restart of the daemon begins anew.";
+  for (const one of wanted) if (!charts.has(one.key)) charts.set(one.key, new Chart(one));
+  arrange(shown, wanted.map(one => charts.get(one.key).element));   // before they are drawn: they take their width from the page
+  for (const one of wanted) charts.get(one.key).update([known.times, ...one.figures.map(figure => figure.values)], one.marks || []);
+  arrange(note, [wanted.length ? "" : "Nothing was measured yet. A restart of the daemon begins anew."]);
 }
 
 // The charts that there are figures for; a key names the chart with its lines, so that another line makes a new one.
@@ -74,7 +68,7 @@ function describeCharts(known) {
     add(`Latency${behind} in ms, capture to result`, [...mine("latency_p50_ms"), ...mine("latency_p99_ms")], {unit: " ms", marks, lines: [{label: "p50"}, {label: "p99"}]});
     const list = momentsOf(model);
     add(`Drift score${behind}`, [...mine("drift_score"), ...mine("drift_threshold")], {digits: 2, marks, lines: [{label: "score"}, {label: "alarm above", colour: "--bad", dash: [5, 4]}], below: list});
-    list.replaceChildren(...marks.slice(-MOST_MARKS).reverse().map(line));
+    arrange(list, marks.slice(-MOST_MARKS).reverse().map(line));
   }
   add("Lost, by reason", of("lost"), {digits: 0, isStacked: true, lines: of("lost").map(figure => ({label: hasOne || !figure.model ? figure.part : `${figure.model}: ${figure.part}`}))});
   return found;
@@ -91,17 +85,6 @@ function momentsOf(model) {
 const marksOf = (known, model) => known.marks.filter(mark => mark.model === model)
   .map(mark => ({...mark, at: Date.parse(mark.at) / 1000, colour: MARKS[mark.kind]}));
 
-function open() {
-  isOpen = true;
-  refresh();
-}
-
-function close() {
-  isOpen = false;
-  clearTimeout(timer);
-}
-
-document.addEventListener("visibilitychange", () => { if (isOpen && !document.hidden) refresh(); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const {chart} of charts.values()) chart.redraw(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const chart of charts.values()) chart.redraw(); });
 
 export const trends = {id: "trends", title: null, element, open, close};

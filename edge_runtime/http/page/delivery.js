@@ -1,10 +1,10 @@
 // What waits to be delivered, and the broker.
-import {facts, make, number} from "./dom.js";
+import {arrange, facts, make, number} from "./dom.js";
 
 const element = make("div", {class: "grid", id: "delivery"});
 
 function deliveryCard(name, box) {
-  return make("article", {class: "card"},
+  return make("article", {class: "card", key: name},
     make("div", {class: "top"}, make("b", {}, name)),
     make("div", {class: "big"}, number(box.pending), make("small", {}, " waiting")),
     facts([["accepted", number(box.enqueued)], ["delivered", number(box.delivered)], ["lost", number(box.dropped)]]),
@@ -18,7 +18,7 @@ function brokerCard(broker) {
     broker.problem ? make("p", {class: "small warn"}, broker.problem) : null);
 }
 
-const show = ({status}) => element.replaceChildren(
-  ...Object.entries(status.delivery || {}).map(([name, box]) => deliveryCard(name, box)), ...(status.broker ? [brokerCard(status.broker)] : []));
+const show = ({status}) => arrange(element,
+  [...Object.entries(status.delivery || {}).map(([name, box]) => deliveryCard(name, box)), ...(status.broker ? [brokerCard(status.broker)] : [])]);
 
 export const delivery = {id: "delivery", title: "Delivery", element, show};

@@ -6,7 +6,7 @@ let number = 0;
 
 export const button = (words, press, kind = "") => {
   const node = make("button", {type: "button", class: kind}, words);
-  node.addEventListener("click", press);
+  node.onclick = press;   // a property, which `arrange` renews
   return node;
 };
 

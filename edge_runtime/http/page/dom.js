@@ -5,12 +5,41 @@ export const by = id => document.getElementById(id);
 export const number = value => value === null || value === undefined || Number.isNaN(Number(value)) ? "–" : Number(value).toLocaleString("en");
 export const figure = (value, digits = 1) => value === null || value === undefined ? "–" : Number(value).toFixed(digits);
 
-export function make(tag, attributes = {}, ...children) {
+const isThere = child => child !== null && child !== undefined;
+
+// `key` is no attribute: it names the element among its neighbours, see `arrange`.
+export function make(tag, {key, ...attributes} = {}, ...children) {
   const node = DRAWN.includes(tag)
     ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  if (key !== undefined) node.key = key;
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children.filter(child => child !== null && child !== undefined));
+  node.append(...children.filter(isThere));
   return node;
+}
+
+// Makes the children of a node be those that are wanted, nodes or texts. One that is there already, by its tag and its
+// key, stays and is renewed: the keyboard keeps its place, and selected text stays selected.
+export function arrange(place, wanted) {
+  const nodes = wanted.filter(isThere).map(child => child instanceof Node ? child : document.createTextNode(child));
+  const rest = [...place.childNodes].filter(old => !nodes.includes(old));
+  const kept = nodes.map(node => {
+    const at = node.parentNode === place ? -1 : rest.findIndex(old => old.nodeName === node.nodeName && old.key === node.key);
+    return at < 0 ? node : renew(rest.splice(at, 1)[0], node);
+  });
+  for (const old of rest) old.remove();
+  kept.forEach((node, at) => { if (place.childNodes[at] !== node) place.insertBefore(node, place.childNodes[at] || null); });
+}
+
+function renew(old, node) {
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== node.data) old.data = node.data;
+    return old;
+  }
+  for (const name of old.getAttributeNames()) if (!node.hasAttribute(name)) old.removeAttribute(name);
+  for (const {name, value} of node.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  old.onclick = node.onclick;
+  arrange(old, [...node.childNodes]);
+  return old;
 }
 
 export function facts(pairs) {

@@ -1,5 +1,5 @@
 // Which version and patch of each model answers, and how far a newer one is on its way: figures of both, and what was found.
-import {clock, duration, facts, figure, make, number} from "./dom.js";
+import {arrange, clock, duration, facts, figure, make, number} from "./dom.js";
 
 const element = make("div", {class: "grid", id: "generations"});
 const TONES = {pass: "good", fail: "bad", inconclusive: "warn"};
@@ -37,7 +37,7 @@ function shadow(found) {
 
 function card(name, model) {
   const recalibration = model.recalibration || {}, patch = (model.generation || "").split("+")[1];
-  return make("article", {class: "card"}, make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, model.generation || "")),
+  return make("article", {class: "card", key: name}, make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, model.generation || "")),
     facts([["patch", patch || "none"], ["generation before", recalibration.previous || null], ["autonomy", recalibration.autonomy || null],
       ["waits for approval", recalibration.proposal ? recalibration.proposal.patch || recalibration.proposal.id || "a patch" : null]]),
     ...versions(model.rollout), ...shadow(recalibration.shadow));
@@ -45,7 +45,7 @@ function card(name, model) {
 
 function show({status}) {
   const models = Object.entries(status.models || {});
-  element.replaceChildren(...(models.length ? models.map(([name, model]) => card(name, model)) : [make("p", {class: "quiet"}, "No model runs.")]));
+  arrange(element, models.length ? models.map(([name, model]) => card(name, model)) : [make("p", {class: "quiet"}, "No model runs.")]);
 }
 
 export const generations = {id: "generations", title: "Generations", element, show};

@@ -1,7 +1,7 @@
 // The live view: the next pictures of all cameras in sight, as often as LIVE_MS allows, and their results drawn on them.
 // One request brings all of it. Only what is in sight, in a tab that is looked at, and not paused is asked for.
 import {ask} from "./api.js";
-import {answer, clock, figure, make} from "./dom.js";
+import {answer, arrange, clock, figure, make} from "./dom.js";
 
 const LIVE_MS = 200, MOST_PX = 640, HOLD_MS = 1000, MOST_APART_MS = 2000, SILENT_MS = 5000;
 const AGAIN_MS = {403: 10000, 404: 10000}, SOON_MS = 1000;
@@ -100,7 +100,7 @@ function refuse(view, code, reason) {
 }
 
 function tell(view, words) {
-  view.note.textContent = words;
+  arrange(view.note, [words]);
   view.card.classList.add("old");
 }
 
@@ -136,10 +136,10 @@ function draw(view, picture, result) {
   const unit = picture.width / (view.picture.clientWidth || picture.width);   // pixels of the frame in one of the page
   view.svg.replaceChildren(...(result && result.detections || []).flatMap(found => box(found, unit)));
   const words = result && answer(result);
-  view.label.textContent = words ? `${words[0]} ${words[1]}` : "no result";
+  arrange(view.label, [words ? `${words[0]} ${words[1]}` : "no result"]);
   const ms = result ? picture.at - Date.parse(result.captured_at) : 0;
   const apart = !result || result.seq === picture.seq ? "" : ` · the result is of a frame ${Math.abs(ms)} ms ${ms < 0 ? "later" : "earlier"}`;
-  view.note.textContent = `${clock(picture.at)} · frame ${picture.seq}${apart}`;
+  arrange(view.note, [`${clock(picture.at)} · frame ${picture.seq}${apart}`]);
 }
 
 function box(found, unit) {
@@ -156,9 +156,9 @@ function show({status}) {
   const names = Object.keys(status.cameras || {});
   showViews(names);
   element.classList.toggle("many", names.length > 6);
-  nothing.textContent = status.safe_mode ? "No camera runs in safe mode." : "No camera runs. The configuration (section cameras) says which there are.";
+  arrange(nothing, [status.safe_mode ? "No camera runs in safe mode." : "No camera runs. The configuration (section cameras) says which there are."]);
   if (names.length) nothing.remove();
-  else element.append(nothing);
+  else if (!nothing.isConnected) element.append(nothing);
 }
 
 export const live = {id: "live", title: "Live", element, show};

@@ -1,6 +1,7 @@
 // The newest lines of the daemon's log. They are asked for while this view is looked at, and not paused.
 import {load} from "./api.js";
-import {clock, make} from "./dom.js";
+import {arrange, clock, make} from "./dom.js";
+import {poll} from "./poll.js";
 
 const PERIOD_MS = 2000, MOST = 300;
 const LEVELS = ["debug", "info", "warning", "error", "critical"];
@@ -13,20 +14,19 @@ const note = make("p", {class: "quiet small", role: "status"}, "loading");
 const lines = make("ol", {class: "log", tabindex: "0", "aria-label": "Lines of the log, the newest at the end"});
 const element = make("div", {}, make("div", {class: "bar"},
   make("label", {}, "Level ", level), make("label", {}, "With the words ", words), pause, note), lines);
-let timer = null, isOpen = false, newest = [];
+let newest = [];
 
-async function refresh() {
-  clearTimeout(timer);
+async function read() {
   try {
     newest = (await load(`log?most=${MOST}`)).log.reverse().map(line => ({...line, shown: show(line.text)}));
     paint();
   } catch (error) {
-    note.textContent = "No answer: what is shown is old.";
+    arrange(note, ["No answer: what is shown is old."]);
   }
-  if (isOpen && !document.hidden && !isPaused()) timer = setTimeout(refresh, PERIOD_MS);
 }
 
 const isPaused = () => pause.getAttribute("aria-pressed") === "true";
+const {open, close, refresh} = poll(read, () => isPaused() ? null : PERIOD_MS);
 
 // A line of JSON as people read it: time, what happened, the rest.
 function show(text) {
@@ -43,19 +43,9 @@ function paint() {
   const wanted = words.value.trim().toLowerCase();
   const found = newest.filter(line => LEVELS.indexOf(line.level) >= LEVELS.indexOf(level.value) && line.shown.toLowerCase().includes(wanted));
   const isAtEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 8;
-  lines.replaceChildren(...found.map(line => make("li", {class: line.level}, line.shown)));
+  arrange(lines, found.map(line => make("li", {class: line.level, key: line.shown}, line.shown)));
   if (isAtEnd || !lines.scrollTop) lines.scrollTop = lines.scrollHeight;
-  note.textContent = found.length ? `${found.length} of the last ${newest.length} lines` : newest.length ? `None of the last ${newest.length} lines is like that.` : "Nothing was logged.";
-}
-
-function open() {
-  isOpen = true;
-  refresh();
-}
-
-function close() {
-  isOpen = false;
-  clearTimeout(timer);
+  arrange(note, [found.length ? `${found.length} of the last ${newest.length} lines` : newest.length ? `None of the last ${newest.length} lines is like that.` : "Nothing was logged."]);
 }
 
 level.addEventListener("change", paint);
@@ -64,6 +54,5 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(!isPaused()));
   if (!isPaused()) refresh();
 });
-document.addEventListener("visibilitychange", () => { if (isOpen && !document.hidden && !isPaused()) refresh(); });
 
 export const log = {id: "log", title: null, element, open, close};

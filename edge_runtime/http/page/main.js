@@ -7,7 +7,7 @@ import {load} from "./api.js";
 import {trends} from "./charts.js";
 import {actions} from "./actions.js";
 import {addresses} from "./addresses.js";
-import {by, make} from "./dom.js";
+import {arrange, by, make} from "./dom.js";
 import {delivery} from "./delivery.js";
 import {editor} from "./editor.js";
 import {events} from "./events.js";
@@ -16,6 +16,7 @@ import {live} from "./live.js";
 import {log} from "./log.js";
 import {models} from "./models.js";
 import {now} from "./now.js";
+import {poll} from "./poll.js";
 import {reports} from "./reports.js";
 import {showCaller} from "./session.js";
 import {streams} from "./streams.js";
@@ -30,7 +31,7 @@ const VIEWS = [
   {id: "configuration", title: "Configuration", panels: [editor]},
   {id: "api", title: "API", panels: [addresses]},
 ];
-const PERIOD_MS = 1000;
+const PERIOD_MS = 1000, HIDDEN_PERIOD_MS = 10000;
 let shown = null;
 
 function place(view) {
@@ -77,10 +78,9 @@ async function round() {
     by("lost").hidden = true;
   } catch (error) {
     const why = error instanceof TypeError ? "The daemon does not answer." : `The daemon says: ${error.message}.`;
-    by("lost").textContent = `${why} The figures below are old.`;
+    arrange(by("lost"), [`${why} The figures below are old.`]);
     by("lost").hidden = false;
   }
-  setTimeout(round, document.hidden ? 10 * PERIOD_MS : PERIOD_MS);
 }
 
 VIEWS.forEach(place);
@@ -88,4 +88,4 @@ by("views").hidden = VIEWS.length < 2;
 window.addEventListener("hashchange", choose);
 choose();
 showCaller();
-round();
+poll(round, () => PERIOD_MS, HIDDEN_PERIOD_MS).open();

@@ -1,5 +1,5 @@
 // One card for each model: drift, latency, the last recalibration.
-import {facts, figure, make, number} from "./dom.js";
+import {arrange, facts, figure, make, number} from "./dom.js";
 import {push, sparkline} from "./sparkline.js";
 
 const element = make("div", {class: "grid", id: "models"});
@@ -31,7 +31,7 @@ const trialText = rollout => rollout && rollout.candidate
 
 function modelCard(name, model) {
   const recalibration = model.recalibration, past = remember(name);
-  const card = make("article", {class: "card"},
+  const card = make("article", {class: "card", key: name},
     make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, model.generation || "")));
   if (recalibration) {
     const drift = recalibration.drift, [words, tone] = driftText(recalibration, drift, model.generation);
@@ -61,6 +61,6 @@ function modelCard(name, model) {
   return card;
 }
 
-const show = ({status}) => element.replaceChildren(...Object.entries(status.models || {}).map(([name, model]) => modelCard(name, model)));
+const show = ({status}) => arrange(element, Object.entries(status.models || {}).map(([name, model]) => modelCard(name, model)));
 
 export const models = {id: "models", title: "Models and drift", element, show};

@@ -1,11 +1,10 @@
 // What a person should know before all figures: that pictures are being kept, and that a model's camera has drifted or
 // is corrected. Empty while there is nothing to say.
-import {clock, figure, make, number} from "./dom.js";
+import {arrange, clock, figure, make, number} from "./dom.js";
 import {progressText} from "./models.js";
 
 const element = make("ul", {class: "now", id: "now"});
 const LINKS = [["#charts", "Drift over time"], ["#history", "Patches and reports"]];
-const drawn = new Map();   // key -> {line, word, text}: a line stays the same element, so that the keyboard keeps its place
 
 function recording(found) {
   if (!found) return [];
@@ -27,21 +26,11 @@ function drift([name, model]) {
   return patch ? line("good", "patched", `patch ${patch} is active`) : [];
 }
 
-function draw({key, tone, word, text, links = []}) {
-  if (!drawn.has(key)) {
-    const one = {word: make("b"), text: make("span")};
-    drawn.set(key, {...one, line: make("li", {class: "card"}, one.word, one.text, ...links.map(([href, name]) => make("a", {href, class: "small"}, name)))});
-  }
-  const one = drawn.get(key);
-  one.word.className = `pill ${tone}`;
-  one.word.textContent = word;
-  one.text.textContent = text;
-  return one.line;
-}
+const draw = ({key, tone, word, text, links = []}) => make("li", {class: "card", key}, make("b", {class: `pill ${tone}`}, word), make("span", {}, text),
+  ...links.map(([href, name]) => make("a", {href, class: "small"}, name)));
 
 function show({status}) {
-  const lines = [...recording(status.recording), ...Object.entries(status.models || {}).flatMap(drift)].map(draw);
-  if (lines.length !== element.children.length || lines.some((one, index) => one !== element.children[index])) element.replaceChildren(...lines);
+  arrange(element, [...recording(status.recording), ...Object.entries(status.models || {}).flatMap(drift)].map(draw));
 }
 
 export const now = {id: "now", title: "Now", element, show};

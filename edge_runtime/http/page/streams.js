@@ -1,5 +1,5 @@
 // One card for each stream: what it gives, and how fast.
-import {answer, facts, figure, make, number} from "./dom.js";
+import {answer, arrange, facts, figure, make, number} from "./dom.js";
 import {push, sparkline} from "./sparkline.js";
 
 const element = make("div", {class: "grid", id: "streams"});
@@ -14,7 +14,7 @@ function remember(name) {
 function streamCard(name, model, stream, camera, result, now) {
   const fps = rate(`${model}/${name}`, stream, now), past = remember(`${model}/${name}`);
   const rejected = count(stream.rejected), shown = answer(result);
-  return make("article", {class: "card"},
+  return make("article", {class: "card", key: `${model}/${name}`},
     make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, `model ${model}`)),
     make("div", {class: "big"}, figure(fps), make("small", {}, " results/s")),
     sparkline(past.fps),
@@ -32,7 +32,7 @@ const shortPath = path => path.startsWith("/") && !path.startsWith("/dev/") ? pa
 // Many streams: one line for each.
 function streamLine(name, model, stream, camera, result, now) {
   const fps = rate(`${model}/${name}`, stream, now), shown = answer(result), rejected = count(stream.rejected);
-  return make("article", {class: "card line"}, make("b", {}, name), make("span", {class: "quiet"}, `${figure(fps)} results/s`),
+  return make("article", {class: "card line", key: `${model}/${name}`}, make("b", {}, name), make("span", {class: "quiet"}, `${figure(fps)} results/s`),
     make("span", {}, shown ? shown.join(" ") : ""), make("span", {class: "quiet"}, `${number(camera.dropped ?? 0)} dropped, ${number(rejected)} rejected`),
     make("span", {class: "warn"}, camera.problem || ""));
 }
@@ -54,7 +54,7 @@ function show({status, results, now}) {
   const found = Object.entries(status.models || {}).flatMap(([name, model]) => Object.entries(model.streams || {}).map(([stream, figures]) => [stream, name, figures]));
   const card = found.length > MOST_CARDS ? streamLine : streamCard;
   element.classList.toggle("grid", found.length <= MOST_CARDS);
-  element.replaceChildren(...found.map(([stream, name, figures]) => card(stream, name, figures, (status.cameras || {})[stream] || {}, newest.get(stream), now)));
+  arrange(element, found.map(([stream, name, figures]) => card(stream, name, figures, (status.cameras || {})[stream] || {}, newest.get(stream), now)));
 }
 
 export const streams = {id: "streams", title: "Streams", element, show};

@@ -1,15 +1,15 @@
 // The head of the page: which device it is, and whether it may be relied on.
-import {by, duration, make} from "./dom.js";
+import {arrange, by, duration, make} from "./dom.js";
 
 const reasons = make("ul", {id: "reasons", class: "reasons"});
 by("lost").before(reasons);
 
 export function showSummary({status, health}) {
-  by("device").textContent = status.device || "edge-runtime";
+  arrange(by("device"), [status.device || "edge-runtime"]);
   document.title = `${status.device || "edge-runtime"} · edge-runtime`;
-  by("ready").textContent = !health.live ? "stuck" : status.safe_mode ? "safe mode" : health.ready ? "ready" : "not ready";
+  arrange(by("ready"), [!health.live ? "stuck" : status.safe_mode ? "safe mode" : health.ready ? "ready" : "not ready"]);
   by("ready").className = `pill ${!health.live ? "bad" : health.ready ? "good" : "warn"}`;
-  by("uptime").textContent = status.uptime_s === undefined ? "" : `up ${duration(status.uptime_s)}`;
+  arrange(by("uptime"), [status.uptime_s === undefined ? "" : `up ${duration(status.uptime_s)}`]);
   reasons.classList.toggle("warn", !health.ready);
-  reasons.replaceChildren(...(health.reasons || []).map(reason => make("li", {}, reason)));
+  arrange(reasons, (health.reasons || []).map(reason => make("li", {}, reason)));
 }
