@@ -138,6 +138,9 @@ class Gradients(Protocol):
         """
 
 
+InputLayout = Literal["nchw", "nhwc", "nct", "ntc", "nf"]
+"""Axes of a model's input: N samples, C channels, H x W pixels, T steps of time, F features (they are the channels)."""
+
 FORMATS = "ONNX (.onnx), TorchScript (.pt) or an OpenVINO IR (.xml with its .bin)"
 """The model files that are accepted, for messages."""
 
@@ -150,6 +153,8 @@ class ModelFiles:
     """The file; of an IR the .xml."""
     weights: bytes | None = None
     """Of an IR the .bin; None for the formats of one file."""
+    layout: InputLayout | None = field(default=None, kw_only=True)
+    """Of the input, where it is known; None leaves it to the model."""
 
     @property
     def sha256(self) -> str:
@@ -168,11 +173,13 @@ class PatchedModel:
     """Per tap, channels that could not take the correction (dead weights, int32 bias overflow)."""
     weights: bytes | None = None
     """The second file of an OpenVINO IR; None for the formats of one file."""
+    layout: InputLayout | None = None
+    """Of the input, as it was told of the model without the patch."""
 
     @property
     def files(self) -> ModelFiles:
         """The bytes, as a model to open or to write."""
-        return ModelFiles(self.data, self.weights)
+        return ModelFiles(self.data, self.weights, layout=self.layout)
 
 
 def over_weights(

@@ -147,7 +147,7 @@ class Target:
         """
         corrected, left_alone = self._apply(patch)
         files = self._backend.files if corrected is None else self._backend.save(corrected)
-        return PatchedModel(files.data, left_alone, files.weights)
+        return PatchedModel(files.data, left_alone, files.weights, self._backend.files.layout)
 
     def runner(self, patch: Patch | None = None) -> Runner:
         """The model as deployed (same quantized arithmetic), with or without a patch, ready to run."""

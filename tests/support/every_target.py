@@ -97,4 +97,4 @@ def full_patch(target: Target, seen: Moments, healthy: Moments, prior: float = 0
 
 def reopened(done: PatchedModel) -> Target:
     """The patched model as a target of its own."""
-    return open_target(ModelFiles(done.data, done.weights))
+    return open_target(done.files)

@@ -200,12 +200,18 @@ def as_probabilities(x: np.ndarray) -> np.ndarray:
 
 
 def assert_like_eager(
-    target: Target, eager: Eager, x: np.ndarray, aims: Sequence[Aim], affines: Mapping[str, Affine]
+    target: Target,
+    eager: Eager,
+    x: np.ndarray,
+    aims: Sequence[Aim],
+    affines: Mapping[str, Affine],
+    *,
+    has_problems: bool = False,
 ) -> None:
     """Losses and slopes of ``aims`` within a thousandth, with weights by channel and by value."""
     gradients = target.differentiate(aims, x)
     assert gradients.aims == tuple(aims)
-    assert gradients.problems == ()
+    assert bool(gradients.problems) == has_problems
     assert gradients.batch == len(x)
     rng, healthy, seen = np.random.default_rng(5), gradients.run(x), eager(x)
     targets, weights = dict[str, np.ndarray](), dict[str, np.ndarray]()

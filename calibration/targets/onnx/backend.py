@@ -18,6 +18,7 @@ from calibration.targets.base import Aim, Batch, Gradients, ModelFiles, Normalis
 from calibration.targets.gradient.gradients import OnnxGradients
 from calibration.targets.gradient.parts import find_part, in_parts
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
+from calibration.targets.onnx.channels import locate_channels
 from calibration.targets.onnx.float_program import find_heads, to_float_program
 from calibration.targets.onnx.folding import fold_parameters
 from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, inline_functions, parse
@@ -51,10 +52,10 @@ _ORT_ERRORS = tuple(
 class OnnxBackend(Backend):
     """One ONNX model; see :class:`calibration.targets.target.Backend`."""
 
-    def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
+    def __init__(self, files: ModelFiles, name: str = "model", threads: int = 1) -> None:
         """Parse the file, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
-        self.files, self.name, self._threads = ModelFiles(data), name, threads
-        safe = safe_onnx(data, name)
+        self.files, self.name, self._threads = files, name, threads
+        safe = safe_onnx(files.data, name)
         self._data = safe.data
         self._plain = inline_functions(name, safe.data) if safe.functions else safe.data
         """The same with its functions and its computed parameters resolved: what is measured and patched."""
@@ -62,6 +63,7 @@ class OnnxBackend(Backend):
         if fold_parameters(self._graph.model):
             self._plain = self._graph.model.SerializeToString()
             self._graph = parse(name, self._plain)
+        self._graph.input = locate_channels(self._graph, files.layout)
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
@@ -99,7 +101,7 @@ class OnnxBackend(Backend):
 
     def correct(self, affines: Mapping[str, Affine]) -> tuple[bytes, dict[str, int]]:
         """The file with the corrections in its constants."""
-        graph = parse(self.name, self._plain)
+        graph = parse(self.name, self._plain, self._graph.input.channel_axis)
         taps = [tap for tap in self._taps if tap.name in affines]
         left_alone = {tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in taps}
         if INPUT_TAP in affines:

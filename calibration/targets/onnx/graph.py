@@ -63,6 +63,10 @@ class OnnxGraph:
         """Top-level nodes in topological order."""
         return list(self.model.graph.node)
 
+    def copy(self) -> "OnnxGraph":
+        """Another one of the model as it is now."""
+        return parse(self.name, self.model.SerializeToString(), self.input.channel_axis)
+
     def array(self, name: str) -> NDArray[Any]:
         """A copy of a constant's value."""
         return np.asarray(numpy_helper.to_array(self.constants[name]))
@@ -119,8 +123,8 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from item.graphs
 
 
-def parse(name: str, data: bytes) -> OnnxGraph:
-    """Parse and check a model file's bytes.
+def parse(name: str, data: bytes, channel_axis: int | None = None) -> OnnxGraph:
+    """Parse and check a model file's bytes; without ``channel_axis`` of the input, its sizes alone suggest one.
 
     Raises:
         ModelError: not ONNX, too old, or an input that is not one tensor of samples.
@@ -131,7 +135,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     _refuse_unusual(name, graph, opset)
     _resolve_identities(graph)
     constants = constants_of(graph)
-    model_input = _find_input(name, graph, constants)
+    model_input = _find_input(name, graph, constants, channel_axis)
     shapes = _shapes(name, model)
     consumers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
@@ -156,7 +160,7 @@ def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
     answers like the original: other operators may hold the batch size too.
     """
     fixed = graph.input.shape[0]
-    free = parse(graph.name, graph.model.SerializeToString())
+    free = graph.copy()
     proto = free.model.graph
     for value in [*proto.input, *proto.output]:
         dims = value.type.tensor_type.shape.dim
@@ -168,7 +172,7 @@ def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
             shape = free.array(node.input[1]).copy()
             shape[0] = 0
             node.input[1] = free.add_constant(free.free.of("shape", str(i)), shape)
-    return parse(graph.name, free.model.SerializeToString())
+    return free.copy()
 
 
 def _keeps_batch(graph: OnnxGraph, node: NodeProto, fixed: int | None) -> bool:
@@ -252,7 +256,9 @@ def constants_of(graph: GraphProto) -> dict[str, TensorProto]:
     return constants
 
 
-def _find_input(name: str, graph: GraphProto, constants: dict[str, TensorProto]) -> ModelInput:
+def _find_input(
+    name: str, graph: GraphProto, constants: dict[str, TensorProto], channel_axis: int | None
+) -> ModelInput:
     """The one real input."""
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
@@ -263,10 +269,10 @@ def _find_input(name: str, graph: GraphProto, constants: dict[str, TensorProto])
         found = f"input {label!r} is {TensorProto.DataType.Name(tensor.elem_type)}"
         raise ModelError(name, found, INPUTS, "Export it with a float32 input.")
     dims = [size if size and size > 0 else None for size in _read_dims(inputs[0])]
-    axis = guess_channel_axis(dims)
-    if len(dims) < 2 or dims[axis] is None:
-        found = f"input {label!r} has shape {tuple(dims)}"
-        raise ModelError(name, found, f"{INPUTS} with a known C", "Export it with a fixed channel count.")
+    if len(dims) < 2:
+        fix = "Export it with a batch axis and a fixed channel count."
+        raise ModelError(name, f"input {label!r} has shape {tuple(dims)}", INPUTS, fix)
+    axis = guess_channel_axis(dims) if channel_axis is None else channel_axis
     return ModelInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
 
 

@@ -47,7 +47,7 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
     Every tap is set to the baseline before the next layer sees it, and :func:`name_settings` are inputs too; without
     one the model is measured as it is.
     """
-    copy = parse(graph.name, graph.model.SerializeToString())
+    copy = graph.copy()
     writer = _Writer(copy)
     inserted: dict[str, list[NodeProto]] = {}
     for tap in taps:
@@ -83,7 +83,7 @@ def build_probe(graph: OnnxGraph, taps: tuple[OnnxTap, ...], first: int) -> byte
     given = [tap.name + part for tap in taps[:first] for part in (MEAN, VARIANCE)]
     observer = ModelProto.FromString(build_observer(graph, taps[:first], None))
     _make_way(observer.graph, given)
-    cut = parse(graph.name, observer.SerializeToString())
+    cut = parse(graph.name, observer.SerializeToString(), graph.input.channel_axis)
     frames = _frames_of(cut)
     for tap in taps[:first]:
         _gather_frames(cut, tap, name_moments(graph, [tap]), frames)

@@ -16,6 +16,7 @@ from calibration.targets.base import Aim, Batch, Gradients, ModelFiles, Normalis
 from calibration.targets.gradient.gradients import OnnxGradients
 from calibration.targets.gradient.parts import find_part, in_parts
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
+from calibration.targets.openvino.channels import locate_channels
 from calibration.targets.openvino.float_program import find_heads, to_float_program
 from calibration.targets.openvino.graph import IrGraph, parse, serialize
 from calibration.targets.openvino.int8_weights import IN_FLOAT, needs_float
@@ -33,10 +34,11 @@ int8 rounding differs; frames mixed with each other are 0.2 to 0.3 off in the me
 class OpenVinoBackend(Backend):
     """One OpenVINO IR; see :class:`calibration.targets.target.Backend`."""
 
-    def __init__(self, xml: bytes, weights: bytes, name: str = "model", threads: int = 1) -> None:
+    def __init__(self, files: ModelFiles, name: str = "model", threads: int = 1) -> None:
         """Read both files, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
-        self.files, self.name, self._threads = ModelFiles(xml, weights), name, threads
-        self._graph = parse(name, make_safe(self.files, name, "openvino").files)
+        self.files, self.name, self._threads = files, name, threads
+        self._graph = parse(name, make_safe(files, name, "openvino").files)
+        self._graph.input = locate_channels(self._graph, files.layout)
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
@@ -94,7 +96,7 @@ class OpenVinoBackend(Backend):
             program = to_float_program(graph, taps, self._outputs, x)
         except RuntimeError as err:
             found = f"OpenVINO refuses batches of {len(x)} ({err})"
-            fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, 3, H, W]))."
+            fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, C, ...]))."
             raise ModelError(self.name, found, "a batch axis that can be set", fix) from err
         return OnnxGradients(program, aims, x, self._threads)
 
@@ -114,7 +116,7 @@ class OpenVinoBackend(Backend):
         """Raise ModelError unless a model of a fixed batch size answers alike with another one; checked once."""
         if self._graph.input.shape[0] is not None and not self._answers_alike:
             found = f"the batch size {self._graph.input.shape[0]} is built into its layers"
-            fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, 3, H, W]))."
+            fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, C, ...]))."
             raise ModelError(self.name, found, "a batch axis that can be freed", fix)
 
     @cached_property

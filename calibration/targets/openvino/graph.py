@@ -167,10 +167,8 @@ def _find_input(name: str, model: Any) -> ModelInput:
         found = f"input {label!r} is {kind} {partial}"
         raise ModelError(name, found, INPUTS, "Convert it again like that.")
     dims = [None if dim.is_dynamic else int(dim.get_length()) for dim in partial]
-    axis, layout = guess_channel_axis(dims), parameter.get_layout()
-    if ov.layout_helpers.has_channels(layout):  # the model declares it
-        axis = int(ov.layout_helpers.channels_idx(layout)) % len(dims)
-    if len(dims) < 2 or dims[axis] is None:
-        fix = "Fix the number of channels with Model.reshape, or name the layout with Parameter.set_layout."
-        raise ModelError(name, f"input {label!r} has shape {partial}", f"{INPUTS} with a known C", fix)
+    if len(dims) < 2:
+        fix = "Convert it again with a batch axis."
+        raise ModelError(name, f"input {label!r} has shape {partial}", INPUTS, fix)
+    axis = guess_channel_axis(dims)
     return ModelInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[kind])

@@ -5,17 +5,20 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from calibration.patch import Affine
 from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
 from calibration.targets.base import MEAN, VARIANCE, Aim, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.model_input import name_layout
 from calibration.targets.target import Backend
 from calibration.targets.torchscript import program
+from calibration.targets.torchscript.channels import locate_channels
 from calibration.targets.torchscript.gradient_graph import build_corrected
 from calibration.targets.torchscript.gradients import TorchGradients
-from calibration.targets.torchscript.graph import find_input_shape, flatten
+from calibration.targets.torchscript.graph import flatten
 from calibration.targets.torchscript.heap import HeapTrimmer
 from calibration.targets.torchscript.observer import build_observer
 from calibration.targets.torchscript.patch import patch_module
@@ -29,25 +32,28 @@ class TorchScriptBackend(Backend):
     """torch allocates every activation: on Lite0 8 frames at once take 1.8 times the time a frame of single ones (they
     stay in the cache), small samples go faster together."""
 
-    def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
+    def __init__(self, files: ModelFiles, name: str = "model", threads: int = 1) -> None:
         """Load the module in evaluation mode; ModelError: it cannot be recalibrated.
 
         torch counts ``threads`` per process, so they are set for each pass.
         """
-        self.files, self.name, self._threads = ModelFiles(data), name, threads
-        self._module = program.load(name, data)
+        self.files, self.name, self._threads = files, name, threads
+        self._module = program.load(name, files.data)
         graph = flatten(name, self._module)
         found, self.skipped = find_taps(graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in found)
         self.heads = tuple(name_heads(graph, found))
-        self.input_shape = find_input_shape(graph)
+        found_input = locate_channels(graph, files.layout)
+        self.input_shape, self._channel_axis = found_input.shape, found_input.channel_axis
         self._heap = HeapTrimmer()
 
     def describe(self) -> dict[str, Any]:
         """Format, version of torch and input."""
         name = list(self._module.graph.inputs())[1].debugName().split(".")[0]
-        shape = list(self.input_shape or (None, None))
-        return {"format": "torchscript", "torch": torch.__version__, "input": {"name": name, "shape": shape}}
+        facts: dict[str, Any] = {"name": name, "shape": list(self.input_shape or (None, None))}
+        if self.input_shape:
+            facts["layout"] = name_layout(len(self.input_shape), self._channel_axis)
+        return {"format": "torchscript", "torch": torch.__version__, "input": facts}
 
     def running(self) -> AbstractContextManager[None]:
         """No gradients, the threads of this target."""
@@ -62,7 +68,7 @@ class TorchScriptBackend(Backend):
         module = program.load(self.name, self.files.data)
         graph = flatten(self.name, module)
         with torch.no_grad():
-            return module, patch_module(module, graph, find_taps(graph)[0], affines)
+            return module, patch_module(module, graph, find_taps(graph)[0], affines, self._channel_axis)
 
     def save(self, corrected: Any) -> ModelFiles:
         """One file, in evaluation mode."""
@@ -80,9 +86,9 @@ class TorchScriptBackend(Backend):
         """By autograd, BatchNorms in evaluation mode."""
         self._heap.trim()  # measuring takes three times as much as a step does
         graph = flatten(self.name, self._module)
-        corrected = build_corrected(graph, find_taps(graph)[0], x.shape[1])
+        corrected = build_corrected(graph, find_taps(graph)[0], x.shape[1], self._channel_axis)
         most_frames = self.batch_bytes // max(int(x[0].nbytes), 1)
-        return TorchGradients(corrected, aims, x, self.name, self._threads, most_frames)
+        return TorchGradients(corrected, aims, x, self.name, self._threads, most_frames, self._channel_axis)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: samples in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
@@ -99,7 +105,8 @@ class TorchScriptBackend(Backend):
         return run
 
     def _run(self, function: Any, batch: Batch) -> Any:
-        answer = function(torch.from_numpy(batch if batch.flags.writeable else batch.copy()))
+        own = np.ascontiguousarray(np.moveaxis(batch, 1, self._channel_axis))
+        answer = function(torch.from_numpy(own if own.flags.writeable else own.copy()))
         self._heap.count(batch)
         return answer
 
@@ -108,4 +115,5 @@ class TorchScriptBackend(Backend):
     ) -> Any:
         graph = flatten(self.name, self._module)
         taps, _ = find_taps(graph)
-        return build_observer(graph, taps[:first_taps], normalise, by_frame=by_frame)
+        axis = self._channel_axis
+        return build_observer(graph, taps[:first_taps], normalise, channel_axis=axis, by_frame=by_frame)

@@ -20,7 +20,7 @@ class Forward:
     """One compiled pass to all aims that a model has. It runs inside of ``program.running`` only."""
 
     def __init__(self, corrected: CorrectedGraph, asked: Sequence[Aim], x: Batch, settings: Settings) -> None:
-        """Find the aims in what the model makes of ``x`` (N, C, ...).
+        """Find the aims in what the model makes of ``x``, in its own layout.
 
         The name of a tap or head with the loss ``squares`` means that one, any other an output. Of two aims with one
         name the later counts.

@@ -94,15 +94,17 @@ class CorrectedGraph:
         return graph, {own.unique(): copy for own, copy in pairs}
 
 
-def build_corrected(graph: TorchGraph, taps: Sequence[TorchTap], input_channels: int) -> CorrectedGraph:
-    """Every tap corrected by arguments; ``graph`` is used up."""
+def build_corrected(
+    graph: TorchGraph, taps: Sequence[TorchTap], input_channels: int, channel_axis: int = 1
+) -> CorrectedGraph:
+    """Every tap corrected by arguments; ``graph`` is used up. ``channel_axis`` is that of the input."""
     whole = graph.graph
     heads = name_heads(graph, taps)
     tensors = dict[str, Any]()
     settings = [(whole.addInput(), whole.addInput()) for _ in range(len(taps) + 1)]
     for tap, (scale, offset) in zip(taps, settings[1:], strict=True):
         tensors[tap.name] = _correct(whole, tap, scale, offset)
-    correct_in_front(whole, graph.input, *settings[0])
+    correct_in_front(whole, graph.input, *settings[0], channel_axis)
     _drop_gradient_stops(whole)
     write_elsewhere(whole)
     channels = {INPUT_TAP: input_channels} | {tap.name: tap.channels for tap in taps}
@@ -115,7 +117,8 @@ def _correct(graph: Any, tap: TorchTap, scale: Any, offset: Any) -> Any:
         _correct_batch_norm(graph, tap.node, scale, offset)
         return tap.output
     stage = "corrected_copy_last_axis" if tap.is_channel_last else "corrected_copy"
-    (better,), last = insert(graph, tap.output.node(), stage, [tap.output, scale, offset])
+    axis = [] if tap.is_channel_last else [1]
+    (better,), last = insert(graph, tap.output.node(), stage, [tap.output, scale, offset, *axis])
     tap.output.replaceAllUsesAfterNodeWith(last, better)
     return better
 

@@ -33,6 +33,7 @@ class TorchGradients(Gradients):
         name: str,
         threads: int,
         most_frames: int,
+        channel_axis: int = 1,
     ) -> None:
         """Build both passes for batches like ``x``.
 
@@ -43,12 +44,15 @@ class TorchGradients(Gradients):
             name: Of the model, for messages.
             threads: As the target has.
             most_frames: To take together.
+            channel_axis: Of the module's own layout.
 
         Raises:
             NoDerivative: none of the aims can be reached.
             ModelError: torch failed on the samples.
         """
         self._name, self._threads, self.batch, self._channels = name, threads, len(x), corrected.taps
+        self._channel_axis = channel_axis
+        x = self._to_own_layout(x)
         self.taps = tuple(corrected.taps)
         self._heap, self._has_run = (
             HeapTrimmer(4 * TRIM_AFTER_BYTES),
@@ -69,7 +73,7 @@ class TorchGradients(Gradients):
     def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
         """In parts, joined."""
         with self._running():
-            parts = [self._forward(part, self._settings()) for part in self._cut(x)]
+            parts = [self._forward(part, self._settings()) for part in self._cut(self._to_own_layout(x))]
             joined = {aim.name: torch.cat([part[aim.name] for part in parts]) for aim in self.aims}
             del parts
             self._heap.count(x)
@@ -87,7 +91,7 @@ class TorchGradients(Gradients):
         slopes = {tap: np.zeros((2, self._channels[tap])) for tap in self.taps}
         with self._running(with_gradients=True):
             settings = self._settings(affines, need_slopes=True)
-            for number, part in enumerate(self._cut(x)):
+            for number, part in enumerate(self._cut(self._to_own_layout(x))):
                 found = self._compare(part, settings, number, targets, weights)
                 for name, loss in found.items():
                     losses[name] += float(loss.detach())
@@ -136,6 +140,10 @@ class TorchGradients(Gradients):
             else:
                 found += [torch.tensor(affine.scale), torch.tensor(affine.offset)]
         return [value.requires_grad_(need_slopes) for value in found]
+
+    def _to_own_layout(self, x: Batch) -> Batch:
+        """``x`` (N, C, ...) as the module takes it."""
+        return np.ascontiguousarray(np.moveaxis(x, 1, self._channel_axis))
 
     def _cut(self, x: Batch) -> Iterator[Batch]:
         for start in range(0, len(x), self._part):

@@ -25,6 +25,8 @@ LAYERS = (
     "aten::linear", "aten::addmm", "aten::matmul", "aten::mm", "aten::batch_norm",
 )  # fmt: skip
 
+RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu")
+
 CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
 
 _WITHOUT_BODY = ("prim::Constant", "prim::GetAttr", "prim::ListConstruct", "prim::TupleConstruct")
@@ -36,14 +38,6 @@ _ABOUT_SHAPE = (
 
 _FOREIGN = ("quantized::", "prepacked::", "mkldnn_prepacked::", "mkldnn::", "_quantized::", "xnnpack::")
 _FOREIGN_KINDS = ("prim::ConstantMKLDNNTensor", "prim::mkldnn_convolution", "aten::to_mkldnn")
-
-_MOVE_AXES = ("aten::permute", "aten::transpose", "aten::movedim", "aten::swapaxes")
-
-_KEEP_CHANNELS = (
-    "aten::sub", "aten::add", "aten::mul", "aten::div", "aten::sub_", "aten::add_", "aten::mul_", "aten::div_",
-    "aten::to", "aten::contiguous", "aten::clone", "aten::detach", "aten::pad", "aten::constant_pad_nd",
-    "aten::clamp", "aten::float", "aten::upsample_bilinear2d", "aten::upsample_nearest2d", "aten::dropout",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -151,37 +145,6 @@ def read_convolution_form(node: Any) -> tuple[bool, int]:
     return "transpose" in node.kind(), int(constant(node.inputsAt(6)))
 
 
-def find_input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
-    """(None, C, None, ...) as the first layer wants it; None when the model does not tell.
-
-    Raises:
-        ModelError: the model moves the axes of its input before the first layer: channels are not on axis 1.
-    """
-    value = graph.input
-    for _ in range(20):  # a short way of operators that keep the channels
-        following = readers(value)
-        layer = next((node for node in following if node.kind() in LAYERS), None)
-        if layer is not None:
-            return _read_input_shape(graph, layer)
-        if following and following[0].kind() in _MOVE_AXES:
-            found = "its pictures have another order of axes (forward begins with a permute or transpose)"
-            fix = "Save a module around it that takes (N, C, H, W) and permutes to what it wants."
-            raise ModelError(graph.name, found, "(N, C, ...)", fix)
-        if not following or following[0].kind() not in _KEEP_CHANNELS or not following[0].outputsSize():
-            return None
-        value = following[0].output()
-    return None
-
-
-def _read_input_shape(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
-    weight = find_weights(graph, layer)
-    if weight is None or layer.kind() not in CONVOLUTIONS:
-        return None
-    transposed, groups = read_convolution_form(layer)
-    channels = weight.shape[0] if transposed else weight.shape[1] * groups
-    return (None, int(channels), *([None] * (weight.ndim - 2)))
-
-
 def flatten(name: str, module: Any) -> TorchGraph:
     """The flat graph of a loaded module; the module is not changed.
 
@@ -225,15 +188,35 @@ def _bind_attributes(module: Any, graph: Any) -> dict[int, str]:
         path = _path(node.output(), me)
         if path is None or path[-1] in written:
             continue
-        value = reduce(getattr, path, module)
-        if not isinstance(value, torch.Tensor | bool | int | float | str | None):
-            continue
-        with graph.insert_point_guard(node):
-            bound = graph.insertConstant(value.detach() if isinstance(value, torch.Tensor) else value)
-        if isinstance(value, torch.Tensor):
-            owners[bound.unique()] = ".".join(path)
-        node.output().replaceAllUsesWith(bound)
+        # Not by getattr: a submodule may be named as what every module has (``code``, ``graph``).
+        value = reduce(lambda part, attribute: part.getattr(attribute), path, module._c)
+        if isinstance(value, torch.Tensor | bool | int | float | str | None):
+            bound = _insert_constant(graph, node, value)
+            if isinstance(value, torch.Tensor):
+                owners[bound.unique()] = ".".join(path)
+            node.output().replaceAllUsesWith(bound)
+        elif _is_only_read(node.output()) and all(isinstance(part, torch.Tensor) for part in value):
+            _bind_list(graph, node, value)
     return owners
+
+
+def _is_only_read(value: Any) -> bool:
+    """Whether a list is the weights of recurrent layers; others may be added to while the model runs."""
+    return bool(value.uses()) and all(use.user.kind() in RECURRENT for use in value.uses())
+
+
+def _insert_constant(graph: Any, node: Any, value: Any) -> Any:
+    """A constant in front of a node; of a tensor it shares the memory."""
+    with graph.insert_point_guard(node):
+        return graph.insertConstant(value.detach() if isinstance(value, torch.Tensor) else value)
+
+
+def _bind_list(graph: Any, node: Any, tensors: list[Any]) -> None:
+    """Replace the read of an attribute that is a list of tensors: the weights of a recurrent layer."""
+    parts = graph.create("prim::ListConstruct", [_insert_constant(graph, node, one) for one in tensors], 1)
+    parts.output().setType(torch._C.ListType.ofTensors())
+    parts.insertBefore(node)
+    node.output().replaceAllUsesWith(parts.output())
 
 
 def _path(value: Any, me: int) -> tuple[str, ...] | None:

@@ -19,11 +19,17 @@ from calibration.targets.torchscript.taps import TorchTap
 
 
 def build_observer(
-    graph: TorchGraph, taps: Sequence[TorchTap], normalise: Normalisation | None, *, by_frame: bool = False
+    graph: TorchGraph,
+    taps: Sequence[TorchTap],
+    normalise: Normalisation | None,
+    *,
+    channel_axis: int = 1,
+    by_frame: bool = False,
 ) -> Any:
     """A ``ScriptFunction``: samples in, dict of ``<tap>/mean`` and ``<tap>/var`` out, float64 (rows, C).
 
     A row is an entry of the tap's first axis, see ``passes.Rows``; ``by_frame`` gathers those of each frame.
+    ``channel_axis`` is that of the input.
     ``graph`` is used up.
     """
     outputs: dict[str, Any] = {}
@@ -36,19 +42,19 @@ def build_observer(
         if normalise is not None:
             last = _normalise(graph.graph, tap, (mean, var), normalise, last)
     if normalise is not None and normalise.input is not None:
-        insert_input_correction(graph.graph, graph.input, normalise.input)
+        insert_input_correction(graph.graph, graph.input, normalise.input, channel_axis)
     _cut_behind(graph.graph, last)
     _return_dict(graph.graph, outputs)
     torch._C._jit_pass_dce_graph(graph.graph)
     return torch._C._create_function_from_graph("observe", graph.graph)
 
 
-def insert_input_correction(graph: Any, source: Any, affine: Affine) -> None:
+def insert_input_correction(graph: Any, source: Any, affine: Affine, channel_axis: int) -> None:
     """Correct the input itself in front of everything that reads it; ``graph`` may be any module's own."""
     if not affine.touched.any():
         return
-    values = [torch.from_numpy(part.copy()) for part in (affine.scale, affine.offset)]
-    correct_in_front(graph, source, *values)
+    scale, offset = (torch.from_numpy(part.copy()) for part in (affine.scale, affine.offset))
+    correct_in_front(graph, source, scale, offset, channel_axis)
 
 
 def _normalise(

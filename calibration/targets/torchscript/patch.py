@@ -21,18 +21,22 @@ from calibration.targets.torchscript.taps import TorchTap
 
 
 def patch_module(
-    module: Any, graph: TorchGraph, taps: tuple[TorchTap, ...], affines: Mapping[str, Affine]
+    module: Any,
+    graph: TorchGraph,
+    taps: tuple[TorchTap, ...],
+    affines: Mapping[str, Affine],
+    channel_axis: int,
 ) -> dict[str, int]:
     """Write corrections, by tap or for the input, into ``module``; its flat ``graph`` shares its parameters.
 
-    Gives per tap how many channels had to be left alone.
+    ``channel_axis`` is that of the input. Gives per tap how many channels had to be left alone.
     """
     writer = _Writer(module, graph)
     touched = [tap for tap in taps if tap.name in affines and affines[tap.name].touched.any()]
     left_alone = {tap.name: writer.patch(tap, affines[tap.name]) for tap in touched}
     if INPUT_TAP in affines:
         own = module.graph
-        insert_input_correction(own, list(own.inputs())[1], affines[INPUT_TAP])
+        insert_input_correction(own, list(own.inputs())[1], affines[INPUT_TAP], channel_axis)
     return left_alone
 
 

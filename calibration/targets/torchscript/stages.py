@@ -54,8 +54,8 @@ def corrected_last_axis(y: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     return y.mul_(scale).add_(offset)
 
 
-def corrected_copy(y: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    shape = [1, -1] + [1] * (y.dim() - 2)
+def corrected_copy(y: Tensor, scale: Tensor, offset: Tensor, axis: int) -> Tensor:
+    shape = [1] * axis + [-1] + [1] * (y.dim() - axis - 1)
     return y * scale.reshape(shape) + offset.reshape(shape)
 
 
@@ -97,11 +97,14 @@ def insert(graph: Any, behind: Any, stage: str, arguments: Sequence[Any]) -> tup
     return (list(result.node().inputs()) if is_tuple else [result]), last
 
 
-def correct_in_front(graph: Any, source: Any, scale: Any, offset: Any) -> None:
-    """Correct the input itself in front of everything that reads it; scale and offset are tensors or values."""
+def correct_in_front(graph: Any, source: Any, scale: Any, offset: Any, axis: int) -> None:
+    """Correct the input itself in front of everything that reads it; scale and offset are tensors or values.
+
+    ``axis`` is that of its channels.
+    """
     marker = graph.create("prim::Constant", 1)
     graph.prependNode(marker)
-    (corrected,), last = insert(graph, marker, "corrected_copy", [source, scale, offset])
+    (corrected,), last = insert(graph, marker, "corrected_copy", [source, scale, offset, axis])
     source.replaceAllUsesAfterNodeWith(last, corrected)
     marker.destroy()
 

@@ -20,6 +20,7 @@ from calibration.targets.torchscript.graph import (
     CONVOLUTIONS,
     LAYERS,
     ORDINAL,
+    RECURRENT,
     TorchGraph,
     bodies_of,
     constant,
@@ -73,12 +74,8 @@ class TorchTap:
         return f"{self.op} float32"
 
 
-_RECURRENT = "a recurrent layer: its gates have no output of their own to correct"
 _UNCORRECTABLE = {
-    "aten::lstm": _RECURRENT,
-    "aten::gru": _RECURRENT,
-    "aten::rnn_tanh": _RECURRENT,
-    "aten::rnn_relu": _RECURRENT,
+    **dict.fromkeys(RECURRENT, "a recurrent layer: its gates have no output of their own to correct"),
     "aten::embedding": "a table, not a layer of channels",
     "aten::bilinear": "its channels depend on two inputs",
     "aten::einsum": "its channel axis is unknown",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from calibration.targets.base import Aim, NoDerivative
+from calibration.targets.base import Aim, ModelFiles, NoDerivative
 from calibration.targets.open import open_torchscript
 from calibration.targets.torchscript.backend import TorchScriptBackend
 from tests.support.onnx_nets import pictures
@@ -266,7 +266,7 @@ class Empty(Way):
 
 
 def test_an_output_without_entries_hinders_nothing() -> None:
-    backend = TorchScriptBackend(scripted(Empty().eval()))
+    backend = TorchScriptBackend(ModelFiles(scripted(Empty().eval())))
     backend.batch_bytes = 1
     gradients = backend.differentiate([Aim("boxes"), Aim("logits", "softmax")], X)
     assert gradients.run(X)["boxes"].shape == (2, 0, 12, 12)

@@ -10,7 +10,7 @@ from torch import nn
 import calibration as c
 from calibration.errors import ModelError
 from calibration.patch import Patch
-from calibration.targets.base import Aim, LossKind
+from calibration.targets.base import Aim, LossKind, ModelFiles
 from calibration.targets.open import open_torchscript
 from calibration.targets.torchscript.backend import TorchScriptBackend
 from tests.support.onnx_nets import hazy, pictures
@@ -143,7 +143,7 @@ def test_a_patch_makes_the_model_that_was_differentiated(name: str, form: str) -
 
 
 def test_gradients_stay_off_outside_and_no_parameter_asks_for_one() -> None:
-    backend, x = TorchScriptBackend(scripted(classifier()), threads=2), pictures(2)
+    backend, x = TorchScriptBackend(ModelFiles(scripted(classifier())), threads=2), pictures(2)
     threads = torch.get_num_threads()
     with torch.no_grad():
         gradients = backend.differentiate([Aim("output", "softmax")], x)

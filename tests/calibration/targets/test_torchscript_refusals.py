@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import calibration as c
 from calibration.patch import Affine, Patch, correction
+from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import Normalisation
 from calibration.targets.open import open_torchscript
 from tests.support.onnx_nets import hazy, pictures
@@ -94,6 +95,21 @@ class Defaults(Base):
 class ChannelsLast(Base):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.end(self.second(self.first(x.permute(0, 3, 1, 2))))
+
+
+class ChannelsMoved(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.end(self.second(self.first(x.movedim(-1, 1))))
+
+
+class Remembering(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = [torch.zeros(1)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x.mean())
+        return self.end(self.second(self.first(x))) * len(self.seen)
 
 
 class Recurrent(nn.Module):
@@ -203,7 +219,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "quantized kernels": (quantized, "quantized kernels.*ONNX"),
     "state": (lambda: scripted(Counting().eval()), r"layers: calls.*torch\.jit\.freeze"),
     "two inputs": (lambda: scripted(TwoInputs().eval()), r"2 inputs \(x, y\).*one input"),
-    "channels last": (lambda: scripted(ChannelsLast().eval()), r"order of axes.*\(N, C, H, W\)"),
+    "axes moved": (lambda: scripted(ChannelsMoved().eval()), r"axes.*\(N, C, \.\.\.\)"),
+    "a list that grows": (lambda: scripted(Remembering().eval()), r"layers: seen.*torch\.jit\.freeze"),
     "half precision": (lambda: scripted(classifier().half()), "float16, not float32"),
     "no layers": (lambda: scripted(nn.Sequential(nn.Flatten(), nn.ReLU())), "no convolution or linear layer"),
     "weights only": (weights_only, r"not TorchScript.*torch\.jit\.script"),
@@ -275,3 +292,15 @@ def test_onnx_needs_no_torch() -> None:
         capture_output=True,
     )
     assert done.stdout == b"False\n"
+
+
+def test_channels_last_are_found_and_corrected_on_their_own_axis() -> None:
+    net, x = ChannelsLast().eval(), pictures(3)
+    for model in (scripted(net), traced(net, (2, 16, 16, 3)), frozen(net)):
+        target = open_torchscript(model)
+        assert target.input_shape == (None, 3, None, None)
+        affine = Affine(np.float32([0.5, 1, 2]), np.float32([0.1, 0, -0.1]))
+        patch = Patch({INPUT_TAP: affine}, target.sha256, "b", "input", 1, 0.0)
+        with torch.no_grad():
+            wanted = net(torch.from_numpy(affine.apply(x).transpose(0, 2, 3, 1).copy())).numpy()
+        np.testing.assert_allclose(target.runner(patch)(x)["output"], wanted, rtol=1e-4, atol=1e-5)
