@@ -189,8 +189,8 @@ class Sample:
     settle: Callable[[bool], None] | None = None
     asker: Asker | None = None
     """Both are those of the frame."""
-    filled: float = 0.0
-    """Share of a window's values that were missing and were filled, 0..1."""
+    filled: float | None = None
+    """Share of a window's values that were missing and were filled, 0..1; None: it is no window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,34 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """One number of a regression."""
+
+    name: str
+    value: float
+    """In ``unit``."""
+    unit: str = ""
+    limits: Literal["inside", "below", "above"] | None = None
+    """Where it is; None: it has no limits."""
+    spread: float | None = None
+    """Standard deviation of healthy values, by which two answers are compared; None: not known. Not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """How unlike the healthy inputs one is."""
+
+    score: float
+    threshold: float | None
+    """Scores above it are anomalous; None: there is none yet, since the site was not commissioned."""
+
+    @property
+    def is_anomalous(self) -> bool | None:
+        """None without a threshold."""
+        return None if self.threshold is None else self.score > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Milliseconds spent on one frame; ``total`` runs from capture to the outbox."""
 
@@ -225,7 +253,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What is published for one frame. Exactly one of ``top``, ``detections``, ``outputs`` is set."""
+    """What is published for one frame. Exactly one of the fields from ``top`` to ``outputs`` is set."""
 
     device: str
     stream: str
@@ -236,9 +264,11 @@ class Result:
     timings: Timings
     top: tuple[Label, ...] | None = None
     detections: tuple[Detection, ...] | None = None
+    values: tuple[Value, ...] | None = None
+    anomaly: Anomaly | None = None
     outputs: dict[str, NDArray[Any]] | None = None
     origin: Origin | None = None
-    filled: float = 0.0
+    filled: float | None = None
     """Of a window, as in the sample."""
     arm: Literal["candidate"] | None = None
     """Set where a candidate that is tried answered; ``generation`` names it."""

@@ -17,7 +17,14 @@ from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput
-from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PostprocessSpec, RawSpec
+from edge_runtime.inference.specs import (
+    AnomalySpec,
+    ClassificationSpec,
+    DetectionSpec,
+    PostprocessSpec,
+    RawSpec,
+    RegressionSpec,
+)
 
 Outputs = Mapping[str, NDArray[Any]]
 """Of N pictures, by name; the first axis is the picture."""
@@ -51,7 +58,7 @@ def read_outputs(meaning: PostprocessSpec, names: Sequence[str]) -> list[str]:
     All of them when it names one that is not there.
     """
     match meaning:
-        case ClassificationSpec():
+        case ClassificationSpec() | RegressionSpec() | AnomalySpec():
             read = [meaning.output or next(iter(names))]
         case DetectionSpec():
             read = [

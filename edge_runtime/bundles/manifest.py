@@ -10,7 +10,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edge_runtime.inference.specs import ClassificationSpec, PostprocessSpec, PreprocessSpec, StrictModel
+from edge_runtime.inference.specs import (
+    ClassificationSpec,
+    PostprocessSpec,
+    PreprocessSpec,
+    StrictModel,
+    find_contradiction,
+)
 from edge_runtime.system.autonomy import Autonomy
 from edge_runtime.system.model_formats import ModelFormat
 
@@ -179,6 +185,12 @@ class Manifest(StrictModel):
     def scores_output(self) -> str | None:
         """Name of the output with the class scores; None where there is only one, or the model is no classifier."""
         return self.postprocess.output if isinstance(self.postprocess, ClassificationSpec) else None
+
+    @model_validator(mode="after")
+    def _outputs_fit_inputs(self) -> Self:
+        if (contradiction := find_contradiction(self.preprocess, self.postprocess)) is not None:
+            raise ValueError(f"postprocess.task must be {contradiction}")
+        return self
 
     @model_validator(mode="after")
     def _names_only_listed_files(self) -> Self:

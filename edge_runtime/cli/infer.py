@@ -95,7 +95,22 @@ def format_answer(answer: dict[str, Any]) -> str:
         return ", ".join(f"{top['label']} {top['score']:.3f}" for top in answer["top"])
     if "detections" in answer:
         return "; ".join(map(_format_detection, answer["detections"])) or "no detections"
+    if "values" in answer:
+        return ", ".join(map(_format_value, answer["values"]))
+    if "anomaly" in answer:
+        return _format_anomaly(answer["anomaly"])
     return orjson.dumps({"outputs": answer["outputs"]}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _format_value(found: dict[str, Any]) -> str:
+    where = f" ({found['limits']} its limits)" if found["limits"] in ("below", "above") else ""
+    return f"{found['name']} {found['value']:.6g} {found['unit']}".rstrip() + where
+
+
+def _format_anomaly(found: dict[str, Any]) -> str:
+    verdict = {None: "no threshold yet", True: "anomalous", False: "normal"}[found["is_anomalous"]]
+    above = "" if found["threshold"] is None else f", threshold {found['threshold']:.6g}"
+    return f"{verdict}: score {found['score']:.6g}{above}"
 
 
 def _format_detection(found: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import channels_first, make_preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
+from edge_runtime.messaging.encoding import encode_answer
 
 MOST_REFERENCE = 512
 
@@ -169,12 +170,6 @@ def _baseline(
 def _plain(answer: Any) -> dict[str, Any]:
     if isinstance(answer, Rejected):
         return {"rejected": str(answer.reason), "detail": answer.detail}
-    if answer.top is not None:
-        return {"top": [{"index": t.index, "label": t.label, "score": round(t.score, 4)} for t in answer.top]}
-    if answer.detections is not None:
-        found = [
-            {"label": one.label, "score": round(one.score, 4), "box": [round(edge, 1) for edge in one.box]}
-            for one in answer.detections
-        ]
-        return {"detections": found}
-    return {"outputs": {name: array.tolist() for name, array in answer.outputs.items()}}
+    if answer.outputs is not None:
+        return {"outputs": {name: array.tolist() for name, array in answer.outputs.items()}}
+    return encode_answer(answer)

@@ -98,8 +98,9 @@ CONFIDENCE = _metric(
 ANSWERS = _metric(
     "answers",
     "counter",
-    "Published answers by their best class, or that of their strongest box; (nothing) is no box, (other) all classes "
-    "after the first 20 that came.",
+    "Published answers by their best class, or that of their strongest box; (nothing) is no box. Of a regression with "
+    "limits by the values that are outside (heat above) or inside limits; of anomalies anomalous or normal. (other) is "
+    "all classes after the first 20 that came.",
     "model", "class",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Literal
 from edge_runtime.datatypes import Generation, Sample
 from edge_runtime.deployment.audit import Audit
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures
-from edge_runtime.inference.answers import AnyAnswer
+from edge_runtime.inference.answers import AnyAnswer, label_of
 
 Arm = Literal["active", "candidate"]
 
@@ -31,9 +31,10 @@ class AnswerStatus:
     arm: Arm
     """``candidate``: a version in its canary."""
     answers: int
-    """Classes or boxes; raw outputs are not counted."""
+    """With a label: raw outputs, values without limits and scores without a threshold are not counted."""
     labels: dict[str, int]
-    """The most frequent labels with their counts; of an answer with boxes that of the strongest one."""
+    """The most frequent labels with their counts; of an answer with boxes that of the strongest one, of values those
+    outside their limits, of an anomaly whether it is one."""
     label_entropy: float | None
     """Of all counts of labels, as a share of the highest possible: 0 is always the same one."""
     switching_rate: float | None
@@ -58,8 +59,8 @@ class AnswerFigures:
         self._by_arm: OrderedDict[tuple[Generation, Arm], ArmFigures] = OrderedDict()
 
     def note_answer(self, generation: Generation, arm: Arm, sample: Sample, answer: AnyAnswer) -> None:
-        """A sample was answered and published. Raw outputs say nothing here and cost nothing."""
-        if answer.top is None and answer.detections is None:
+        """A sample was answered and published. Answers without a label say nothing here and cost nothing."""
+        if label_of(answer) is None:
             return
         key = (generation, arm)
         with self._lock:

@@ -13,7 +13,7 @@ import numpy as np
 
 from calibration.report.thumbnails import picture_uri
 from edge_runtime.datatypes import Sample
-from edge_runtime.inference.answers import AnyAnswer
+from edge_runtime.inference.answers import AnyAnswer, describe_numbers
 
 MOST_KEPT = 8
 MOST_SIDE = 160
@@ -122,7 +122,7 @@ def _describe(sample: Sample, answer: AnyAnswer) -> Answered:
         return Answered(tuple(f"{one.label[:60]} {one.score:.2f}" for one in answer.top[:2]), ())
     found = answer.detections
     if found is None:
-        return Answered(("raw outputs",), ())
+        return Answered((describe_numbers(answer) or "raw outputs",), ())
     geometry = sample.geometry
     boxes = list[Box]()
     for one in found[:MOST_BOXES] if geometry is not None else ():

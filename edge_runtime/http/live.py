@@ -112,6 +112,9 @@ def _describe(name: str, taken: Taken) -> dict[str, Any]:
 
 def _shorten(result: dict[str, Any]) -> dict[str, Any]:
     """What is drawn of it; of raw outputs the names, since they may be megabytes."""
-    short = {name: result.get(name) for name in ("stream", "seq", "captured_at", "top", "detections")}
+    short = {
+        name: result.get(name)
+        for name in ("stream", "seq", "captured_at", "top", "detections", "values", "anomaly")
+    }
     outputs = result.get("outputs")
     return short if outputs is None else {**short, "outputs": dict.fromkeys(outputs)}

@@ -419,7 +419,10 @@ class Pipeline:
             ),
             top=answer.top,
             detections=answer.detections,
+            values=answer.values,
+            anomaly=answer.anomaly,
             outputs=answer.outputs,
+            filled=sample.filled,
             origin=sample.origin,
             arm=arm,
         )

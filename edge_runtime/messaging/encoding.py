@@ -12,20 +12,25 @@ import orjson
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import (
+    Anomaly,
     Detection,
     Label,
     Origin,
     Rejected,
     Result,
     Timings,
+    Value,
     result_id,
 )
+from edge_runtime.inference.answers import AnyAnswer
 from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.events import Event, TaskFailed
 from edge_runtime.system.plain_text import as_text
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 SCORE_DIGITS = 4
+VALUE_DIGITS = 6
+"""Of values in any unit, significant ones: float32 has seven."""
 BOX_DIGITS = 1
 MS_DIGITS = 2
 MAX_DETAIL_CHARS = 500
@@ -36,19 +41,14 @@ def encode_result(result: Result) -> bytes:
     """One result as a JSON object on one line.
 
     Raises:
-        ValueError: not exactly one of ``top``, ``detections`` and ``outputs`` is set, or an output has a dtype that
-            JSON cannot carry (complex, object); both are mistakes of the program, not of the picture.
+        ValueError: not exactly one kind of answer is set, or an output has a dtype that JSON cannot carry (complex,
+            object); both are mistakes of the program, not of the picture.
     """
-    answers: dict[str, Any] = {}
-    if result.top is not None:
-        answers["top"] = [_encode_label(label) for label in result.top]
-    if result.detections is not None:
-        answers["detections"] = [_encode_detection(found) for found in result.detections]
-    if result.outputs is not None:
-        answers["outputs"] = {name: encode_array(name, values) for name, values in result.outputs.items()}
+    answers = encode_answer(result)
     if len(answers) != 1:
         raise ValueError(
-            f"result {result.id}: exactly one of top, detections, outputs must be set, got {sorted(answers)}"
+            f"result {result.id}: exactly one of top, detections, values, anomaly, outputs must be set, "
+            f"got {sorted(answers)}"
         )
     return encode_object(
         {
@@ -60,10 +60,27 @@ def encode_result(result: Result) -> bytes:
             "generation": result.generation,
             **({} if result.arm is None else {"arm": result.arm}),
             **answers,
+            **({} if result.filled is None else {"filled": round(result.filled, SCORE_DIGITS)}),
             "timings_ms": {name: round(float(getattr(result.timings, name)), MS_DIGITS) for name in _TIMINGS},
             **_encode_origin(result.origin),
         }
     )
+
+
+def encode_answer(answer: AnyAnswer) -> dict[str, Any]:
+    """What a model answered, as in a result: mostly one key, by its kind."""
+    answers: dict[str, Any] = {}
+    if answer.top is not None:
+        answers["top"] = [_encode_label(label) for label in answer.top]
+    if answer.detections is not None:
+        answers["detections"] = [_encode_detection(found) for found in answer.detections]
+    if answer.values is not None:
+        answers["values"] = [_encode_value(one) for one in answer.values]
+    if answer.anomaly is not None:
+        answers["anomaly"] = _encode_anomaly(answer.anomaly)
+    if answer.outputs is not None:
+        answers["outputs"] = {name: encode_array(name, values) for name, values in answer.outputs.items()}
+    return answers
 
 
 def encode_rejection(rejected: Rejected, device: str, model: str, unsaid: int = 0) -> bytes:
@@ -164,6 +181,21 @@ def _encode_label(found: Label | Detection) -> dict[str, Any]:
 
 def _encode_detection(found: Detection) -> dict[str, Any]:
     return {**_encode_label(found), "box": [round(float(edge), BOX_DIGITS) for edge in found.box]}
+
+
+def _encode_value(found: Value) -> dict[str, Any]:
+    about = {"name": found.name, "value": shorten(found.value), "unit": found.unit}
+    return {**about, "limits": found.limits}
+
+
+def _encode_anomaly(found: Anomaly) -> dict[str, Any]:
+    threshold = None if found.threshold is None else shorten(found.threshold)
+    return {"score": shorten(found.score), "threshold": threshold, "is_anomalous": found.is_anomalous}
+
+
+def shorten(value: float) -> float:
+    """With ``VALUE_DIGITS`` significant digits."""
+    return float(f"{value:.{VALUE_DIGITS}g}")
 
 
 def encode_array(name: str, values: NDArray[Any]) -> dict[str, Any]:

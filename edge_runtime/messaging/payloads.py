@@ -53,6 +53,34 @@ _ARRAY: Schema = {
     },
     "required": ["shape", "dtype", "data"],
 }
+_VALUE: Schema = {
+    "type": "object",
+    "properties": {
+        "name": _said(_TEXT, "As in the bundle."),
+        "value": _said({"type": "number"}, "In its unit, with six significant digits."),
+        "unit": _said(_TEXT, "As in the bundle; empty: none."),
+        "limits": {
+            "enum": ["inside", "below", "above", None],
+            "description": "Where the value is; null: the bundle says no limits.",
+        },
+    },
+    "required": ["name", "value", "unit", "limits"],
+}
+_ANOMALY: Schema = {
+    "type": "object",
+    "properties": {
+        "score": _said({"type": "number"}, "The higher, the less the input is like the healthy ones."),
+        "threshold": {
+            "type": ["number", "null"],
+            "description": "Null: there is none before the site is commissioned.",
+        },
+        "is_anomalous": {
+            "type": ["boolean", "null"],
+            "description": "Whether the score is above the threshold; null without one.",
+        },
+    },
+    "required": ["score", "threshold", "is_anomalous"],
+}
 _INPUT: Schema = {
     "type": "object",
     "description": "What its sender calls it; absent where nothing is known, as of network cameras and videos.",
@@ -96,10 +124,22 @@ RESULT: Schema = {
             "items": _DETECTION,
             "description": "Of a detector.",
         },
+        "values": {
+            "type": "array",
+            "items": _VALUE,
+            "description": "Of a regression, in the bundle's order.",
+        },
+        "anomaly": _said(_ANOMALY, "Of a model that scores anomalies."),
         "outputs": {
             "type": "object",
             "additionalProperties": _ARRAY,
             "description": "Of other models: the raw outputs by name.",
+        },
+        "filled": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "Only of windows of a sensor: the share of values that were missing and were filled.",
         },
         "timings_ms": {
             "type": "object",
@@ -111,7 +151,7 @@ RESULT: Schema = {
         },
     },
     "required": ["id", "stream", "seq", "captured_at", "model", "generation", "timings_ms"],
-    "oneOf": [{"required": [answers]} for answers in ("top", "detections", "outputs")],
+    "oneOf": [{"required": [answers]} for answers in ("top", "detections", "values", "anomaly", "outputs")],
 }
 REJECTION: Schema = {
     "type": "object",

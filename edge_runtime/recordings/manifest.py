@@ -152,6 +152,8 @@ class AnswerLine(_Part):
     """Why there is no answer."""
     top: list[dict[str, Any]] | None = None
     detections: list[dict[str, Any]] | None = None
+    values: list[dict[str, Any]] | None = None
+    anomaly: dict[str, Any] | None = None
     outputs: dict[str, dict[str, Any]] | None = None
     raw: dict[str, dict[str, Any]] | None = None
     """Shape, dtype and data of each output of the model."""

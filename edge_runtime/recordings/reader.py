@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from calibration.stats.regular_file import open_regular, read_whole
-from edge_runtime.datatypes import Detection, Frame, Label
+from edge_runtime.datatypes import Anomaly, Detection, Frame, Label, Value
 from edge_runtime.deployment.model_state import PATCH_ID
 from edge_runtime.errors import RecordingError
 from edge_runtime.inference.flaw import InputFlaw
@@ -212,8 +212,12 @@ def _make_answer(line: AnswerLine) -> Answer:
         return Answer(top=tuple(_label(one) for one in line.top))
     if line.detections is not None:
         return Answer(detections=tuple(_detection(one) for one in line.detections))
+    if line.values is not None:
+        return Answer(values=tuple(_value(one) for one in line.values))
+    if line.anomaly is not None:
+        return Answer(anomaly=_anomaly(line.anomaly))
     if line.outputs is None:
-        raise ValueError("neither top, detections, outputs nor rejected")
+        raise ValueError("neither top, detections, values, anomaly, outputs nor rejected")
     return Answer(outputs={name: _array(one) for name, one in line.outputs.items()})
 
 
@@ -224,6 +228,18 @@ def _label(one: Mapping[str, Any]) -> Label:
 def _detection(one: Mapping[str, Any]) -> Detection:
     x1, y1, x2, y2 = (float(edge) for edge in one["box"])
     return Detection(int(one["index"]), str(one["label"]), float(one["score"]), (x1, y1, x2, y2))
+
+
+def _value(one: Mapping[str, Any]) -> Value:
+    limits = one["limits"]
+    if limits not in (None, "inside", "below", "above"):
+        raise ValueError("an unknown place of a value")
+    return Value(str(one["name"]), float(one["value"]), str(one["unit"]), limits)
+
+
+def _anomaly(one: Mapping[str, Any]) -> Anomaly:
+    threshold = one["threshold"]
+    return Anomaly(float(one["score"]), None if threshold is None else float(threshold))
 
 
 def _array(one: Mapping[str, Any]) -> NDArray[Any]:

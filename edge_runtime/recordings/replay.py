@@ -10,7 +10,7 @@ from typing import Any
 from edge_runtime.datatypes import Label, Rejected
 from edge_runtime.deployment.rollout_policy.agreement import agreement
 from edge_runtime.errors import RecordingError
-from edge_runtime.inference.answers import label_of
+from edge_runtime.inference.answers import describe_numbers, label_of
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.recordings.arms import Answered, Arm
 from edge_runtime.recordings.manifest import FrameLine
@@ -219,7 +219,7 @@ def describe_answer(answer: Answer) -> str:
     if answer.detections is not None:
         shown = ", ".join(f"{one.label[:60]} {one.score:.2f}" for one in answer.detections[:4])
         return f"{len(answer.detections)} boxes" + (f": {shown}" if shown else "")
-    return "raw outputs"
+    return describe_numbers(answer) or "raw outputs"
 
 
 def _median(values: list[float]) -> float | None:

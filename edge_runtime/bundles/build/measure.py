@@ -13,6 +13,7 @@ float model's belief p), and so does the score that changed most, since consumer
 
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ from edge_runtime.bundles.compare import RECIPE_FIX, Outputs, compare_boxes, rea
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.inference.postprocess.postprocessor import as_probabilities
-from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PostprocessSpec, PreprocessSpec
+from edge_runtime.inference.postprocess.detections import BoxFlaw
+from edge_runtime.inference.postprocess.numbers import measure_anomaly, read_values
+from edge_runtime.inference.postprocess.postprocessor import OneOutput, as_probabilities
+from edge_runtime.inference.specs import (
+    AnomalySpec,
+    ClassificationSpec,
+    DetectionSpec,
+    PostprocessSpec,
+    PreprocessSpec,
+    RawSpec,
+    RegressionSpec,
+)
 
 _BATCH = 8
 _TIMED = 30  # pictures; the median of 30 is within a few per cent on a quiet machine
@@ -57,7 +68,13 @@ def compare_engines(
         case DetectionSpec():
             boxes = (read_all_boxes(meaning, found, spec.size) for found in (float_outputs, outputs))
             facts["agreement"] = compare_boxes(*boxes)
-        case _:
+        case RegressionSpec():
+            numbers = (split_values(meaning, found) for found in (float_outputs, outputs))
+            facts["agreement"] = measure_shared_variance(*numbers)
+        case AnomalySpec():
+            scores = (score_all(meaning, found, x) for found in (float_outputs, outputs))
+            facts["agreement"] = measure_shared_variance(*scores)
+        case RawSpec():
             facts["agreement"] = measure_shared_variance(float_outputs, outputs)
     times = dict(zip(("float_infer_ms", "infer_ms"), measure_times_ms(engines, x), strict=True))
     rounded = {name: None if value is None else round(value, 4) for name, value in facts.items()}
@@ -93,6 +110,38 @@ def read_probabilities(meaning: ClassificationSpec, outputs: Outputs) -> NDArray
         raise BundleError("postprocess", f"no output {name}", f"one of: {', '.join(outputs)}", RECIPE_FIX)
     scores = np.asarray(outputs[name], np.float64)
     return as_probabilities(meaning.scores, scores.reshape(len(scores), -1))
+
+
+def split_values(meaning: RegressionSpec, outputs: Outputs) -> Outputs:
+    """By name, the numbers (N,) of each value: each is compared by its own spread.
+
+    Raises:
+        BundleError: the output is missing or has another number of values.
+    """
+    try:
+        rows = [read_values(meaning, one) for one in each_sample(outputs)]
+    except BoxFlaw as flaw:
+        raise BundleError("postprocess", str(flaw), "an output as it says", RECIPE_FIX) from flaw
+    return {one.name: np.array([row[i].value for row in rows]) for i, one in enumerate(meaning.values)}
+
+
+def score_all(meaning: AnomalySpec, outputs: Outputs, x: NDArray[np.float32]) -> Outputs:
+    """The scores (N,) of N prepared samples.
+
+    Raises:
+        BundleError: the output is missing or misshapen.
+    """
+    try:
+        pairs = zip(each_sample(outputs), x, strict=True)
+        return {"score": np.array([measure_anomaly(meaning, one, tensor) for one, tensor in pairs])}
+    except BoxFlaw as flaw:
+        raise BundleError("postprocess", str(flaw), "an output as it says", RECIPE_FIX) from flaw
+
+
+def each_sample(outputs: Outputs) -> Iterator[OneOutput]:
+    """The outputs of one sample after the other."""
+    for i in range(len(next(iter(outputs.values())))):
+        yield {name: array[i] for name, array in outputs.items()}
 
 
 def are_exclusive(shares: NDArray[np.float64]) -> bool:

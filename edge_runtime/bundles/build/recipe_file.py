@@ -14,7 +14,7 @@ from edge_runtime.config.section import Section
 from edge_runtime.config.strict_yaml import MAX_BYTES, load
 from edge_runtime.config.values import FilePath, Text
 from edge_runtime.errors import ConfigError, Problem
-from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec, find_contradiction
 from edge_runtime.system.model_formats import ModelFormat
 
 WeightBits = Literal[7, 8]
@@ -121,6 +121,11 @@ class RecipeFile(Section):
                 re.compile(pattern)
             except re.error:
                 self.require(False, "keep_float", "regular expressions for names of layers", repr(pattern))
+        if self.preprocess is not None:
+            contradiction = find_contradiction(self.preprocess, self.postprocess)
+            self.require(
+                contradiction is None, "postprocess", f"the task {contradiction}", self.postprocess.task
+            )
         if self.labelled is not None:
             is_classifier = self.postprocess.task == "classification"
             self.require(is_classifier, "labelled", "no such folder: only classifiers are measured by labels")

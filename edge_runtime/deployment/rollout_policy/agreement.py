@@ -1,5 +1,6 @@
 """How far the answers of two versions to the same frame agree. Pure numpy."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.outputs.detections import overlaps
-from edge_runtime.datatypes import Detection
+from edge_runtime.datatypes import Anomaly, Detection, Value
 from edge_runtime.inference.answers import AnyAnswer, is_finite, label_of
 
 LEAST_IOU = 0.5
@@ -18,13 +19,19 @@ def agreement(active: AnyAnswer, candidate: AnyAnswer) -> float | None:
     """Agreement of two answers to one frame, 0..1; None where they are of different kinds and cannot be compared.
 
     Classes: 1 when the best label has the same text, whatever its number. Boxes: F1 of those with the same text that
-    overlap by ``LEAST_IOU``; none on both sides is 1. Raw outputs: 1 - (RMS of the difference / RMS of the active
-    one's), not below 0; None when names or shapes differ. An answer that is not finite agrees with nothing.
+    overlap by ``LEAST_IOU``; none on both sides is 1. Values: the mean of 1 - (difference / spread of healthy values),
+    none below 0; None for other names. Anomalies: 1 for the same verdict; without a threshold by the scores. Raw
+    outputs: 1 - (RMS of the difference / RMS of the active one's), not below 0; None when names or shapes differ. An
+    answer that is not finite agrees with nothing.
     """
     if active.top and candidate.top:
         return float(label_of(active) == label_of(candidate))
     if active.detections is not None and candidate.detections is not None:
         return _f1(active.detections, candidate.detections)
+    if active.values is not None and candidate.values is not None:
+        return _nearness(active.values, candidate.values)
+    if active.anomaly is not None and candidate.anomaly is not None:
+        return _same_verdict(active.anomaly, candidate.anomaly)
     if active.outputs is not None and candidate.outputs is not None:
         if not (is_finite(active) and is_finite(candidate)):
             return 0.0
@@ -48,6 +55,30 @@ def _f1(active: tuple[Detection, ...], candidate: tuple[Detection, ...]) -> floa
         shared += 1
         overlap[i, :], overlap[:, j] = 0, 0
     return 2 * shared / (len(active) + len(candidate))
+
+
+def _nearness(active: tuple[Value, ...], candidate: tuple[Value, ...]) -> float | None:
+    if not active or [one.name for one in active] != [one.name for one in candidate]:
+        return None
+    found = [
+        _near(one.value, other.value, one.spread or other.spread)
+        for one, other in zip(active, candidate, strict=True)
+    ]
+    return sum(found) / len(found)
+
+
+def _same_verdict(active: Anomaly, candidate: Anomaly) -> float:
+    if active.is_anomalous is None or candidate.is_anomalous is None:
+        return _near(active.score, candidate.score, None)
+    return float(active.is_anomalous == candidate.is_anomalous)
+
+
+def _near(one: float, other: float, spread: float | None) -> float:
+    """1 for equal numbers, 0 from a difference of ``spread`` on; None takes the larger of the two numbers."""
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return 0.0
+    scale = spread or max(abs(one), abs(other))
+    return max(0.0, 1.0 - abs(one - other) / scale) if scale else 1.0
 
 
 def _likeness(active: Mapping[str, NDArray[Any]], candidate: Mapping[str, NDArray[Any]]) -> float | None:

@@ -66,5 +66,18 @@ export function answer(result) {
   if (!result) return null;
   if (result.top && result.top.length) return [result.top[0].label, figure(result.top[0].score, 2)];
   if (result.detections) return [`${result.detections.length} found${result.detections.length ? ":" : ""}`, result.detections.map(d => d.label).slice(0, 3).join(", ")];
+  if (result.values) return values(result.values);
+  if (result.anomaly) return anomaly(result.anomaly);
   return result.outputs ? [Object.keys(result.outputs).join(", "), ""] : null;
 }
+
+const brief = value => Number(value.toPrecision(4)).toLocaleString("en", {maximumSignificantDigits: 4});
+
+function values(found) {
+  const outside = found.filter(one => one.limits === "above" || one.limits === "below");
+  const words = found.slice(0, 3).map(one => `${one.name} ${brief(one.value)} ${one.unit}`.trim()).join(", ");
+  return [words + (found.length > 3 ? ` and ${found.length - 3} more` : ""), outside.map(one => `${one.name} ${one.limits} limits`).slice(0, 3).join(", ")];
+}
+
+const anomaly = found => [{true: "anomalous", false: "normal", null: "no threshold yet"}[found.is_anomalous],
+  found.threshold === null ? `score ${brief(found.score)}` : `${brief(found.score)} of ${brief(found.threshold)}`];

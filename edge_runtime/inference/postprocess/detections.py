@@ -39,7 +39,7 @@ def answer_layout(spec: PostprocessSpec) -> Layout:
             return detection_layout(spec)
         case "classification":
             return _CLASS_SCORES[spec.scores]
-        case "raw":
+        case "regression" | "anomaly" | "raw":
             return NoAnswers.RAW
 
 

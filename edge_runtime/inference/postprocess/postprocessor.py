@@ -1,9 +1,9 @@
-"""Raw outputs of one sample -> what is published: classes, boxes in frame pixels, or the arrays themselves.
+"""Raw outputs of one sample -> what is published: classes, boxes in frame pixels, values, a score, or the arrays.
 
 Pure numpy, and OpenCV for non-maximum suppression. Non-finite or misshapen outputs become ``Rejected`` values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.outputs.activations import sigmoid, softmax
-from edge_runtime.datatypes import Detection, Label, Rejected, RejectReason, Sample
+from edge_runtime.datatypes import Anomaly, Detection, Label, Rejected, RejectReason, Sample, Value
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
+from edge_runtime.inference.postprocess.numbers import measure_anomaly, pick_output, read_values
 from edge_runtime.inference.specs import (
+    AnomalySpec,
     ClassificationSpec,
     DetectionSpec,
     PostprocessSpec,
     PreprocessSpec,
     RawSpec,
+    RegressionSpec,
     ScoreKind,
 )
 
@@ -32,6 +35,8 @@ class Answer:
 
     top: tuple[Label, ...] | None = None
     detections: tuple[Detection, ...] | None = None
+    values: tuple[Value, ...] | None = None
+    anomaly: Anomaly | None = None
     outputs: dict[str, NDArray[Any]] | None = None
 
 
@@ -50,7 +55,14 @@ class Meaning(Protocol):
 class Postprocessor:
     """Reads the outputs of one model. Holds no state between samples; callable from several threads at once."""
 
-    def __init__(self, meaning: Meaning, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        meaning: Meaning,
+        labels: tuple[str, ...],
+        threshold: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """``threshold`` gives that of an anomaly, drawn from healthy scores, where the specification has none."""
+        self._threshold = threshold
         self._spec = meaning.postprocess
         self._input_size = meaning.preprocess.size
         self._labels = labels
@@ -66,6 +78,10 @@ class Postprocessor:
                     return Answer(top=self._top(spec, outputs))
                 case DetectionSpec() as spec:
                     return Answer(detections=self._detections(spec, outputs, sample))
+                case RegressionSpec() as spec:
+                    return Answer(values=read_values(spec, outputs))
+                case AnomalySpec() as spec:
+                    return Answer(anomaly=self._anomaly(spec, outputs, sample))
                 case RawSpec() as spec:
                     return Answer(outputs=_select(spec, outputs))
         except BoxFlaw as flaw:
@@ -79,12 +95,16 @@ class Postprocessor:
             )
 
     def _top(self, spec: ClassificationSpec, outputs: OneOutput) -> tuple[Label, ...]:
-        scores = np.asarray(_scores_of(spec, outputs), np.float64).reshape(-1)
+        scores = np.asarray(pick_output(outputs, spec.output), np.float64).reshape(-1)
         if scores.size == 0 or not np.isfinite(scores).all():
             raise BoxFlaw("class scores are not finite numbers")
         probabilities = as_probabilities(spec.scores, scores)
         best = largest(probabilities, spec.top_k)
         return tuple(Label(int(i), self._name(int(i)), float(probabilities[i])) for i in best)
+
+    def _anomaly(self, spec: AnomalySpec, outputs: OneOutput, sample: Sample) -> Anomaly:
+        score = measure_anomaly(spec, outputs, sample.tensor)
+        return Anomaly(score, self._threshold() if spec.threshold is None else spec.threshold)
 
     def _detections(self, spec: DetectionSpec, outputs: OneOutput, sample: Sample) -> tuple[Detection, ...]:
         boxes = read_boxes(spec, outputs, self._input_size, sample.geometry)
@@ -120,24 +140,10 @@ def as_probabilities(kind: ScoreKind, scores: NDArray[np.float64]) -> NDArray[np
             return scores
 
 
-def _scores_of(spec: ClassificationSpec, outputs: OneOutput) -> NDArray[Any]:
-    if spec.output is not None:
-        return _output(outputs, spec.output)
-    if len(outputs) != 1:
-        raise BoxFlaw(f"outputs {', '.join(sorted(outputs))}; the bundle must name the one with the scores")
-    return next(iter(outputs.values()))
-
-
 def _select(spec: RawSpec, outputs: OneOutput) -> dict[str, NDArray[Any]]:
     names = spec.outputs if spec.outputs is not None else tuple(outputs)
-    chosen = {name: _output(outputs, name) for name in names}
+    chosen = {name: pick_output(outputs, name) for name in names}
     for name, array in chosen.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BoxFlaw(f"output {name} holds values that are not finite")
     return chosen
-
-
-def _output(outputs: OneOutput, name: str) -> NDArray[Any]:
-    if name not in outputs:
-        raise BoxFlaw(f"no output {name}; the model has {', '.join(sorted(outputs))}")
-    return outputs[name]

@@ -9,10 +9,13 @@ from pydantic import Discriminator, Tag, TypeAdapter
 
 from edge_runtime.inference.specs.base import MAX_NAME_CHARACTERS, Finite, StrictModel, TensorName
 from edge_runtime.inference.specs.outputs import (
+    AnomalySpec,
     ClassificationSpec,
     DetectionSpec,
     PostprocessSpec,
     RawSpec,
+    RegressionSpec,
+    RegressionValue,
     ScoreKind,
 )
 from edge_runtime.inference.specs.pictures import MAX_INPUT_PIXELS, Colour, Filter, PictureSpec
@@ -21,6 +24,7 @@ from edge_runtime.inference.specs.signals import PayloadSpec, SignalChannel, Sig
 __all__ = [
     "MAX_INPUT_PIXELS",
     "MAX_NAME_CHARACTERS",
+    "AnomalySpec",
     "ClassificationSpec",
     "Colour",
     "DetectionSpec",
@@ -31,11 +35,14 @@ __all__ = [
     "PostprocessSpec",
     "PreprocessSpec",
     "RawSpec",
+    "RegressionSpec",
+    "RegressionValue",
     "ScoreKind",
     "SignalChannel",
     "SignalSpec",
     "StrictModel",
     "TensorName",
+    "find_contradiction",
     "read_preprocess",
 ]
 
@@ -60,3 +67,10 @@ def read_preprocess(data: Any) -> PreprocessSpec:
         pydantic.ValidationError: it is none.
     """
     return _PREPROCESS.validate_python(data)
+
+
+def find_contradiction(preprocess: PreprocessSpec, postprocess: PostprocessSpec) -> str | None:
+    """What ``postprocess.task`` must be instead, with these inputs; None where it fits."""
+    if isinstance(preprocess, SignalSpec) and isinstance(postprocess, DetectionSpec):
+        return "classification, regression, anomaly or raw: windows of a sensor have no boxes to detect"
+    return None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edge_runtime.inference.specs.base import StrictModel, TensorName
+from edge_runtime.inference.specs.base import Finite, StrictModel, TensorName
 
 ScoreKind = Literal["logits", "sigmoid_logits", "probabilities"]
 
@@ -74,4 +74,70 @@ class RawSpec(StrictModel):
     """Names to publish; null publishes all."""
 
 
-PostprocessSpec = Annotated[ClassificationSpec | DetectionSpec | RawSpec, Field(discriminator="task")]
+class RegressionValue(StrictModel):
+    """One number of a regression: its name, and what it means."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    unit: Annotated[str, Field(max_length=32)] = ""
+    """For people, and for Home Assistant, which knows A, V, W, Hz, mm/s, degC and the like."""
+    scale: Finite = 1.0
+    """The model's number times ``scale`` plus ``offset`` is the value in ``unit``."""
+    offset: Finite = 0.0
+    low: Finite | None = None
+    """A value below it is told as such; null: no limit."""
+    high: Finite | None = None
+    """A value above it is told as such; null: no limit."""
+    spread: Annotated[Finite, Field(gt=0)] | None = None
+    """Standard deviation of healthy values in ``unit``, by which the answers of two versions are compared; null: as
+    large as ``scale``, which is right where the model was trained on values divided by it."""
+
+    @property
+    def usual_spread(self) -> float:
+        """Standard deviation of healthy values in ``unit``, above 0."""
+        return abs(self.scale) if self.spread is None else self.spread
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.scale == 0:
+            raise ValueError("scale is 0: every value would be the same")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be less than high")
+        return self
+
+
+class RegressionSpec(StrictModel):
+    """Numbers with a name and a unit, such as a temperature or the days until a bearing fails."""
+
+    task: Literal["regression"]
+    output: TensorName | None = None
+    """Name of the output with the numbers; null takes the only one."""
+    values: Annotated[tuple[RegressionValue, ...], Field(min_length=1, max_length=1000)]
+    """One for each number of the output, in its order."""
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if len({value.name for value in self.values}) != len(self.values):
+            raise ValueError("two values have the same name")
+        return self
+
+
+class AnomalySpec(StrictModel):
+    """One number that is the higher the less an input is like the healthy ones."""
+
+    task: Literal["anomaly"]
+    score: Literal["output", "reconstruction"]
+    """output: the model gives it. reconstruction: the model gives its input again, and the score is the root mean
+    square of the difference, in the units of the prepared input."""
+    output: TensorName | None = None
+    """Name of the output with the score or the reconstruction; null takes the only one."""
+    threshold: Finite | None = None
+    """Scores above it are anomalous; null: it comes from the scores while the site was commissioned."""
+    quantile: Annotated[float, Field(gt=0.5, le=1)] = 0.995
+    """Of those scores, for a threshold of null."""
+    factor: Annotated[Finite, Field(ge=1, le=1000)] = 1.5
+    """The threshold is so many times as far above their median as that quantile is."""
+
+
+PostprocessSpec = Annotated[
+    ClassificationSpec | DetectionSpec | RegressionSpec | AnomalySpec | RawSpec, Field(discriminator="task")
+]

@@ -13,10 +13,19 @@ from typing import Any, Literal
 
 from edge_runtime.config import CameraConfig, Config
 from edge_runtime.messaging.commands.roles import Role, find_least_role
+from edge_runtime.messaging.home_assistant.units import find_unit
 from edge_runtime.messaging.mqtt.topics import Topics
 
 Component = dict[str, Any]
-Task = Literal["classification", "detection", "raw"]
+Task = Literal["classification", "detection", "regression", "anomaly", "raw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One value of a regression."""
+
+    name: str
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class OpenModel:
     """Whether its drift is measured."""
     tries_versions: bool
     """Whether newer versions are tried."""
+    measures: tuple[Measure, ...] = ()
+    """The values of a regression."""
 
 
 PLATFORMS = frozenset({"sensor", "binary_sensor", "button", "event", "update", "image"})
@@ -62,6 +73,16 @@ _SCORE = _TOP + "{{ (top[0].score * 100) | round(1) if top and top[0].score is n
 _FOUND = "{% set found = value_json.get('detections', []) %}"
 _COUNT = _FOUND + "{{ found | length }}"
 _LABELS = _FOUND + "{{ {'labels': found | map(attribute='label') | unique | sort | list} | tojson }}"
+_VALUE = (
+    "{%% set found = value_json.get('values') or [] %%}{{ found[%d].value if found | length > %d else none }}"
+)
+_ANOMALY = "{% set found = value_json.get('anomaly', {}) %}"
+_ANOMALOUS = (
+    _ANOMALY
+    + "{% set one = found.get('is_anomalous') %}{{ none if one is none else 'ON' if one else 'OFF' }}"
+)
+_ANOMALY_SCORE = _ANOMALY + "{{ found.get('score') }}"
+_ANOMALY_MORE = _ANOMALY + "{{ found | tojson }}"
 OBJECT_EVENT_TYPES = ("new", "end")
 _OBJECT = (
     "{% if value_json.type != 'update' %}{% set one = value_json.after %}{{ {'event_type': value_json.type,"
@@ -109,7 +130,7 @@ def make_components(
     }
     for name, camera in config.cameras.items():
         if camera.enabled and camera.model in models:
-            components.update(_make_camera(name, models[camera.model].task, topics))
+            components.update(_make_camera(name, models[camera.model], topics))
             components.update(_make_extras(name, camera, config, topics, models[camera.model].task))
     for name in config.models:
         if name in models:
@@ -117,9 +138,9 @@ def make_components(
     return {key: {**one, "unique_id": f"{unique}_{key}"} for key, one in components.items()}
 
 
-def _make_camera(name: str, task: Task, topics: Topics) -> Iterator[tuple[str, Component]]:
+def _make_camera(name: str, model: OpenModel, topics: Topics) -> Iterator[tuple[str, Component]]:
     result = topics.result(name)
-    match task:
+    match model.task:
         case "classification":
             yield f"camera_{name}_label", _sensor(f"{name} label", result, _LABEL)
             # Off at first: it changes with every frame, and Home Assistant keeps each change.
@@ -128,8 +149,33 @@ def _make_camera(name: str, task: Task, topics: Topics) -> Iterator[tuple[str, C
         case "detection":
             labels = {"json_attributes_topic": result, "json_attributes_template": _LABELS}
             yield f"camera_{name}_count", {**_measure(f"{name} count", result, _COUNT), **labels}
+        case "regression":
+            for i, one in enumerate(model.measures):
+                yield f"camera_{name}_value{i}", _make_measure(f"{name} {one.name}", result, i, one.unit)
+        case "anomaly":
+            yield f"camera_{name}_anomaly", _make_anomaly(name, result)
+            score = _measure(f"{name} anomaly score", result, _ANOMALY_SCORE)
+            yield f"camera_{name}_score", {**score, "enabled_by_default": False}
     fps = f"{{{{ value_json.cameras.get('{name}', {{}}).get('fps') }}}}"
     yield f"camera_{name}_fps", _diagnose(_measure(f"{name} frames", topics.figures, fps, "frames/s"))
+
+
+def _make_measure(name: str, topic: str, place: int, unit: str) -> Component:
+    known = find_unit(unit)
+    measure = _measure(name, topic, _VALUE % (place, place), known.unit or None)
+    return measure if known.device_class is None else {**measure, "device_class": known.device_class}
+
+
+def _make_anomaly(name: str, topic: str) -> Component:
+    return {
+        "platform": "binary_sensor",
+        "name": f"{name} anomaly",
+        "device_class": "problem",
+        "state_topic": topic,
+        "value_template": _ANOMALOUS,
+        "json_attributes_topic": topic,
+        "json_attributes_template": _ANOMALY_MORE,
+    }
 
 
 def _make_extras(

@@ -126,6 +126,17 @@ def test_detections_are_told_in_words():
     assert format_answer({"picture": "a.png", "detections": []}) == "no detections"
 
 
+def test_values_and_scores_read_like_measurements():
+    heat = {"name": "heat", "value": 81.2346, "unit": "degC", "limits": "above"}
+    wear = {"name": "wear", "value": 0.25, "unit": "", "limits": None}
+    assert format_answer({"values": [heat, wear]}) == "heat 81.2346 degC (above its limits), wear 0.25"
+    score = {"score": 2.0, "threshold": 1.5, "is_anomalous": True}
+    assert format_answer({"anomaly": score}) == "anomalous: score 2, threshold 1.5"
+    assert format_answer({"anomaly": {"score": 2.0, "threshold": None, "is_anomalous": None}}).endswith(
+        "score 2"
+    )
+
+
 def test_verify_reports_the_self_test(run):
     code, out, _ = run("bundle", "verify", BUNDLE, "--json")
     report = orjson.loads(out)

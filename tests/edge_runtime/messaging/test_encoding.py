@@ -3,11 +3,23 @@
 import json
 import math
 
+import jsonschema
 import numpy as np
 import pytest
 
-from edge_runtime.datatypes import Detection, Label, Origin, Rejected, RejectReason, Result, Timings
+from edge_runtime.datatypes import (
+    Anomaly,
+    Detection,
+    Label,
+    Origin,
+    Rejected,
+    RejectReason,
+    Result,
+    Timings,
+    Value,
+)
 from edge_runtime.messaging.encoding import encode_object, encode_rejection, encode_result
+from edge_runtime.messaging.payloads import RESULT
 
 AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
 
@@ -115,3 +127,30 @@ def test_a_rejection_reads_like_a_result():
         "detail": "x" * 500,
         "unsaid": 4,
     }
+
+
+def test_values_have_six_significant_digits_and_their_place_in_the_limits():
+    found = (Value("heat", 81.23456789, "degC", "above", 10.0), Value("days", 1e-7 / 3))
+    assert json.loads(encode_result(result(values=found)))["values"] == [
+        {"name": "heat", "value": 81.2346, "unit": "degC", "limits": "above"},
+        {"name": "days", "value": 3.33333e-08, "unit": "", "limits": None},
+    ]
+
+
+@pytest.mark.parametrize(("threshold", "is_anomalous"), [(None, None), (1.5, True), (2.5, False)])
+def test_an_anomaly_says_whether_it_is_one(threshold, is_anomalous):
+    sent = json.loads(encode_result(result(anomaly=Anomaly(2.0000004, threshold))))
+    assert sent["anomaly"] == {"score": 2.0, "threshold": threshold, "is_anomalous": is_anomalous}
+
+
+def test_the_share_that_was_filled_is_there_for_windows_only():
+    assert json.loads(encode_result(result(values=(), filled=0.123456)))["filled"] == 0.1235
+    assert json.loads(encode_result(result(values=(), filled=0.0)))["filled"] == 0.0
+    assert "filled" not in json.loads(encode_result(result(values=())))
+
+
+@pytest.mark.parametrize(
+    "answer", [{"values": (Value("heat", 1.0, "degC", "below"),)}, {"anomaly": Anomaly(1.0, None)}]
+)
+def test_new_answers_fit_the_schema(answer):
+    jsonschema.Draft202012Validator(RESULT).validate(json.loads(encode_result(result(filled=0.5, **answer))))

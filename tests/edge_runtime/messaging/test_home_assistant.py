@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from edge_runtime.config import parse_config
-from edge_runtime.datatypes import Detection, Label, Result, Timings
+from edge_runtime.datatypes import Anomaly, Detection, Label, Result, Timings, Value
 from edge_runtime.inference.tracking.life import ObjectChange, ObjectState
 from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.messaging.encoding import encode_event, encode_result
@@ -18,7 +18,14 @@ from edge_runtime.messaging.home_assistant.discovery import (
     find_components,
     mark_removed,
 )
-from edge_runtime.messaging.home_assistant.entities import EVENT_TYPES, PLATFORMS, OpenModel, why_no_buttons
+from edge_runtime.messaging.home_assistant.entities import (
+    EVENT_TYPES,
+    PLATFORMS,
+    Measure,
+    OpenModel,
+    why_no_buttons,
+)
+from edge_runtime.messaging.home_assistant.units import find_unit
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.object_events import encode_object_event
 from tests.support.event_examples import EXAMPLES
@@ -286,3 +293,40 @@ def test_the_page_is_linked_where_others_reach_it():
     assert message["device"]["configuration_url"] == "http://10.0.0.7:80/"
     for other in (remote.replace("10.0.0.7", "0.0.0.0"), ""):
         assert "configuration_url" not in describe(YAML + other)["device"]
+
+
+NUMBERS = YAML.replace("model: raw}", "model: pump}").replace("raw: {bundle", "pump: {bundle")
+
+
+def of_pump(task, *measures):
+    opened = OpenModel(task, is_watched=False, tries_versions=False, measures=measures)
+    message = describe(NUMBERS, {"pump": opened})
+    check(message)
+    return {key: one for key, one in message["components"].items() if key.startswith("camera_oven")}
+
+
+def test_each_value_of_a_regression_is_an_entity_with_its_unit():
+    found = of_pump("regression", Measure("heat", "degC"), Measure("wear", ""), Measure("flow", "l/h"))
+    heat, wear, flow = (found[f"camera_oven_value{i}"] for i in range(3))
+    assert (heat["unit_of_measurement"], heat["device_class"]) == ("°C", "temperature")
+    assert not {"unit_of_measurement", "device_class"} & wear.keys()
+    assert flow["unit_of_measurement"] == "l/h"
+    sent = result(values=(Value("heat", 81.5, "degC"), Value("wear", 0.25)))
+    assert [render(one["value_template"], sent) for one in (heat, wear, flow)] == ["81.5", "0.25", "None"]
+
+
+@pytest.mark.parametrize(("threshold", "state"), [(None, "None"), (1.0, "ON"), (3.0, "OFF")])
+def test_an_anomaly_is_a_binary_sensor(threshold, state):
+    found, sent = of_pump("anomaly"), result(anomaly=Anomaly(2.0, threshold))
+    anomaly = found["camera_oven_anomaly"]
+    assert render(anomaly["value_template"], sent) == state
+    assert json.loads(render(anomaly["json_attributes_template"], sent))["threshold"] == threshold
+    assert render(found["camera_oven_score"]["value_template"], sent) == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("unit", "known"),
+    [("mm/s", ("mm/s", "speed")), ("A", ("A", "current")), ("rpm", ("rpm", None)), ("", ("", None))],
+)
+def test_units_have_the_class_that_home_assistant_knows(unit, known):
+    assert find_unit(unit) == known

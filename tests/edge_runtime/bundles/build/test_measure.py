@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.candidates import ModelCandidate, choose_candidate
@@ -13,7 +14,7 @@ from edge_runtime.bundles.build.recipe_file import QuantizationLimits
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
-from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
+from edge_runtime.inference.specs import ClassificationSpec, PictureSpec, PostprocessSpec
 
 PREPROCESS = PictureSpec(
     colour="rgb", width=4, height=4, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
@@ -93,3 +94,30 @@ def test_the_labels_of_a_model_with_one_score_do_not_hide_what_it_lost() -> None
     assert found.float_accuracy == 1
     with pytest.raises(BundleError, match="int8"):
         choose_candidate([candidate(found)], QuantizationLimits(), 24)
+
+
+def agreement_of(meaning: dict[str, Any], one: Any, other: Any) -> float | None:
+    x = np.zeros((len(one), 3, 4, 4), np.float32)
+    x[:, 0, 0, 0] = np.arange(len(one))
+    spec: PostprocessSpec = TypeAdapter(PostprocessSpec).validate_python(meaning)
+    return compare_engines(PREPROCESS, spec, (Says(one), Says(other)), "test", x).agreement
+
+
+def test_each_value_of_a_regression_is_compared_by_its_own_spread() -> None:
+    meaning = {"task": "regression", "values": [{"name": "heat", "scale": 1000.0}, {"name": "wear"}]}
+    one = np.array([[0, 0], [1, 0.1], [2, 0.2], [3, 0.3]])
+    assert agreement_of(meaning, one, one) == 1.0
+    lost = agreement_of(meaning, one, one * [1, 0])  # small beside the other one, and yet all of this value
+    assert lost == 0.0
+
+
+def test_scores_of_anomalies_are_compared_as_scores() -> None:
+    meaning = {"task": "anomaly", "score": "output"}
+    one = np.array([[0.0], [1.0], [2.0]])
+    assert agreement_of(meaning, one, one + 1) == 0.0
+    assert agreement_of(meaning, one, one + 0.1) == pytest.approx(1 - 0.01 / (2 / 3), abs=1e-3)
+
+
+def test_numbers_that_do_not_fit_the_postprocessing_are_refused() -> None:
+    with pytest.raises(BundleError):
+        agreement_of({"task": "anomaly", "score": "reconstruction"}, np.zeros((2, 2)), np.zeros((2, 2)))

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_runtime.datatypes import Detection, Label, Result, Timings
+from edge_runtime.datatypes import Anomaly, Detection, Label, Result, Timings, Value
 from edge_runtime.deployment.rollout_policy.agreement import agreement
 from edge_runtime.inference.postprocess.postprocessor import Answer
 
@@ -79,3 +79,25 @@ def test_raw_outputs_of_extremes():
 def test_a_published_result_is_compared_as_it_is():
     result = Result("d", "s", 1, 0.0, "m", "m/1", Timings(0, 0, 0, 0, 0), top=classes("ok").top)
     assert agreement(result, classes("ok")) == 1.0
+
+
+def values(*found: float, name: str = "heat") -> Answer:
+    return Answer(values=tuple(Value(f"{name}{i}", one, spread=2.0) for i, one in enumerate(found)))
+
+
+def test_values_agree_by_their_difference_in_healthy_spreads():
+    assert agreement(values(80.0), values(80.0)) == 1.0
+    assert agreement(values(80.0, 1.0), values(80.5, 1.0)) == pytest.approx(0.875)
+    assert agreement(values(80.0), values(90.0)) == 0.0
+    assert agreement(values(80.0), values(math.nan)) == 0.0
+    assert agreement(values(80.0), values(80.0, name="load")) is None
+
+
+def test_anomalies_agree_by_the_verdict_and_without_a_threshold_by_the_score():
+    def score(one: float, threshold: float | None) -> Answer:
+        return Answer(anomaly=Anomaly(one, threshold))
+
+    assert agreement(score(1.0, 2.0), score(1.9, 2.0)) == 1.0
+    assert agreement(score(1.0, 2.0), score(2.1, 2.0)) == 0.0
+    assert agreement(score(1.0, 2.0), score(0.9, None)) == pytest.approx(0.9)
+    assert agreement(score(0.0, None), score(0.0, None)) == 1.0

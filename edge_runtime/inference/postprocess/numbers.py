@@ -1,0 +1,87 @@
+"""Outputs that are numbers of their own: values in their units, and scores of an anomaly. Pure functions of arrays."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Value
+from edge_runtime.inference.postprocess.detections import BoxFlaw
+from edge_runtime.inference.specs import AnomalySpec, RegressionSpec, RegressionValue
+
+
+def pick_output(outputs: Mapping[str, NDArray[Any]], name: str | None) -> NDArray[Any]:
+    """The output of this name; None takes the only one.
+
+    Raises:
+        BoxFlaw: it is not there, or there are several.
+    """
+    if name is None and len(outputs) != 1:
+        raise BoxFlaw(f"outputs {', '.join(sorted(outputs))}; the bundle must name the one to read")
+    if name is not None and name not in outputs:
+        raise BoxFlaw(f"no output {name}; the model has {', '.join(sorted(outputs))}")
+    return next(iter(outputs.values())) if name is None else outputs[name]
+
+
+def read_values(spec: RegressionSpec, outputs: Mapping[str, NDArray[Any]]) -> tuple[Value, ...]:
+    """The values of one sample, in their units.
+
+    Raises:
+        BoxFlaw: the output is missing, has another number of values, or one is not finite.
+    """
+    found = np.asarray(pick_output(outputs, spec.output), np.float64).reshape(-1)
+    if found.size != len(spec.values):
+        raise BoxFlaw(f"{found.size} numbers for {len(spec.values)} values")
+    if not np.isfinite(found).all():
+        raise BoxFlaw("values are not finite numbers")
+    return tuple(_in_unit(one, number) for one, number in zip(spec.values, found.tolist(), strict=True))
+
+
+def measure_anomaly(
+    spec: AnomalySpec, outputs: Mapping[str, NDArray[Any]], tensor: NDArray[np.float32]
+) -> float:
+    """The score of one sample; ``tensor`` is the model's input without the batch axis.
+
+    Raises:
+        BoxFlaw: the output is missing, has another shape than it must, or the score is not finite.
+    """
+    found = np.asarray(pick_output(outputs, spec.output), np.float64)
+    if spec.score == "reconstruction":
+        if found.shape != tensor.shape:
+            raise BoxFlaw(f"a reconstruction {found.shape} of an input {tensor.shape}")
+        score = float(np.sqrt(np.mean((found - tensor) ** 2)))
+    elif found.size != 1:
+        raise BoxFlaw(f"{found.size} numbers for one score of an anomaly")
+    else:
+        score = float(found.reshape(-1)[0])
+    if not np.isfinite(score):
+        raise BoxFlaw("the score of the anomaly is not a finite number")
+    return score
+
+
+def draw_threshold(spec: AnomalySpec, healthy: Iterable[float]) -> float | None:
+    """The threshold: the specified one, or by the scores of healthy samples; None without any of these.
+
+    It is ``median + factor * (quantile - median)``: whatever the origin and the sign of the scores are.
+    """
+    if spec.threshold is not None:
+        return spec.threshold
+    scores = np.array(tuple(healthy), np.float64)
+    if not scores.size:
+        return None
+    middle, high = np.quantile(scores, [0.5, spec.quantile])
+    return float(middle + spec.factor * (high - middle))
+
+
+def _in_unit(spec: RegressionValue, number: float) -> Value:
+    value = number * spec.scale + spec.offset
+    return Value(spec.name, value, spec.unit, _find_limits(spec, value), spec.usual_spread)
+
+
+def _find_limits(spec: RegressionValue, value: float) -> Literal["inside", "below", "above"] | None:
+    if spec.low is None and spec.high is None:
+        return None
+    if spec.low is not None and value < spec.low:
+        return "below"
+    return "above" if spec.high is not None and value > spec.high else "inside"
