@@ -3,7 +3,6 @@
 No state and no decisions here. Importing this module imports starlette (0.1 s), so only the server's thread does it.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache, partial
 from operator import attrgetter
@@ -18,7 +17,7 @@ from starlette.routing import Route
 
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
-from edge_runtime.http.answers import FRESH, answer_json, guard
+from edge_runtime.http.answers import FRESH, answer_json, guard, refuse
 from edge_runtime.http.commands import CommandService, make_command_routes
 from edge_runtime.http.count_requests import CountRequests
 from edge_runtime.http.dashboard import make_dashboard_views
@@ -33,10 +32,12 @@ from edge_runtime.http.openapi_dashboard import LARGEST_TREND_NUMBER
 from edge_runtime.http.pictures import PictureService, PictureTaker, make_picture_route
 from edge_runtime.http.predict import make_predict_routes
 from edge_runtime.http.preview import make_preview_route
+from edge_runtime.http.query import read_number
 from edge_runtime.http.result_events import ResultFeed, make_result_events_route
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
+from edge_runtime.serving.refusals import Refusal
 from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -61,7 +62,7 @@ class HealthVerdict(Protocol):
 Items = Callable[[int], list[dict[str, Any]]]
 View = Callable[[Request], Response]
 
-MOST_ITEMS = 500
+USUAL_ITEMS, MOST_ITEMS = 50, 500
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
@@ -168,7 +169,10 @@ def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitabl
 
     async def endpoint(request: Request) -> Response:
         with crashes.contain("http-view"):
-            return view(request)
+            try:
+                return view(request)
+            except Refusal as refusal:
+                return await refuse(request, refusal)
         return answer_json({"error": "this view failed; the log says why"}, 500)
 
     return endpoint
@@ -211,22 +215,12 @@ def _show_verdict(
 
 
 def _show_items(name: str, items: Items, request: Request) -> Response:
-    text = request.query_params.get("most", "50")
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
-        return answer_json({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
-    return answer_json({name: items(int(text))})
+    return answer_json({name: items(read_number(request, "most", USUAL_ITEMS, 1, MOST_ITEMS))})
 
 
 def _show_trends(trends: Callable[[float, int], object], request: Request) -> Response:
-    asked = {
-        "span_s": request.query_params.get("span_s", "3600"),
-        "after": request.query_params.get("after", "0"),
-    }
-    for name, text in asked.items():
-        if not re.fullmatch(r"[0-9]{1,10}", text):
-            expected = f"a number in 0..{LARGEST_TREND_NUMBER}"
-            return answer_json({"error": f"{name} is {text[:20]!r}; expected {expected}"}, 400)
-    return answer_json(trends(float(asked["span_s"]), int(asked["after"])))
+    span_s = read_number(request, "span_s", 3600, 0, LARGEST_TREND_NUMBER)
+    return answer_json(trends(float(span_s), read_number(request, "after", 0, 0, LARGEST_TREND_NUMBER)))
 
 
 def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:

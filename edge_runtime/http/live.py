@@ -6,7 +6,6 @@ Five requests a second for all cameras cost a third of what one for each picture
 
 import asyncio
 import base64
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.routing import Route
 from edge_runtime.http.answers import answer_json, guard
 from edge_runtime.http.http_access import require
 from edge_runtime.http.pictures import PictureTaker, Taken, read_side
+from edge_runtime.http.query import read_number
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
 from edge_runtime.serving.room import Room
@@ -47,9 +47,9 @@ async def _show(taker: PictureTaker, results: Items, room: Room, request: Reques
     if not 1 <= len(named) <= MOST_CAMERAS:
         raise Refusal(400, f"{len(named)} cameras; expected camera=NAME once to {MOST_CAMERAS} times")
     cameras = list(dict.fromkeys(named))
-    max_side, longest_s = read_side(request), _read_longest_s(request)
+    max_side, longest_ms = read_side(request), read_number(request, "longest_ms", LONGEST_MS, 0, LONGEST_MS)
     with room.enter(0):
-        found = await _gather(taker, cameras, max_side, longest_s)
+        found = await _gather(taker, cameras, max_side, longest_ms / 1000)
     newest = results(min(256, RESULTS_OF_ONE * len(cameras)))
     return answer_json(
         {
@@ -67,13 +67,6 @@ async def _show(taker: PictureTaker, results: Items, room: Room, request: Reques
             "results": [_shorten(result) for result in newest if result["stream"] in cameras],
         }
     )
-
-
-def _read_longest_s(request: Request) -> float:
-    text = request.query_params.get("longest_ms", str(LONGEST_MS))
-    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > LONGEST_MS:
-        raise Refusal(400, f"longest_ms is {text[:20]!r}; expected a number in 0..{LONGEST_MS}")
-    return int(text) / 1000
 
 
 async def _gather(taker: PictureTaker, cameras: list[str], max_side: int, longest_s: float) -> Outcomes:

@@ -5,7 +5,6 @@ are answered meanwhile. Who may ask is as for ``/predict``.
 """
 
 import asyncio
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from starlette.routing import Route
 from edge_runtime.datatypes import Frame
 from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.http_access import require
+from edge_runtime.http.query import read_number
 from edge_runtime.inference.preprocess.snapshot import Snapshot
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
@@ -166,7 +166,4 @@ def read_side(request: Request) -> int:
     Raises:
         Refusal: it is no such number.
     """
-    text = request.query_params.get("max_side", str(USUAL_SIDE))
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not SMALLEST_SIDE <= int(text) <= LARGEST_SIDE:
-        raise Refusal(400, f"max_side is {text[:20]!r}; expected a number in {SMALLEST_SIDE}..{LARGEST_SIDE}")
-    return int(text)
+    return read_number(request, "max_side", USUAL_SIDE, SMALLEST_SIDE, LARGEST_SIDE)

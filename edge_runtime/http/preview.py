@@ -5,7 +5,6 @@ clients is made.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from edge_runtime.http.answers import guard
 from edge_runtime.http.http_access import require
 from edge_runtime.http.pictures import PictureTaker, Taken, describe_picture, read_side
+from edge_runtime.http.query import read_number
 from edge_runtime.http.stream_response import RightWatch, StreamResponse
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
@@ -24,7 +24,7 @@ from edge_runtime.serving.room import Room
 from edge_runtime.system.supervised_thread import Crashes
 
 MOST_CLIENTS = 8
-SMALLEST_FPS, USUAL_FPS, LARGEST_FPS = 0.1, 2, 5
+SMALLEST_FPS, USUAL_FPS, LARGEST_FPS = 0.1, 2.0, 5.0
 SILENT = 503
 """A camera that gives no picture now may give one later; every other refusal lasts."""
 AGAIN_S = 1.0
@@ -43,7 +43,8 @@ def make_preview_route(taker: PictureTaker, crashes: Crashes) -> Route:
 
 async def _open(taker: PictureTaker, room: Room, crashes: Crashes, request: Request) -> Response:
     require(request, Role.OPERATOR)
-    stream, side, fps = request.path_params["stream"], read_side(request), _read_fps(request)
+    stream, side = request.path_params["stream"], read_side(request)
+    fps = read_number(request, "fps", USUAL_FPS, SMALLEST_FPS, LARGEST_FPS)
     with ExitStack() as place:
         place.enter_context(room.enter(0))
         first = await taker.take(stream, side)  # where there is none, the status says so
@@ -85,10 +86,3 @@ def _encode(taken: Taken) -> bytes:
     headers = {"Content-Type": "image/jpeg", "Content-Length": str(len(made.jpeg)), **describe_picture(taken)}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return head.encode() + b"\r\n" + made.jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
-
-
-def _read_fps(request: Request) -> float:
-    text = request.query_params.get("fps", str(USUAL_FPS))
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or not SMALLEST_FPS <= float(text) <= LARGEST_FPS:
-        raise Refusal(400, f"fps is {text[:20]!r}; expected a number in {SMALLEST_FPS}..{LARGEST_FPS}")
-    return float(text)
