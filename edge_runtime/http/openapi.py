@@ -4,23 +4,27 @@ A test compares it with the addresses that are served, and every answer of the t
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
 from edge_runtime.http.openapi_commands import COMMAND_SCHEMAS, command_paths
 from edge_runtime.http.openapi_dashboard import LIVE, LIVE_ANSWER, LOG_LINE, MAX_SIDE, TRENDS, TRENDS_ANSWER
 from edge_runtime.http.openapi_oip import OIP_SCHEMAS
-from edge_runtime.messaging.payloads import REJECTION, RESULT
-from edge_runtime.messaging.type_schemas import describe_types
+from edge_runtime.http.openapi_parts import (
+    ANY,
+    AS_ASKED_FOR,
+    TEXT,
+    answer_with,
+    describe_operation,
+    name_in_path,
+    refer_to,
+    refuse_with,
+)
+from edge_runtime.messaging.message_schemas import REJECTION, RESULT
+from edge_runtime.messaging.type_schemas import Schema, describe_types
 from edge_runtime.serving.oip_request import Request as InferRequest
 
-Schema = dict[str, Any]
-
-_REF = "#/components/schemas/"
-_TEXT: Schema = {"type": "string"}
-_ERROR: Schema = {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]}
-_ANY: Schema = {"type": "object"}
+_ERROR: Schema = {"type": "object", "properties": {"error": TEXT}, "required": ["error"]}
 _PROBE: Schema = {
     "type": "object",
     "properties": {"live": {"type": "boolean"}, "ready": {"type": "boolean"}},
@@ -44,15 +48,13 @@ _PICTURE: Schema = {
         {
             "type": "object",
             "properties": {
-                "image": {**_TEXT, "contentEncoding": "base64", "description": "The bytes of the file."}
+                "image": {**TEXT, "contentEncoding": "base64", "description": "The bytes of the file."}
             },
             "required": ["image"],
         },
         {
             "type": "object",
-            "properties": {
-                "url": {**_TEXT, "format": "uri", "description": "Where the file is loaded from."}
-            },
+            "properties": {"url": {**TEXT, "format": "uri", "description": "Where the file is loaded from."}},
             "required": ["url"],
         },
     ]
@@ -110,7 +112,7 @@ def describe(status: type, health: type) -> Schema:
     }
     schemas |= describe_types((status, health, InferRequest))
     for name, kind in (("Status", status), ("HealthVerdict", health), ("InferRequest", InferRequest)):
-        schemas.setdefault(name, {"$ref": _REF + kind.__name__})
+        schemas.setdefault(name, refer_to(kind.__name__))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -131,12 +133,12 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     unchanged = {304: {"description": "As the one that the caller has.", "content": {}}}
     yield "/", _get("The dashboard.", {200: _other("text/html"), **unchanged})
     part = {
-        "description": "As asked for.",
+        "description": AS_ASKED_FOR,
         "content": {"text/javascript": {}, "text/css": {}, "text/plain": {}},
     }
     yield (
         "/page/{part}",
-        _get("A part of the dashboard.", {200: part, **unchanged, **_refusals(404)}, *_names("part")),
+        _get("A part of the dashboard.", {200: part, **unchanged, **_refusals(404)}, name_in_path("part")),
     )
     yield "/healthz", _get("Whether inference makes progress, or nothing is due; with reasons.", _verdict())
     yield "/readyz", _get("Whether results can be trusted; with reasons.", _verdict())
@@ -145,12 +147,14 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     for name in ("results", "events", "reports"):
         listed = {
             "type": "object",
-            "properties": {name: {"type": "array", "items": _ANY}},
+            "properties": {name: {"type": "array", "items": ANY}},
             "required": [name],
         }
         yield (
             f"/{name}",
-            _get(f"The newest {name}, the newest first.", {200: _inline(listed), **_refusals(400)}, _MOST),
+            _get(
+                f"The newest {name}, the newest first.", {200: answer_with(listed), **_refusals(400)}, _MOST
+            ),
         )
     yield (
         "/trends",
@@ -160,13 +164,14 @@ def _paths() -> Iterator[tuple[str, Schema]]:
             *TRENDS,
         ),
     )
-    page = {"content": {"text/html": {}, "application/json": {"schema": _ANY}}, "description": "The report."}
+    page = {"content": {"text/html": {}, "application/json": {"schema": ANY}}, "description": "The report."}
     yield (
         "/reports/{model}/{report}",
         _get(
             "A recalibration, a dry run or a trial; with .json behind the id its figures.",
             {200: page, **_refusals(404)},
-            *_names("model", "report"),
+            name_in_path("model"),
+            name_in_path("report"),
         ),
     )
     yield "/results/events", _result_events()
@@ -184,7 +189,9 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     yield (
         "/log",
         _get(
-            "The newest lines of the log, the newest first.", {200: _inline(lines), **_refusals(400)}, _MOST
+            "The newest lines of the log, the newest first.",
+            {200: answer_with(lines), **_refusals(400)},
+            _MOST,
         ),
     )
     yield (
@@ -193,23 +200,26 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     )
     yield "/metrics", _get("Counters, gauges and histograms for Prometheus.", {200: _other("text/plain")})
     yield from command_paths()
-    yield "/asyncapi.json", _get("Topics, commands and payloads, an AsyncAPI document.", {200: _inline(_ANY)})
-    yield "/openapi.json", _get("This document, about all addresses.", {200: _inline(_ANY)})
+    yield (
+        "/asyncapi.json",
+        _get("Topics, commands and payloads, an AsyncAPI document.", {200: answer_with(ANY)}),
+    )
+    yield "/openapi.json", _get("This document, about all addresses.", {200: answer_with(ANY)})
     for path, names in (("/predict", ()), ("/predict/{model}", ("model",))):
-        yield path, _post("A picture is answered.", _predict_body(), _predicted(), *_names(*names))
+        yield path, _post("A picture is answered.", _predict_body(), _predicted(), *map(name_in_path, names))
     yield from _oip_paths()
 
 
 def _oip_paths() -> Iterator[tuple[str, Schema]]:
     yield "/v2", _get("The server.", {200: _json("OipServer")})
-    yield "/v2/health/live", _get("Whether it answers.", {200: _inline(_ANY)})
-    ready = {200: _inline(_ANY), 503: {**_inline(_ANY), "description": "Not ready."}}
+    yield "/v2/health/live", _get("Whether it answers.", {200: answer_with(ANY)})
+    ready = {200: answer_with(ANY), 503: answer_with(ANY, "Not ready.")}
     yield "/v2/health/ready", _get("Whether the device may be relied on.", ready)
     for path, names in (
         ("/v2/models/{model}", ("model",)),
         ("/v2/models/{model}/versions/{version}", ("model", "version")),
     ):
-        given = _names(*names)
+        given = [name_in_path(name) for name in names]
         yield path, _get("A model.", {200: _json("OipModel"), **_refusals(404, 503)}, *given)
         yield (
             f"{path}/config",
@@ -217,19 +227,19 @@ def _oip_paths() -> Iterator[tuple[str, Schema]]:
         )
         yield (
             f"{path}/ready",
-            _get("Whether it is here.", {200: _inline(_ANY), **_refusals(404, 503)}, *given),
+            _get("Whether it is here.", {200: answer_with(ANY), **_refusals(404, 503)}, *given),
         )
         answers = {200: _json("Inferred", "application/octet-stream"), **_refusals(*_REFUSED)}
         body = {
-            "application/json": {"schema": {"$ref": f"{_REF}InferRequest"}},
+            "application/json": {"schema": refer_to("InferRequest")},
             "application/octet-stream": {},
         }
         yield f"{path}/infer", _post("Inference.", body, answers, *given)
 
 
 def _result_events() -> Schema:
-    streams = {"name": "stream", "in": "query", "schema": {"type": "array", "items": _TEXT}}
-    last = {"name": "Last-Event-ID", "in": "header", "schema": _TEXT}
+    streams = {"name": "stream", "in": "query", "schema": {"type": "array", "items": TEXT}}
+    last = {"name": "Last-Event-ID", "in": "header", "schema": TEXT}
     answers = {200: _other("text/event-stream"), **_refusals(400, 500)}
     return _get("Results as they come, as server-sent events.", answers, streams, last)
 
@@ -241,8 +251,8 @@ def _picture(summary: str, content_type: str, *parameters: Schema) -> Schema:
     if content_type == "image/jpeg":
         answer["headers"] = {**at, **headers}
     refused = _refusals(400, 401, 403, 404, 429, 500)
-    silent = {503: {**_json("Error"), "description": "The camera gives no picture now."}}
-    return _get(summary, {200: answer, **refused, **silent}, *_names("stream"), *parameters)
+    silent = {503: answer_with(refer_to("Error"), "The camera gives no picture now.")}
+    return _get(summary, {200: answer, **refused, **silent}, name_in_path("stream"), *parameters)
 
 
 def _live_answers() -> Mapping[int, Schema]:
@@ -258,50 +268,43 @@ def _predict_body() -> Schema:
 
 
 def _predicted() -> Mapping[int, Schema]:
-    refused = {"anyOf": [{"$ref": f"{_REF}Rejection"}, {"$ref": f"{_REF}Error"}]}
-    own = {code: {**_inline(refused), "description": _WHY[code]} for code in (422, 500)}
+    refused = refer_to("Rejection", "Error")
+    own = refuse_with(refused, _WHY, 422, 500)
     return {200: _json("Result"), **_refusals(*_REFUSED, 502), **own}
 
 
 def _get(summary: str, answers: Mapping[int, Schema], *parameters: Schema) -> Schema:
-    return {"get": _operation(summary, answers, parameters)}
+    return {"get": describe_operation(summary, answers, *parameters)}
 
 
 def _post(summary: str, body: Schema, answers: Mapping[int, Schema], *parameters: Schema) -> Schema:
     return {
         "post": {
-            **_operation(summary, answers, parameters),
+            **describe_operation(summary, answers, *parameters),
             "requestBody": {"required": True, "content": body},
         }
     }
 
 
-def _operation(summary: str, answers: Mapping[int, Schema], parameters: tuple[Schema, ...]) -> Schema:
-    found: Schema = {"summary": summary, "responses": {str(code): answers[code] for code in sorted(answers)}}
-    return {**found, "parameters": list(parameters)} if parameters else found
-
-
-def _names(*names: str) -> list[Schema]:
-    return [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
-
-
 def _refusals(*codes: int) -> dict[int, Schema]:
-    return {code: {**_json("Error"), "description": _WHY[code]} for code in codes}
+    return refuse_with(refer_to("Error"), _WHY, *codes)
 
 
 def _verdict() -> dict[int, Schema]:
     """With the reasons for who may read them, else without."""
-    either = _inline({"anyOf": [{"$ref": f"{_REF}HealthVerdict"}, _PROBE]})
+    either = answer_with({"anyOf": [refer_to("HealthVerdict"), _PROBE]})
     return {200: either, 503: {**either, "description": "It is not."}}
 
 
 def _session() -> Schema:
     done = {204: {"description": "Done."}}
-    opened = {204: {"description": "Opened.", "headers": {"Set-Cookie": {"schema": _TEXT}}}}
+    opened = {204: {"description": "Opened.", "headers": {"Set-Cookie": {"schema": TEXT}}}}
     return {
-        **_get("Who asks.", {200: _inline(_CALLER), **_refusals(500)}),
-        "post": _operation("A cookie for the token that is shown.", {**opened, **_refusals(400, 500)}, ()),
-        "delete": _operation("The cookie counts no longer.", {**done, **_refusals(500)}, ()),
+        **_get("Who asks.", {200: answer_with(_CALLER), **_refusals(500)}),
+        "post": describe_operation(
+            "A cookie for the token that is shown.", {**opened, **_refusals(400, 500)}
+        ),
+        "delete": describe_operation("The cookie counts no longer.", {**done, **_refusals(500)}),
     }
 
 
@@ -322,14 +325,10 @@ def _close(path: str, methods: Schema) -> Schema:
 
 
 def _json(name: str, *others: str) -> Schema:
-    found = _inline({"$ref": _REF + name})
+    found = answer_with(refer_to(name))
     found["content"] |= {other: {} for other in others}
     return found
 
 
-def _inline(schema: Schema) -> Schema:
-    return {"description": "As asked for.", "content": {"application/json": {"schema": schema}}}
-
-
 def _other(content_type: str) -> Schema:
-    return {"description": "As asked for.", "content": {content_type: {}}}
+    return {"description": AS_ASKED_FOR, "content": {content_type: {}}}

@@ -1,15 +1,19 @@
 """The part of the OpenAPI document that is about commands. Pure."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from edge_runtime.http.openapi_parts import (
+    ANY,
+    TEXT,
+    answer_with,
+    describe_operation,
+    name_in_path,
+    refer_to,
+    refuse_with,
+)
 from edge_runtime.messaging.commands.request import ARGUMENTS
+from edge_runtime.messaging.type_schemas import Schema
 
-Schema = dict[str, Any]
-
-_REF = "#/components/schemas/"
-_TEXT: Schema = {"type": "string"}
-_ANY: Schema = {"type": "object"}
 _WHY = {
     400: "The arguments are not those of the verb.",
     401: "A token is needed.",
@@ -45,27 +49,27 @@ COMMAND_SCHEMAS: dict[str, Schema] = {
         "type": "object",
         "properties": {
             "status": {"enum": ["ok", "error"]},
-            "data": _ANY,
-            "error": _TEXT,
+            "data": ANY,
+            "error": TEXT,
             "transaction": _TRANSACTION,
         },
         "required": ["status", "transaction"],
     },
     "CommandProgress": {
         "type": "object",
-        "properties": {"status": {"const": "progress"}, "data": _ANY, "transaction": _TRANSACTION},
+        "properties": {"status": {"const": "progress"}, "data": ANY, "transaction": _TRANSACTION},
         "required": ["status", "data", "transaction"],
     },
     "Verbs": {
         "type": "object",
         "properties": {
-            "caller": _TEXT,
-            "role": _TEXT,
+            "caller": TEXT,
+            "role": TEXT,
             "verbs": {
                 "type": "object",
                 "additionalProperties": {
                     "type": "object",
-                    "properties": {"role": _TEXT, "arguments": _ANY},
+                    "properties": {"role": TEXT, "arguments": ANY},
                     "required": ["role", "arguments"],
                 },
             },
@@ -77,37 +81,23 @@ COMMAND_SCHEMAS: dict[str, Schema] = {
 
 def command_paths() -> Iterator[tuple[str, Schema]]:
     """The addresses, and what may be done with each; and what an editor of the configuration needs."""
-    schema = {"description": "As asked for.", "content": {"application/json": {"schema": _ANY}}}
-    read = _operation("The JSON Schema of the configuration.", {200: schema, **_refusals(500)})
+    found = {200: answer_with(ANY), **_refusals(500)}
+    read = describe_operation("The JSON Schema of the configuration.", found)
     yield "/config-schema.json", {"get": read}
-    verb = {"name": "verb", "in": "path", "required": True, "schema": {"enum": list(ARGUMENTS)}}
-    id_ = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
-    listed = {200: _answer("Verbs", "As asked for."), **_refusals(401, 403, 500, 503)}
-    yield "/commands", {"get": _operation("What this caller may command.", listed)}
+    verb, id_ = name_in_path("verb", {"enum": list(ARGUMENTS)}), name_in_path("id")
+    listed = {200: answer_with(refer_to("Verbs")), **_refusals(401, 403, 500, 503)}
+    yield "/commands", {"get": describe_operation("What this caller may command.", listed)}
     answers = {
-        200: _answer("CommandAnswer", "It was done."),
-        202: _answer("CommandProgress", "It takes longer; Location has its answer."),
+        200: answer_with(refer_to("CommandAnswer"), "It was done."),
+        202: answer_with(refer_to("CommandProgress"), "It takes longer; Location has its answer."),
         **_refusals(400, 401, 403, 404, 409, 429, 500, 503),
     }
-    content = {"application/json": {"schema": {"$ref": f"{_REF}Command"}}}
-    posted = _operation("A command.", {**answers, **_refusals(408, 413, 415)}, verb, _PREFER)
+    content = {"application/json": {"schema": refer_to("Command")}}
+    posted = describe_operation("A command.", {**answers, **_refusals(408, 413, 415)}, verb, _PREFER)
     yield "/commands/{verb}", {"post": {**posted, "requestBody": {"content": content}}}
-    followed = _operation("How far a command is, then its answer.", answers, verb, id_, _PREFER)
+    followed = describe_operation("How far a command is, then its answer.", answers, verb, id_, _PREFER)
     yield "/commands/{verb}/{id}", {"get": followed}
 
 
-def _operation(summary: str, answers: Mapping[int, Schema], *parameters: Schema) -> Schema:
-    responses = {str(code): answers[code] for code in sorted(answers)}
-    found = {"summary": summary, "responses": responses}
-    return {**found, "parameters": list(parameters)} if parameters else found
-
-
 def _refusals(*codes: int) -> dict[int, Schema]:
-    either = {"anyOf": [{"$ref": f"{_REF}{name}"} for name in ("CommandAnswer", "Error")]}
-    content = {"application/json": {"schema": either}}
-    return {code: {"description": _WHY[code], "content": content} for code in codes}
-
-
-def _answer(name: str, description: str) -> Schema:
-    content = {"application/json": {"schema": {"$ref": _REF + name}}}
-    return {"description": description, "content": content}
+    return refuse_with(refer_to("CommandAnswer", "Error"), _WHY, *codes)

@@ -1,11 +1,8 @@
 """What the dashboard asks for, as schemas of the OpenAPI document. Values only."""
 
-from typing import Any
+from edge_runtime.http.openapi_parts import ANY, TEXT
+from edge_runtime.messaging.type_schemas import Schema
 
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"type": "string"}
-_ANY: Schema = {"type": "object"}
 MAX_SIDE: Schema = {
     "name": "max_side",
     "in": "query",
@@ -16,7 +13,7 @@ LIVE: tuple[Schema, ...] = (
         "name": "camera",
         "in": "query",
         "required": True,
-        "schema": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 64},
+        "schema": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 64},
     },
     MAX_SIDE,
     {
@@ -34,19 +31,19 @@ LIVE_ANSWER: Schema = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "camera": _TEXT,
+                    "camera": TEXT,
                     "seq": {"type": "integer"},
-                    "captured_at": _TEXT,
+                    "captured_at": TEXT,
                     "width": {"type": "integer", "description": "Of the frame, in whose pixels results are."},
                     "height": {"type": "integer"},
-                    "jpeg": {**_TEXT, "contentEncoding": "base64"},
+                    "jpeg": {**TEXT, "contentEncoding": "base64"},
                 },
                 "required": ["camera", "seq", "captured_at", "width", "height", "jpeg"],
             },
         },
         "refused": {"type": "object", "description": "By camera, the code and the reason."},
         "waiting": {"type": "object", "description": "By camera that gave none yet, why."},
-        "results": {"type": "array", "items": _ANY, "description": "The newest results of these cameras."},
+        "results": {"type": "array", "items": ANY, "description": "The newest results of these cameras."},
     },
     "required": ["pictures", "refused", "waiting", "results"],
 }
@@ -73,7 +70,7 @@ TRENDS_ANSWER: Schema = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "name": _TEXT,
+                    "name": TEXT,
                     "model": {"type": ["string", "null"]},
                     "part": {"type": ["string", "null"], "description": "The stream, or the reason."},
                     "values": {"type": "array", "items": {"type": ["number", "null"]}},
@@ -81,12 +78,12 @@ TRENDS_ANSWER: Schema = {
                 "required": ["name", "model", "part", "values"],
             },
         },
-        "marks": {"type": "array", "items": _ANY},
+        "marks": {"type": "array", "items": ANY},
     },
     "required": ["first", "steps", "step_s", "offset_s", "now_s", "figures", "marks"],
 }
 LOG_LINE: Schema = {
     "type": "object",
-    "properties": {"level": {**_TEXT, "description": "`info`, `warning`, ..."}, "text": _TEXT},
+    "properties": {"level": {**TEXT, "description": "`info`, `warning`, ..."}, "text": TEXT},
     "required": ["level", "text"],
 }

@@ -1,16 +1,14 @@
 """What the Open Inference Protocol answers over HTTP, as schemas of the OpenAPI document."""
 
-from typing import Any
+from edge_runtime.http.openapi_parts import TEXT
+from edge_runtime.messaging.type_schemas import Schema
 
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"type": "string"}
 _PARAMETERS: Schema = {"type": "object", "additionalProperties": True}
 _TENSOR: Schema = {
     "type": "object",
     "properties": {
-        "name": _TEXT,
-        "datatype": _TEXT,
+        "name": TEXT,
+        "datatype": TEXT,
         "shape": {"type": "array", "items": {"type": "integer"}},
         "parameters": _PARAMETERS,
         "data": {"type": "array"},
@@ -20,9 +18,9 @@ _TENSOR: Schema = {
 _INFERRED: Schema = {
     "type": "object",
     "properties": {
-        "model_name": _TEXT,
-        "model_version": _TEXT,
-        "id": _TEXT,
+        "model_name": TEXT,
+        "model_version": TEXT,
+        "id": TEXT,
         "parameters": _PARAMETERS,
         "outputs": {"type": "array", "items": _TENSOR},
     },
@@ -30,15 +28,15 @@ _INFERRED: Schema = {
 }
 _OIP_SERVER: Schema = {
     "type": "object",
-    "properties": {"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}},
+    "properties": {"name": TEXT, "version": TEXT, "extensions": {"type": "array", "items": TEXT}},
     "required": ["name", "version", "extensions"],
 }
 _OIP_MODEL: Schema = {
     "type": "object",
     "properties": {
-        "name": _TEXT,
-        "versions": {"type": "array", "items": _TEXT},
-        "platform": _TEXT,
+        "name": TEXT,
+        "versions": {"type": "array", "items": TEXT},
+        "platform": TEXT,
         "inputs": {"type": "array", "items": _TENSOR},
         "outputs": {"type": "array", "items": _TENSOR},
     },
@@ -47,8 +45,8 @@ _OIP_MODEL: Schema = {
 _CONFIG_TENSOR: Schema = {
     "type": "object",
     "properties": {
-        "name": _TEXT,
-        "data_type": _TEXT,
+        "name": TEXT,
+        "data_type": TEXT,
         "dims": {"type": "array", "items": {"type": "integer"}},
     },
     "required": ["name", "data_type", "dims"],
@@ -56,8 +54,8 @@ _CONFIG_TENSOR: Schema = {
 _OIP_CONFIG: Schema = {
     "type": "object",
     "properties": {
-        "name": _TEXT,
-        "platform": _TEXT,
+        "name": TEXT,
+        "platform": TEXT,
         "max_batch_size": {"type": "integer"},
         "input": {"type": "array", "items": _CONFIG_TENSOR},
         "output": {"type": "array", "items": _CONFIG_TENSOR},

@@ -14,9 +14,7 @@ from edge_runtime.messaging.commands.roles import find_least_role
 from edge_runtime.messaging.commands.verb_texts import VERB_TEXTS
 from edge_runtime.messaging.event_schemas import event_payload, event_schemas
 from edge_runtime.messaging.home_assistant.contract import make_messages, make_topics
-from edge_runtime.messaging.mqtt.topics import Topics
-from edge_runtime.messaging.object_events import OBJECT_EVENT
-from edge_runtime.messaging.payloads import (
+from edge_runtime.messaging.message_schemas import (
     ANSWER_DATA,
     AVAILABILITY,
     PROGRESS,
@@ -25,6 +23,8 @@ from edge_runtime.messaging.payloads import (
     TOKEN,
     answer,
 )
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.object_events import OBJECT_EVENT
 from edge_runtime.messaging.type_schemas import REF, Schema, describe_model, describe_types
 
 VERSION = "3.0.0"

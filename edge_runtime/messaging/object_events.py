@@ -9,10 +9,10 @@ from typing import Any
 
 from edge_runtime.inference.tracking.life import ObjectChange, ObjectState
 from edge_runtime.messaging.encoding import BOX_DIGITS, SCORE_DIGITS, encode_object
+from edge_runtime.messaging.type_schemas import Schema
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 TIME_DIGITS = 3
-Schema = dict[str, Any]
 
 _TIME: Schema = {"type": "number", "description": "Unix seconds."}
 _SCORE: Schema = {"type": "number", "minimum": 0, "maximum": 1}

@@ -1,12 +1,9 @@
 """The topics and payloads that there are with Home Assistant only, for the AsyncAPI document. Pure."""
 
-from typing import Any
-
 from edge_runtime.config import HomeAssistantConfig
 from edge_runtime.messaging.home_assistant.discovery import discovery_topic
 from edge_runtime.messaging.mqtt.topics import Topics
-
-Schema = dict[str, Any]
+from edge_runtime.messaging.type_schemas import Schema
 
 _NUMBER: Schema = {"type": ["number", "null"]}
 _UPDATE: Schema = {

@@ -19,7 +19,7 @@ from edge_runtime.datatypes import (
     Value,
 )
 from edge_runtime.messaging.encoding import encode_object, encode_rejection, encode_result
-from edge_runtime.messaging.payloads import RESULT
+from edge_runtime.messaging.message_schemas import RESULT
 
 AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
 

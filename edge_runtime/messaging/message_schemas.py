@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 from edge_runtime.datatypes import RejectReason, Timings
-from edge_runtime.messaging.edit_payloads import CONFIG_TEXT, EDITED, HISTORY, UNDONE
-from edge_runtime.messaging.task_payloads import TASK_DATA
-
-Schema = dict[str, Any]
+from edge_runtime.messaging.edit_schemas import CONFIG_TEXT, EDITED, HISTORY, UNDONE
+from edge_runtime.messaging.task_schemas import TASK_DATA
+from edge_runtime.messaging.type_schemas import Schema
 
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _TEXT: Schema = {"type": "string"}
