@@ -23,7 +23,7 @@ from edge_runtime.config.parts import restrict_by_refused
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import CommandError, ConfigError, ConfigUnreadable, EdgeRuntimeError, Problem
 from edge_runtime.system.atomic_file import write_atomically
-from edge_runtime.system.regular_file import is_being_written
+from edge_runtime.system.regular_file import Marks, is_being_written, read_marks
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 LOOK_S = 0.25
@@ -170,10 +170,10 @@ class ConfigWatcher:
         self._on_error(err)
 
     def _run(self) -> None:
-        checked: _Signature | None = None
-        before, still_s, since_check_s = self._compute_signature(), 0.0, 0.0
+        checked: Marks | None = None
+        before, still_s, since_check_s = self._look(), 0.0, 0.0
         while not self._thread.stopping.wait(LOOK_S):
-            now = self._compute_signature()
+            now = self._look()
             still_s, since_check_s = (still_s + LOOK_S if now == before else 0.0), since_check_s + LOOK_S
             before = now
             is_new, is_due = now != checked, self._is_refused and since_check_s >= AGAIN_S
@@ -190,8 +190,8 @@ class ConfigWatcher:
         mqtt = self._current.mqtt
         return (self._path, *([mqtt.password_file] if mqtt and mqtt.password_file else []))
 
-    def _compute_signature(self) -> "_Signature":
-        return tuple(map(_signature, self._files()))
+    def _look(self) -> Marks:
+        return read_marks(*self._files())
 
     def _compute_digest(self) -> bytes | None:
         """Of all files; None when one cannot be read, which the loading puts into words."""
@@ -202,15 +202,3 @@ class ConfigWatcher:
             except OSError:
                 return None
         return found.digest()
-
-
-_Signature = tuple[tuple[int, ...], ...]
-
-
-def _signature(path: Path) -> tuple[int, ...]:
-    """Numbers that change when the file behind a path is replaced or written; empty when it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

@@ -17,6 +17,7 @@ import structlog
 from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import ExitCode
 from edge_runtime.serving.listener import NotListening
+from edge_runtime.system.regular_file import Marks, read_marks
 
 LOOK_EVERY_S = 1.0
 SOON_S = 14 * 86_400.0
@@ -24,7 +25,6 @@ SOON_S = 14 * 86_400.0
 _MOST_BYTES = 2**20
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL: the dates of one that has expired are of interest too."""
-_Mark = tuple[tuple[int, ...], ...] | None
 log = structlog.get_logger()
 
 
@@ -132,7 +132,7 @@ class CertificateFiles:
 
     def __init__(self, cert: Path, key: Path, clock: Callable[[], float]) -> None:
         self._cert, self._key, self._clock = cert, key, clock
-        self._mark: _Mark = None
+        self._marks: Marks = ()
         self._certificate: Certificate | None = None
         self._looks_at_s = float("-inf")
         self._lock = threading.Lock()
@@ -158,10 +158,10 @@ class CertificateFiles:
         if self._certificate is not None and now_s < self._looks_at_s:
             return self._certificate
         self._looks_at_s = now_s + LOOK_EVERY_S
-        mark = self._look()
-        if self._certificate is not None and mark == self._mark:
+        marks = read_marks(self._cert, self._key)
+        if self._certificate is not None and marks == self._marks:
             return self._certificate
-        self._mark = mark
+        self._marks = marks
         try:
             found = open_certificate(self._cert, self._key)
         except CertificateUnusable as err:
@@ -173,11 +173,3 @@ class CertificateFiles:
             log.info("the new certificate is in use", until_wall_s=found.ends_at_wall_s)
         self._certificate = found
         return found
-
-    def _look(self) -> _Mark:
-        """Changes when a file does; None where there is none to look at."""
-        try:
-            found = (self._cert.stat(), self._key.stat())
-        except OSError:
-            return None
-        return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in found)

@@ -1,7 +1,6 @@
 """The tokens of all callers, from their files, as they are now: a new token counts as soon as it is in its file."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 
@@ -9,9 +8,9 @@ from edge_runtime.config.http_requests import HttpTokenConfig, read_token
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.token_holder import TokenHolder, hash_token
 from edge_runtime.system.redaction import PROCESS
+from edge_runtime.system.regular_file import Marks, read_marks
 
 LOOK_EVERY_S = 1.0
-_Mark = tuple[int, ...] | None
 log = structlog.get_logger()
 
 
@@ -25,7 +24,7 @@ class TokenFiles:
 
     def __init__(self, callers: Mapping[str, HttpTokenConfig], clock: Callable[[], float]) -> None:
         self._callers, self._clock = callers, clock
-        self._marks: dict[str, _Mark] = {}
+        self._marks: dict[str, Marks] = {}
         self._holders: dict[str, TokenHolder] = {}
         self._looks_at_s = float("-inf")
 
@@ -39,10 +38,10 @@ class TokenFiles:
         return tuple(self._holders.values())
 
     def _look(self, name: str, caller: HttpTokenConfig) -> None:
-        mark = _mark_of(caller.file)
-        if name in self._marks and self._marks[name] == mark:
+        marks = read_marks(caller.file)
+        if self._marks.get(name) == marks:
             return
-        self._marks[name] = mark
+        self._marks[name] = marks
         self._holders.pop(name, None)
         try:
             token = read_token(caller.file)
@@ -51,12 +50,3 @@ class TokenFiles:
             return
         PROCESS.learn([token])
         self._holders[name] = TokenHolder(name, Role.of(caller.role), hash_token(token))
-
-
-def _mark_of(path: Path) -> _Mark:
-    """Changes when the file does; None where there is none to look at."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -21,6 +21,21 @@ TRANSIENT = frozenset(
 )
 """Errors that say nothing of the file: too many descriptors, no memory, a share that does not answer now."""
 
+Marks = tuple[tuple[int, ...] | None, ...]
+
+
+def read_marks(*paths: Path) -> Marks:
+    """Numbers for each file that change when it is written or another one takes its place; None where there is none."""
+    return tuple(map(_read_mark, paths))
+
+
+def _read_mark(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
 
 def is_being_written(path: Path) -> bool:
     """Whether a program has the file open for writing, as far as that can be seen: a read lease is refused then.

@@ -16,7 +16,7 @@ from edge_runtime.config import Config, load_config
 from edge_runtime.config import watcher as watcher_module
 from edge_runtime.config.watcher import LOOK_S, ConfigWatcher
 from edge_runtime.errors import ConfigError
-from edge_runtime.system.regular_file import is_being_written
+from edge_runtime.system.regular_file import Marks, is_being_written
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
 
@@ -87,9 +87,9 @@ def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatcher]:
 def test_a_good_edit_applies_within_a_few_looks(
     watch: ConfigWatcher, path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[tuple[int, ...]] = []
-    look = watcher_module._signature
-    monkeypatch.setattr(watcher_module, "_signature", lambda path: looks.append(look(path)) or looks[-1])
+    looks = list[Marks]()
+    look = watcher_module.read_marks
+    monkeypatch.setattr(watcher_module, "read_marks", lambda *paths: looks.append(look(*paths)) or looks[-1])
     path.write_text(GOOD % 2)
     written = look(path)
     assert recorder.fps() == 2
