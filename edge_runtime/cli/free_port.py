@@ -1,6 +1,7 @@
-"""A port that is free now, for a page that a person is to open."""
+"""Whether a port is free now, and one that is, for a page that a person is to open."""
 
 import socket
+from contextlib import suppress
 
 _PORTS = 100
 
@@ -11,18 +12,19 @@ def find_free_port(host: str, first: int) -> int:
     Another program may take it before it is used.
     """
     for port in range(first, min(first + _PORTS, 65536)):
-        if is_free(host, port):
+        with suppress(OSError):
+            try_port(host, port)
             return port
     return first
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether one could listen there now."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the daemon does
-            probe.bind(address)
-    except OSError:
-        return False
-    return True
+def try_port(host: str, port: int) -> None:
+    """Opens a port as the daemon does, and closes it.
+
+    Raises:
+        OSError: one cannot listen there now: EADDRINUSE where another program does.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)

@@ -2,7 +2,6 @@
 
 import errno
 import http.client
-import socket
 import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -11,6 +10,7 @@ import orjson
 import psutil
 
 from edge_runtime.cli.doctor.finding import Finding, fine, problem
+from edge_runtime.cli.free_port import try_port
 from edge_runtime.config import Config
 from edge_runtime.errors import ExitCode
 from edge_runtime.serving.access import CHALLENGE
@@ -31,10 +31,7 @@ def examine_port(config: Config, daemon_pid: int | None = None) -> Iterator[Find
 def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
     host, purpose = config.http.host, _PURPOSES[key]
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the daemon does
-            probe.bind(address)
+        try_port(host, port)
     except OSError as err:
         if err.errno == errno.EADDRINUSE:
             return _judge_taken(config, key, port, daemon_pid)
