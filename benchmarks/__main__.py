@@ -65,6 +65,9 @@ BENCHMARKS = {
         "requests over HTTP and gRPC beside a camera, by perf_analyzer", "performance.requests.trial"
     ),
     "tracking": Benchmark("object events on a street with labels, and their cost", "tracking.trial"),
+    "signals-speed": Benchmark(
+        "windows of a sensor a second through broker and daemon, and a plain loop", "signals.speed"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "live-view": Benchmark(
         "what the dashboard's live view costs, and how fast its views load", "performance.daemon.live_view"

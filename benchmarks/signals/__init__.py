@@ -1,0 +1,1 @@
+"""Streams of sensors: their speed, and what troubled payloads come to."""
