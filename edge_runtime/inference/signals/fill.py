@@ -20,6 +20,12 @@ def blank_sentinels(numbers: Values, sentinels: Sequence[float]) -> Values:
     return np.where(found, np.nan, numbers) if found.any() else numbers
 
 
+def blank_outside(values: Values, low: Values, high: Values) -> Values:
+    """Values (samples, channels) with NaN where one is outside of its channel's range; new where one is."""
+    outside = (values < low) | (values > high)
+    return np.where(outside, np.nan, values) if outside.any() else values
+
+
 def fill_missing(
     values: Values, missing: MissingSpec, means: Sequence[float], names: Sequence[str]
 ) -> tuple[Values, float]:

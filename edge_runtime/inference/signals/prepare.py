@@ -15,10 +15,13 @@ from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.file_bytes import read_file
 from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preparation import prepare_or_reject
-from edge_runtime.inference.signals.fill import blank_sentinels, fill_missing
+from edge_runtime.inference.signals.fill import blank_outside, blank_sentinels, fill_missing
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.resample import resample
 from edge_runtime.inference.specs import SignalSpec
+
+LARGEST_VALUE = 1e9
+"""In the unit of a channel. Bytes of another type that are read as float32 show themselves by such values."""
 
 
 class SignalPreprocessor:
@@ -39,6 +42,10 @@ class SignalPreprocessor:
         self.spec = spec
         self._max_bytes, self._note_failure = max_bytes, note_failure
         self._names = tuple(channel.name for channel in spec.channels)
+        self._low, self._high = (
+            np.array([_or(getattr(channel, side), default) for channel in spec.channels], np.float64)
+            for side, default in (("low", -np.inf), ("high", np.inf))
+        )
         self._scale, self._offset, self._mean, self._std = (
             np.array([getattr(channel, part) for channel in spec.channels], np.float64)
             for part in ("scale", "offset", "mean", "std")
@@ -109,12 +116,15 @@ class SignalPreprocessor:
             found = f"window of {numbers.shape[0]} samples of {numbers.shape[-1]} channels"
             raise InputFlaw(RejectReason.BAD_SHAPE, f"{found}; expected {wanted[0]} of {wanted[1]}")
         known = blank_sentinels(numbers, spec.missing.sentinels) * self._scale + self._offset
+        known = blank_outside(known, self._low, self._high)
         whole, filled = fill_missing(known, spec.missing, self._mean.tolist(), self._names)
         at_rate = resample(whole, spec.input_rate_hz, spec.rate_hz, spec.length)
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(at_rate.T, np.float32)
-        if not np.isfinite(values).all():
-            raise InputFlaw(RejectReason.NON_FINITE, "values beyond float32")
+        if not (np.abs(values) <= LARGEST_VALUE).all():
+            raise InputFlaw(
+                RejectReason.NON_FINITE, f"values beyond {LARGEST_VALUE:g}, which no sensor measures"
+            )
         return values, filled
 
     def _check(self, value: Any) -> NDArray[np.float32]:
@@ -133,3 +143,7 @@ class SignalPreprocessor:
         if not np.isfinite(tensor).all():
             raise InputFlaw(RejectReason.NON_FINITE, "tensor with NaN, infinity or values beyond float32")
         return tensor
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -30,14 +30,24 @@ class SignalChannel(StrictModel):
     """A number of the payload times ``scale`` plus ``offset`` is the value in ``unit``: for sensors that
     send counts."""
     offset: Finite = 0.0
+    low: Finite | None = None
+    """Least value, in ``unit``, that the sensor can measure; what is below it is no measurement, and missing."""
+    high: Finite | None = None
+    """Largest value, in ``unit``, that the sensor can measure."""
     mean: Finite = 0.0
     """Subtracted from the value, in ``unit``."""
     std: Annotated[Finite, Field(gt=0)] = 1.0
     """Divided by, in ``unit``."""
 
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
 
 class MissingSpec(StrictModel):
-    """What happens where a window has no value: null, NaN, an empty field, a gap, a lost message."""
+    """What happens where a window has no value: null, NaN, an empty field, a gap, a value outside of its range."""
 
     fill: FillRule = "linear"
     """hold: the value before. linear: the straight line between its neighbours. mean: ``mean`` of the channel.

@@ -73,6 +73,14 @@ def test_sentinels_are_missing_values():
     np.testing.assert_array_equal(sample.values[0], np.array([2, 3, 4, 5], np.float32))
 
 
+def test_values_outside_of_the_range_of_the_sensor_are_missing():
+    channels = [{"name": "ax", "low": -16, "high": 16}]
+    sample = prepare(numbers([1, 99, 3, 4]), spec(channels=channels, missing={"most": 0.25}))
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.values[0], np.array([1, 2, 3, 4], np.float32))
+    assert sample.filled == 0.25
+
+
 @pytest.mark.parametrize(
     ("window", "missing", "reason"),
     [
@@ -82,6 +90,7 @@ def test_sentinels_are_missing_values():
         (numbers([2, 4, 6], [1, 2, 3]), {}, RejectReason.BAD_SHAPE),
         (numbers([2, 4, 6, 8]), {}, RejectReason.BAD_SHAPE),
         (numbers([2, 4, 6, 1e300], [1, 2, 3, 4]), {}, RejectReason.NON_FINITE),
+        (numbers([2, 4, 6, 8], [1, -2e9, 3, 4]), {}, RejectReason.NON_FINITE),
     ],
 )
 def test_a_window_that_cannot_be_used_is_refused_with_its_reason(window, missing, reason):
