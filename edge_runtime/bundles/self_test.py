@@ -28,7 +28,7 @@ from edge_runtime.errors import BundleError, EngineError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.postprocess.postprocessor import OneOutput
 from edge_runtime.inference.preprocess import make_preprocessor
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PreprocessSpec, reads_input
 
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
 _PATCH_PICTURES = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
@@ -69,9 +69,8 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
         found.append(run_one(engine, sample.tensor))
         if len(company) < count_company(sample.tensor.nbytes):
             company.append(sample.tensor)
-        samples.append(
-            replace(sample, tensor=_NO_TENSOR, values=None)
-        )  # one picture at a time: 64 large ones take gigabytes
+        kept = sample.tensor if reads_input(bundle.manifest.postprocess) else _NO_TENSOR
+        samples.append(replace(sample, tensor=kept, values=None))  # 64 large pictures take gigabytes
     wanted = [golden_outputs(bundle, golden) for golden in bundle.manifest.golden]
     compare = choose_comparison(bundle.manifest.compare, bundle.manifest, wanted)
     gap = measure_difference(run_one(engine, company[0]), found[0])

@@ -12,6 +12,7 @@ from calibration.stats.moments import MeanVar
 from edge_runtime.bundles.manifest import Envelope
 from edge_runtime.config import PicturesConfig
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold
 from edge_runtime.messaging.events import Fact
 
 
@@ -57,6 +58,8 @@ class ModelContext:
     """Limits for the pictures of a reference folder."""
     envelope: Envelope | None = None
     """What the bundle allows a patch to change."""
+    threshold: HealthyThreshold | None = None
+    """Of anomalies, drawn from the scores of the baseline in use; None: the model needs none."""
 
 
 def compute_input_moments(tensor: NDArray[np.float32], channel_axis: int) -> MeanVar:

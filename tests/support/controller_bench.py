@@ -149,6 +149,7 @@ class ControllerBench:
         reference=None,
         clock=None,
         envelope=None,
+        threshold=None,
         **settings,
     ):
         self.clock, self.events, self.jobs = clock or Clock(), [], []
@@ -181,6 +182,7 @@ class ControllerBench:
             self.clock,
             self.clock,
             envelope=envelope,
+            threshold=threshold,
         )
         self.controller = RecalibrationController(
             context,

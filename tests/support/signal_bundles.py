@@ -113,10 +113,15 @@ def golden_windows(n: int = 4) -> dict[str, bytes]:
 
 
 def build_signal_bundle(
-    folder: Path, *, healthy: int = 0, model: bytes | None = None, **changes: Any
+    folder: Path,
+    *,
+    healthy: int = 0,
+    model: bytes | None = None,
+    labels: tuple[str, ...] = LABELS,
+    **changes: Any,
 ) -> Path:
     """A bundle in ``folder/machine/1``; ``healthy`` windows give it factory moments, ``changes`` are of the recipe."""
     model = model or signal_model()
     windows = _prepared(machine_windows(healthy, seed=9)) if healthy else None
-    materials = Materials(ModelFiles(model), golden_windows(), LABELS, windows)
+    materials = Materials(ModelFiles(model), golden_windows(), labels, windows)
     return build_bundle(signal_recipe(**changes), materials, OnnxEngine(model), folder)

@@ -35,6 +35,7 @@ from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.inference.frame_walk import FrameTrace
 from edge_runtime.inference.pipeline import AnswerTap, Pipeline
+from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
@@ -88,7 +89,10 @@ def open_model(
         on_error.callback(engine.close)
         slot = EngineSlot(rollout.active, engine)
         answers = AnswerFigures(_make_audit(config, name, bundle, model_state, crashes))
-        pipeline = _make_pipeline(config, name, opened, slot, answers, tap, trace, delivery, crashes)
+        threshold = HealthyThreshold(bundle.manifest.postprocess)
+        pipeline = _make_pipeline(
+            config, name, opened, slot, answers, tap, trace, delivery, crashes, threshold
+        )
         workers = tuple(
             InferenceWorker(
                 f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
@@ -104,7 +108,16 @@ def open_model(
         if config.models[name].recalibrate:
             deployment = Deployment(rollout, slot, model_state, build)
             controller = make_controller(
-                config, name, bundle, model_state, deployment, pipeline, versions, delivery.add_event, crashes
+                config,
+                name,
+                bundle,
+                model_state,
+                deployment,
+                pipeline,
+                versions,
+                delivery.add_event,
+                crashes,
+                threshold,
             )
             pipeline.observer = controller
         on_error.pop_all()
@@ -153,6 +166,7 @@ def _make_pipeline(
     trace: FrameTrace | None,
     delivery: Delivery,
     crashes: Crashes,
+    threshold: HealthyThreshold,
 ) -> Pipeline:
     bundle = opened.bundle
     return Pipeline(
@@ -161,7 +175,7 @@ def _make_pipeline(
         preprocessor=make_limited_preprocessor(config, bundle.manifest.preprocess, crashes),
         scheduler=BatchScheduler(make_batch_policy(config, name), opened.plan.workers),
         slot=slot,
-        postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+        postprocessor=Postprocessor(bundle.manifest, bundle.labels, threshold.read),
         deliver=delivery.add_result,
         reject=delivery.add_rejection,
         observer=None,

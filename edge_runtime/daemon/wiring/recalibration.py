@@ -20,6 +20,7 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold, needs_healthy_scores
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
@@ -42,8 +43,12 @@ def make_controller(
     versions: VersionRollout | None,
     emit: Callable[[Event], None],
     crashes: Crashes,
+    threshold: HealthyThreshold,
 ) -> RecalibrationController:
-    """The recalibration controller of one model, not started; its patches give way to newer ``versions``."""
+    """The recalibration controller of one model, not started; its patches give way to newer ``versions``.
+
+    ``threshold`` is drawn by it, from the baseline in use.
+    """
     if config.recalibration.margin is not None:
         log.warning("recalibration.margin will go: use recalibration.strictness", model=name)
 
@@ -72,6 +77,7 @@ def make_controller(
             channel_axis,
             config.pictures,
             bundle.manifest.calibration.envelope,
+            threshold if needs_healthy_scores(bundle.manifest.postprocess) else None,
         ),
         config.recalibration,
         config.drift,

@@ -44,6 +44,7 @@ __all__ = [
     "TensorName",
     "find_contradiction",
     "read_preprocess",
+    "reads_input",
 ]
 
 
@@ -74,3 +75,8 @@ def find_contradiction(preprocess: PreprocessSpec, postprocess: PostprocessSpec)
     if isinstance(preprocess, SignalSpec) and isinstance(postprocess, DetectionSpec):
         return "classification, regression, anomaly or raw: windows of a sensor have no boxes to detect"
     return None
+
+
+def reads_input(postprocess: PostprocessSpec) -> bool:
+    """Whether an answer is read from the prepared input as well as from the outputs."""
+    return isinstance(postprocess, AnomalySpec) and postprocess.score == "reconstruction"

@@ -20,6 +20,7 @@ from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.watch import DriftWatch
+from edge_runtime.recalibration.healthy_scores import SCORES_FILE, read_scores
 from edge_runtime.recalibration.task import Cause
 
 log = structlog.get_logger()
@@ -34,6 +35,7 @@ class ActiveBaselines:
     def __init__(self, context: ModelContext, watch: DriftWatch, drift: DriftConfig) -> None:
         self._model_state, self._identity, self._watch = context.model_state, context.identity, watch
         self._drift, self._wall_clock = drift, context.wall_clock
+        self._threshold = context.threshold
         self._model_state.adopt_single_baseline()
         self.store = BaselineStore(self._model_state.baselines)
         self.usable: Mapping[str, Baseline] = {}
@@ -100,6 +102,7 @@ class ActiveBaselines:
 
     def note_switch(self, before: Baseline | None, suspended: str | None) -> None:
         """Remember over a restart which baseline is in use, and the patch that is suspended with the one before."""
+        self._draw_threshold()
         now, patches = self.in_use, dict(self._in_use.suspended)
         if before is not None:
             patches.pop(before.id, None)
@@ -119,6 +122,17 @@ class ActiveBaselines:
 
     def reopen(self, drift: DriftConfig, in_use: str | None = None) -> None:
         """Watch anew: with other settings, other baselines, or ``in_use`` as the one to begin with."""
+        try:
+            self._reopen(drift, in_use)
+        finally:
+            self._draw_threshold()
+
+    def _draw_threshold(self) -> None:
+        if self._threshold is not None:
+            baseline = self.in_use
+            self._threshold.draw(() if baseline is None else self.store.read_scores(baseline))
+
+    def _reopen(self, drift: DriftConfig, in_use: str | None) -> None:
         wanted = in_use or self.in_use_name
         self._watch.close()
         self._drift, self._signature = drift, self.store.compute_signature()
@@ -159,6 +173,8 @@ class ActiveBaselines:
         baseline = Baseline.load(folder / "baseline.safetensors")
         self._model_state.put_probe(baseline.model_sha256, model_files.read_named(folder, "probe"))
         self.store.put(baseline)
+        if self._threshold is not None:
+            self.store.put_scores(baseline, read_scores(folder / SCORES_FILE, baseline.id))
         self.reopen(self._drift, in_use=baseline.name)
         return baseline
 

@@ -2,6 +2,7 @@
 
 ```
 baselines/day.safetensors  night.safetensors …     named like the state; see calibration.baseline.baseline
+baselines/day.scores.json                          of its frames, where the model scores anomalies
 baselines/in-use.json                              {"name": "day", "parked": {"<baseline id>": "p3"}}
 ```
 The file's name is the state's name, so that a pooled baseline is put to use by copying it here. A file that is damaged
@@ -25,6 +26,7 @@ from calibration.stats.regular_file import read_whole
 from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import Identity
+from edge_runtime.recalibration.healthy_scores import read_scores, write_scores
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.own_folder import make_folder
 
@@ -129,14 +131,30 @@ class BaselineStore:
         self.put(changed)
         return changed.without_samples()
 
+    def put_scores(self, baseline: Baseline, scores: list[float]) -> None:
+        """Store the anomaly scores of a baseline's frames.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        write_scores(self._scores_path(baseline.name), baseline.id, scores)
+
+    def read_scores(self, baseline: Baseline) -> list[float]:
+        """The anomaly scores of its frames; none where the model gives none, or it came from elsewhere."""
+        return read_scores(self._scores_path(baseline.name), baseline.id)
+
+    def _scores_path(self, name: str) -> Path:
+        return self.folder / f"{name}.scores.json"
+
     def remove(self, name: str) -> None:
-        """Remove a baseline; removing one that is not there does nothing.
+        """Remove a baseline with its scores; removing one that is not there does nothing.
 
         Raises:
             StateError: the disk refuses.
         """
         try:
             self.path(name).unlink(missing_ok=True)
+            self._scores_path(name).unlink(missing_ok=True)
         except OSError as err:
             raise StateError(f"cannot remove {self.path(name)}: {err.strerror}") from err
 

@@ -35,10 +35,13 @@ from edge_runtime.deployment.model_state import ANSWERS_FILE
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.detections import answer_layout
+from edge_runtime.inference.postprocess.healthy_threshold import needs_healthy_scores
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first, make_preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
+from edge_runtime.inference.specs import AnomalySpec
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.envelope import keep_within
+from edge_runtime.recalibration.healthy_scores import SCORES_FILE, score_frames, write_scores
 from edge_runtime.recalibration.job.earlier_patches import EarlierPatches
 from edge_runtime.recalibration.job.messages import (
     REQUEST,
@@ -130,6 +133,9 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
         baseline = baseline.without_samples()
     tell("writing", 0.0)
     baseline.save(folder / "baseline.safetensors")
+    postprocess = bundle.manifest.postprocess
+    if isinstance(postprocess, AnomalySpec) and needs_healthy_scores(postprocess):
+        write_scores(folder / SCORES_FILE, baseline.id, score_frames(bundle, postprocess, x))
     probe = calibration.probe_files(model)
     model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
     return CommissioningResult(baseline.count, len(baseline.moments), round(baseline.effective_count, 1))

@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from calibration.outputs.read import NoAnswers
+from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.datatypes import Anomaly, Rejected, RejectReason, Sample, Value
 from edge_runtime.inference.answers import ANOMALOUS, INSIDE, NORMAL, confidence_of, is_finite, label_of
 from edge_runtime.inference.postprocess.detections import answer_layout
@@ -158,3 +159,11 @@ def test_windows_have_no_boxes():
     )
     assert find_contradiction(WINDOWS, boxes) is not None
     assert find_contradiction(WINDOWS, SPECS.validate_python({"task": "raw"})) is None
+
+
+def test_a_recipe_with_windows_and_boxes_is_refused():
+    boxes = {"task": "detection", "boxes": "b", "scores": "s", "box_format": "xyxy", "is_normalised": True}
+    recipe = {"name": "m", "model": "m.onnx", "golden": "g", "preprocess": WINDOWS.model_dump()}
+    RecipeFile.model_validate({**recipe, "postprocess": {"task": "raw"}})
+    with pytest.raises(ValidationError):
+        RecipeFile.model_validate({**recipe, "postprocess": boxes})
