@@ -57,7 +57,7 @@ def trigger_for(bundle: Bundle, share: float = 1.0) -> Trigger:
     """All live frames, or a share of them; never a golden picture."""
     spec = bundle.manifest.preprocess
     golden = [
-        prepare_golden(spec, one.picture, bundle.read(one.picture)).tensor for one in bundle.manifest.golden
+        prepare_golden(spec, one.input, bundle.read(one.input)).tensor for one in bundle.manifest.golden
     ]
     known = [cell_means(picture) for picture in (*golden, np.zeros_like(golden[0]))]
     return Trigger(np.stack(known).astype(np.float32), share)

@@ -80,7 +80,7 @@ def _prepare_wrongly(draft: Path, manifest: dict[str, Any]) -> None:
     bundle = load_bundle(draft)
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "golden answers"))
     for golden in bundle.manifest.golden:
-        sample = prepare_golden(bundle.manifest.preprocess, golden.picture, bundle.read(golden.picture))
+        sample = prepare_golden(bundle.manifest.preprocess, golden.input, bundle.read(golden.input))
         safetensors.numpy.save_file(run_one(engine, sample.tensor), draft / golden.expected)
     engine.close()
     _write(draft, manifest)

@@ -8,7 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from edge_runtime.inference.specs import (
     ClassificationSpec,
@@ -52,11 +58,31 @@ CompareBy = Literal["outputs", "detections"]
 
 
 class Golden(StrictModel):
-    """A picture and the outputs that the model must give."""
+    """An input and the outputs that the model must give for it."""
 
-    picture: RelativePath
+    picture: RelativePath | None = None
+    window: RelativePath | None = None
+    """Of a model of signals instead of a picture: an array file ``.npy`` with numbers as the sensor sends them, before
+    scale and offset, (samples, channels) at the rate of the sensor; (channels, samples) for a payload of npy that is
+    declared so."""
     expected: RelativePath
     """safetensors with one float32 array per output, without the batch axis."""
+
+    @property
+    def input(self) -> str:
+        """The picture or the window."""
+        return str(self.picture or self.window)
+
+    @model_validator(mode="after")
+    def _has_one_input(self) -> Self:
+        if (self.picture is None) == (self.window is None):
+            raise ValueError("either a picture or a window")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _say_one_input(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Windows came after 0.1: the digests of older bundles know no such key."""
+        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class Envelope(StrictModel):
@@ -195,10 +221,17 @@ class Manifest(StrictModel):
     @model_validator(mode="after")
     def _names_only_listed_files(self) -> Self:
         named = [self.model, self.weights, self.labels, self.calibration.moments]
-        named += [path for golden in self.golden for path in (golden.picture, golden.expected)]
+        named += [path for golden in self.golden for path in (golden.input, golden.expected)]
         missing = sorted({path for path in named if path is not None} - self.files.keys())
         if missing:
             raise ValueError(f"not listed under files with their sha256: {', '.join(missing)}")
         if (self.weights is None) == (self.format == "openvino"):
             raise ValueError("weights (the .bin file) belongs to format openvino and only to it")
+        return self
+
+    @model_validator(mode="after")
+    def _is_tested_with_its_own_inputs(self) -> Self:
+        noun = self.preprocess.noun
+        if any(getattr(golden, noun) is None for golden in self.golden):
+            raise ValueError(f"the preprocessing takes {noun}s, so every golden input is a {noun}")
         return self

@@ -87,7 +87,7 @@ def check_in_sandbox(
         "preprocess": manifest.preprocess.model_dump(mode="json"),
         "model_files": len(names),
     }
-    names += [golden.picture for golden in manifest.golden]
+    names += [golden.input for golden in manifest.golden]
     header = json.dumps(job, sort_keys=True).encode()
     key = _make_key(header, [manifest.files[name] for name in names])
     if passed is not None and (protection := passed.find(key)) is not None:

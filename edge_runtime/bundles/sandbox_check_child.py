@@ -1,8 +1,8 @@
 """The process that opens a model first: ``python -m edge_runtime.bundles.sandbox_check_child FD SIZE...``.
 
-It gives up its rights, opens the model, warms it up and answers the golden pictures as the daemon would. Nothing of the
+It gives up its rights, opens the model, warms it up and answers the golden inputs as the daemon would. Nothing of the
 bundle is parsed before the rights are gone. ``FD`` holds parts of these sizes: the job as JSON, the model's files, the
-golden pictures. Standard output is one JSON object, :class:`Answer`; its absence means that the process was ended.
+golden inputs. Standard output is one JSON object, :class:`Answer`; its absence means that the process was ended.
 """
 
 import json
@@ -68,14 +68,14 @@ def _open(job: dict[str, Any], parts: Sequence[bytes], note_progress: Callable[[
     from edge_runtime.inference.specs import read_preprocess
 
     spec = read_preprocess(job["preprocess"])
-    model, pictures = ModelFiles(*parts[: job["model_files"]]), parts[job["model_files"] :]
+    model, golden = ModelFiles(*parts[: job["model_files"]]), parts[job["model_files"] :]
     try:
         if job["format"] == "torchscript" and (refused := _find_refused(model.data)):
             return Answer(refused)
         settings = EngineSettings(runtime=job["runtime"], max_batch=job["max_batch"])
         engine = open_engine(model, job["format"], spec.tensor_shape, ThreadPlan(1, 1, "sandbox"), settings)
         note_progress()
-        return Answer(_run(engine, spec, pictures, note_progress))
+        return Answer(_run(engine, spec, golden, note_progress))
     except (EngineMissing, EngineMismatch) as err:
         return Answer(str(err), is_unknown=True)
     except (EngineError, CalibrationError) as err:
@@ -95,20 +95,18 @@ def _find_refused(model: bytes) -> str | None:
     return f"the operators {listed}{more} reach outside of the model" if names else None
 
 
-def _run(
-    engine: Any, spec: Any, pictures: Sequence[bytes], note_progress: Callable[[], object]
-) -> str | None:
-    """Answer the golden pictures, alone and some together; what they should give is compared by the self-test."""
+def _run(engine: Any, spec: Any, golden: Sequence[bytes], note_progress: Callable[[], object]) -> str | None:
+    """Answer the golden inputs, alone and some together; what they should give is compared by the self-test."""
     import numpy as np
 
     from edge_runtime.datatypes import Frame, Rejected
     from edge_runtime.inference.preprocess import make_preprocessor
 
     prepare, company = make_preprocessor(spec).prepare, list[Any]()
-    for picture in pictures:
-        sample = prepare(Frame("golden", 0, picture, 0.0, 0.0))
+    for payload in golden:
+        sample = prepare(Frame("golden", 0, payload, 0.0, 0.0))
         if isinstance(sample, Rejected):
-            return f"golden picture is {sample.reason}: {sample.detail}"
+            return f"golden {spec.noun} is {sample.reason}: {sample.detail}"
         engine.infer(sample.tensor[None])
         note_progress()
         if len(company) < count_company(sample.tensor.nbytes):

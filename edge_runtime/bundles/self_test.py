@@ -1,4 +1,4 @@
-"""Runs a bundle's golden pictures through the real preprocessing and engine and compares with the golden outputs.
+"""Runs a bundle's golden inputs through the real preprocessing and engine and compares with the golden outputs.
 
 Wrong preprocessing and a model in training mode are the usual causes of "good in validation, bad in production", and
 neither raises an error. Where the outputs differ, the usual mistakes are tried one by one, and the message names the
@@ -31,7 +31,7 @@ from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.inference.specs import PreprocessSpec, reads_input
 
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
-_PATCH_PICTURES = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
+_PATCH_INPUTS = 2  # golden inputs for a patched model: few, because live frames wait meanwhile
 _NO_TENSOR = np.empty(0, np.float32)
 _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
@@ -42,15 +42,15 @@ class SelfTestReport:
 
     runs_on: str
     differences: tuple[float, ...]
-    """Of each golden picture: RMS of the difference to the golden outputs over their RMS spread, worst output."""
+    """Of each golden input: RMS of the difference to the golden outputs over their RMS spread, worst output."""
     batch_difference: float | None
-    """Difference between answers alone and in company; None when the model takes one picture at a time."""
+    """Difference between answers alone and in company; None when the model takes one input at a time."""
     answers: Mapping[str, NDArray[Any]]
-    """To the first golden pictures, as :func:`answer_golden_pictures` gives them."""
+    """To the first golden inputs, as :func:`answer_golden_inputs` gives them."""
 
     @property
     def worst(self) -> float:
-        """Largest difference of all pictures."""
+        """Largest difference of all golden inputs."""
         return max(self.differences)
 
 
@@ -83,16 +83,16 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
         if not gaps[-1] <= bundle.manifest.tolerance:
             raise _mismatch(bundle, engine, compare, golden, outputs, expected)
     check_answers(bundle, list(zip(samples, found, strict=True)))
-    answers = _number_answers(found[:_PATCH_PICTURES])
+    answers = _number_answers(found[:_PATCH_INPUTS])
     return SelfTestReport(engine.runs_on, tuple(gaps), batch_difference, answers)
 
 
-def answer_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
-    """Answers of a model to the first golden pictures, for a safetensors file: ``0/logits``, ``1/logits``.
+def answer_golden_inputs(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
+    """Answers of a model to the first golden inputs, for a safetensors file: ``0/logits``, ``1/logits``.
 
     Those of a patched model are stored with the patch, those of the base are kept from its self-test. Every engine
     that opens the model later is compared with them by :func:`check_same_answers`. Reads only
-    :func:`list_compared_pictures`.
+    :func:`list_compared_inputs`.
 
     Raises:
         EngineError: the engine failed.
@@ -100,7 +100,7 @@ def answer_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[
     spec = bundle.manifest.preprocess
     return _number_answers(
         run_one(engine, golden_sample(bundle, golden, spec).tensor)
-        for golden in bundle.manifest.golden[:_PATCH_PICTURES]
+        for golden in bundle.manifest.golden[:_PATCH_INPUTS]
     )
 
 
@@ -112,9 +112,9 @@ def _number_answers(answers: Iterable[OneOutput]) -> dict[str, NDArray[Any]]:
     }
 
 
-def list_compared_pictures(bundle: Bundle) -> list[str]:
-    """Names of the golden pictures that :func:`answer_golden_pictures` reads."""
-    return [golden.picture for golden in bundle.manifest.golden[:_PATCH_PICTURES]]
+def list_compared_inputs(bundle: Bundle) -> list[str]:
+    """Names of the golden inputs that :func:`answer_golden_inputs` reads."""
+    return [golden.input for golden in bundle.manifest.golden[:_PATCH_INPUTS]]
 
 
 def check_same_answers(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
@@ -123,33 +123,33 @@ def check_same_answers(bundle: Bundle, engine: Engine, expected: OneOutput) -> N
     Raises:
         EngineError: the answers differ, or the engine failed.
     """
-    gap = measure_difference(answer_golden_pictures(bundle, engine), expected)
+    gap = measure_difference(answer_golden_inputs(bundle, engine), expected)
     if not gap <= bundle.manifest.tolerance:
         raise EngineError(
-            f"the model answers the golden pictures otherwise than when it was first tested, by {gap:.3g}; "
+            f"the model answers the golden inputs otherwise than when it was first tested, by {gap:.3g}; "
             f"expected at most {bundle.manifest.tolerance:g} ({engine.runs_on}). It is not used"
         )
 
 
 def golden_sample(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> Sample:
-    """A golden picture, prepared by the same code as live frames.
+    """A golden input, prepared by the same code as live frames.
 
     Raises:
-        BundleError: the picture cannot be used.
+        BundleError: it cannot be used.
     """
-    return prepare_golden(spec, bundle.path / golden.picture, bundle.read(golden.picture))
+    return prepare_golden(spec, bundle.path / golden.input, bundle.read(golden.input))
 
 
-def prepare_golden(spec: PreprocessSpec, at: Path | str, picture: bytes) -> Sample:
-    """An encoded golden picture, prepared by the same code as live frames.
+def prepare_golden(spec: PreprocessSpec, at: Path | str, payload: bytes) -> Sample:
+    """An encoded golden picture or window, prepared by the same code as live frames.
 
     Raises:
-        BundleError: the picture cannot be used.
+        BundleError: it cannot be used.
     """
-    sample = make_preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0, colour=None))
+    sample = make_preprocessor(spec).prepare(Frame("golden", 0, payload, 0.0, 0.0, colour=None))
     if isinstance(sample, Rejected):
-        found = f"golden picture is {sample.reason}: {sample.detail}"
-        raise BundleError(at, found, "a usable picture", _BUILD_AGAIN)
+        found = f"golden {spec.noun} is {sample.reason}: {sample.detail}"
+        raise BundleError(at, found, f"a usable {spec.noun}", _BUILD_AGAIN)
     return sample
 
 
@@ -173,9 +173,9 @@ def run_one(engine: Engine, tensor: NDArray[np.float32]) -> dict[str, NDArray[An
 
 
 def make_random_refusal(at: Path | str, gap: float) -> BundleError:
-    """The refusal of a model that answers the same picture differently."""
+    """The refusal of a model that answers the same input differently."""
     found = (
-        f"the same picture gave outputs that differ by {gap:.3g} in two runs: it is not deterministic "
+        f"the same input gave outputs that differ by {gap:.3g} in two runs: it is not deterministic "
         "(dropout is active, or it draws random numbers)"
     )
     fix = "Call model.eval() before the export, and take random operators out of the model."
@@ -200,7 +200,7 @@ def _check_company(
     )
     if not gap <= bundle.manifest.tolerance:
         cause = "BatchNorm is in training mode"
-        found = f"answers change by {gap:.3g} with the other pictures in the batch: {cause}"
+        found = f"answers change by {gap:.3g} with the others in the batch: {cause}"
         fix = "Call model.eval() before the export."
         raise BundleError(bundle.path, found, "a model in evaluation mode", fix)
     return gap
@@ -214,7 +214,7 @@ def _mismatch(
     outputs: OneOutput,
     expected: OneOutput,
 ) -> BundleError:
-    at, gap = bundle.path / golden.picture, compare(outputs, expected)
+    at, gap = bundle.path / golden.input, compare(outputs, expected)
     if outputs.keys() != expected.keys():
         found, want = f"outputs {', '.join(sorted(outputs))}", ", ".join(sorted(expected))
         return BundleError(at, found, f"outputs {want}", _BUILD_AGAIN)

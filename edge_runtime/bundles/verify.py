@@ -40,7 +40,8 @@ MAX_FOLDER_DEPTH = 5
 """As deep as a path in a manifest may be."""
 MAX_LABELS = 100_000
 MAX_LABELS_BYTES = 4 * 1024 * 1024
-MAX_PICTURE_BYTES = 64 * 1024 * 1024
+MAX_GOLDEN_INPUT_BYTES = 64 * 1024 * 1024
+"""Of a picture or window."""
 MAX_GOLDEN_BYTES = 512 * 1024 * 1024
 """Of all golden outputs together."""
 MAX_LABEL_CHARACTERS = 1000
@@ -184,8 +185,8 @@ def _require_evaluation(path: Path | str, model: OnnxFile) -> None:
 
 def _check_sizes(path: Path, manifest: Manifest, sizes: Mapping[str, int]) -> None:
     """Refuse files that are too large for what they are, before one is read."""
-    pictures = {golden.picture for golden in manifest.golden}
-    bounds = dict.fromkeys(sorted(pictures), MAX_PICTURE_BYTES)
+    inputs = {golden.input for golden in manifest.golden}
+    bounds = dict.fromkeys(sorted(inputs), MAX_GOLDEN_INPUT_BYTES)
     if manifest.labels is not None:
         bounds[manifest.labels] = MAX_LABELS_BYTES
     for name, most in bounds.items():
@@ -196,7 +197,7 @@ def _check_sizes(path: Path, manifest: Manifest, sizes: Mapping[str, int]) -> No
     golden_bytes = sum(sizes.get(golden.expected, 0) for golden in manifest.golden)
     if golden_bytes > MAX_GOLDEN_BYTES:
         found = f"{golden_bytes} bytes of golden outputs"
-        raise BundleError(path, found, f"at most {MAX_GOLDEN_BYTES} bytes", "Take fewer golden pictures.")
+        raise BundleError(path, found, f"at most {MAX_GOLDEN_BYTES} bytes", "Take fewer of them.")
 
 
 def _unlisted(path: Path, names: Sequence[str]) -> BundleError:

@@ -58,8 +58,13 @@ def verify(bundle: Path, trust: tuple[Path, ...], as_json: bool) -> int:
 
     report = verify_bundle(bundle, trust_in(trust))
     signed = f"signed by {report['signed_by']}, " if report["signed_by"] else ""
+    golden = (
+        f"{report['windows']} golden windows"
+        if "windows" in report
+        else f"{report['pictures']} golden pictures"
+    )
     text = (
-        f"{report['bundle']}: ok, {signed}{report['pictures']} golden pictures, worst difference "
+        f"{report['bundle']}: ok, {signed}{golden}, worst difference "
         f"{report['worst']:.2g} (allowed {report['tolerance']:g}), {report['runs_on']}"
     )
     print_answer(report, as_json, text)

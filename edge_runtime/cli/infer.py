@@ -1,9 +1,9 @@
-"""``edge-runtime infer``: answers to pictures, a line each."""
+"""``edge-runtime infer``: answers to pictures or windows, a line each."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -13,13 +13,16 @@ from edge_runtime.cli.printable import make_printable
 from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import ExitCode, StateError
 
+if TYPE_CHECKING:
+    from edge_runtime.inference.preprocess.input_files import Noun
+
 _WIDEST = 60
 """Characters of the first column; longer names push their line's second one away."""
 
 
 @click.command()
 @BUNDLE
-@click.argument("pictures", nargs=-1, required=True, type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
     "--config",
     "config_path",
@@ -27,52 +30,72 @@ _WIDEST = 60
     is_eager=True,
     help="Look for an installed BUNDLE where this configuration has them.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture, a line each.")
-def infer(bundle: Path, pictures: tuple[Path, ...], config_path: Path | None, *, as_json: bool) -> int:  # noqa: ARG001 - BUNDLE reads it
-    """Run PICTURES through BUNDLE and print the answers.
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each, a line each.")
+def infer(bundle: Path, files: tuple[Path, ...], config_path: Path | None, *, as_json: bool) -> int:  # noqa: ARG001 - BUNDLE reads it
+    """Run FILES through BUNDLE and print the answers.
 
     BUNDLE is a folder, the name of an installed bundle, or demo:efficientnet-lite0, which ships and tells a thousand
-    kinds of things apart. PICTURES are files, and folders with all pictures in and below them.
+    kinds of things apart. FILES are pictures, and folders with all pictures in and below them; for a model of signals
+    windows: .npy, .csv and others by the end of their name, one window a file, or a record of several.
 
-    The exit code is 65 when a picture was rejected.
+    The exit code is 65 when one was rejected.
     """
-    from edge_runtime.cli.offline import answer_pictures
+    from edge_runtime.bundles.verify import read_manifest
+    from edge_runtime.cli.offline import answer_files
 
-    found = [path for given in pictures for path in find_pictures(given)]
+    noun = read_manifest(bundle).preprocess.noun
+    found = [path for given in files for path in find_inputs(given, noun)]
     width = min(_WIDEST, max(len(str(path)) for path in found))
-    rejected = 0
+    answered = rejected = 0
     with _show_progress(len(found)) as progress:
-        for number, answer in enumerate(answer_pictures(bundle, found)):
+        for answered, answer in enumerate(answer_files(bundle, found), 1):
             rejected += "rejected" in answer
-            if number == 0 and not as_json:
-                click.echo(click.style(f"{'PICTURE':<{width}}  ANSWER", bold=True))
-            line = make_printable(f"{answer['picture']:<{width}}  {format_answer(answer)}")
+            if answered == 1 and not as_json:
+                click.echo(click.style(f"{noun.upper():<{width}}  ANSWER", bold=True))
+            begin = f" from {answer['from_s']:g} s" if "from_s" in answer else ""
+            line = make_printable(f"{answer[noun] + begin:<{width}}  {format_answer(answer)}")
             print_answer(answer, as_json, line)
             progress.advance()
-    if not as_json and len(found) > 1:
-        click.echo(f"{len(found)} pictures, {rejected} rejected", err=True)
+    if not as_json and answered > 1:
+        click.echo(f"{answered} {noun}s, {rejected} rejected", err=True)
     return ExitCode.DATA if rejected else ExitCode.OK
 
 
-def _show_progress(pictures: int) -> Progress:
+def _show_progress(files: int) -> Progress:
     """Nothing where the answers themselves run over the terminal."""
     progress = Progress()
     if not sys.stdout.isatty():
-        progress.begin("answering", pictures, is_even=True)
+        progress.begin("answering", files, is_even=True)
     return progress
 
 
-def find_pictures(given: Path) -> Sequence[Path]:
-    """The file itself, or the pictures in and below a folder in natural order.
+def find_inputs(given: Path, noun: "Noun") -> Sequence[Path]:
+    """The file itself, or the pictures or windows in and below a folder in natural order.
 
     Raises:
         click.UsageError: the folder has none.
         StateError: it cannot be listed.
     """
-    from edge_runtime.sources.folder import Skipped, list_pictures, natural_order
-
     if not given.is_dir():
         return [given]
+    return _find_pictures(given) if noun == "picture" else _find_windows(given)
+
+
+def _find_windows(given: Path) -> Sequence[Path]:
+    from edge_runtime.inference.preprocess.input_files import is_input
+    from edge_runtime.inference.signals.files import WINDOW_SUFFIXES
+    from edge_runtime.sources.folder import natural_order
+
+    found = [path for path in given.rglob("*") if is_input(path, "window") and path.is_file()]
+    if not found:
+        expected = " ".join(sorted(WINDOW_SUFFIXES))
+        raise click.UsageError(f"{given}: no windows in or below it; their files end in {expected}")
+    return sorted(found, key=lambda path: natural_order(str(path)))
+
+
+def _find_pictures(given: Path) -> Sequence[Path]:
+    from edge_runtime.sources.folder import Skipped, list_pictures, natural_order
+
     skipped = Skipped()
     try:
         names = sorted(
@@ -88,7 +111,7 @@ def find_pictures(given: Path) -> Sequence[Path]:
 
 
 def format_answer(answer: dict[str, Any]) -> str:
-    """The answer to one picture, for a person."""
+    """The answer to one input, for a person."""
     if "rejected" in answer:
         return f"rejected, {answer['rejected']}: {answer['detail']}"
     if "top" in answer:

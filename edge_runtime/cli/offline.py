@@ -1,6 +1,6 @@
-"""Commands without a daemon: answer pictures, verify and inspect bundles, calibrate from folders of pictures.
+"""Commands without a daemon: answer files, verify and inspect bundles, calibrate from folders of pictures or windows.
 
-They use the daemon's own parts, so that a picture gets the same answer in both.
+They use the daemon's own parts, so that an input gets the same answer in both.
 """
 
 import time
@@ -21,27 +21,37 @@ from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import channels_first, make_preprocessor
-from edge_runtime.inference.preprocess.image_folder import read_reference_folder
+from edge_runtime.inference.preprocess.input_files import list_frames
+from edge_runtime.inference.preprocess.reference_folder import read_reference_folder
+from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 from edge_runtime.messaging.encoding import encode_answer
 
 MOST_REFERENCE = 512
 
 
-def answer_pictures(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """One answer a picture, in order.
+def answer_files(bundle_path: Path, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """One answer a picture or window, in order; with ``from_s``, the seconds before it, where its file holds several.
 
     Raises:
         BundleError: the bundle cannot be used.
         EngineError: the engine failed.
     """
     bundle, engine, _ = _open(bundle_path)
-    answer = make_answer_function(bundle, engine)
-    for seq, picture in enumerate(pictures):
-        yield {"picture": str(picture), **_plain(answer(Frame("infer", seq, picture, 0.0, 0.0, colour=None)))}
+    spec, answer = bundle.manifest.preprocess, make_answer_function(bundle, engine)
+    preprocessor = make_preprocessor(spec)
+    for path in files:
+        frames = list(list_frames(path, preprocessor))
+        for frame in frames:
+            place = {"from_s": _begin_s(spec, frame)} if len(frames) > 1 else {}
+            yield {spec.noun: str(path), **place, **_plain(answer(frame))}
+
+
+def _begin_s(spec: PreprocessSpec, frame: Frame) -> float:
+    return round(frame.seq * spec.hop / spec.rate_hz, 6) if isinstance(spec, SignalSpec) else 0.0
 
 
 def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], Any]:
-    """A function that answers a frame as the daemon does, or says why the picture was rejected."""
+    """A function that answers a frame as the daemon does, or says why it was rejected."""
     preprocessor = make_preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
 
@@ -55,7 +65,7 @@ def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], An
 
 
 def verify_bundle(bundle_path: Path, trust: Trust | None = None) -> dict[str, Any]:
-    """Check the signature (with ``trust``), the hashes and the answers to the golden pictures.
+    """Check the signature (with ``trust``), the hashes and the answers to the golden inputs.
 
     Raises:
         BundleError: they differ from the manifest.
@@ -65,7 +75,7 @@ def verify_bundle(bundle_path: Path, trust: Trust | None = None) -> dict[str, An
         "bundle": bundle.id,
         "ok": True,
         "signed_by": bundle.signed_by,
-        "pictures": len(report.differences),
+        f"{bundle.manifest.preprocess.noun}s": len(report.differences),
         "worst": report.worst,
         "tolerance": bundle.manifest.tolerance,
         "runs_on": report.runs_on,

@@ -34,7 +34,7 @@ from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.bundles.requirements import check_requirements
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
-from edge_runtime.bundles.self_test import list_compared_pictures, self_test
+from edge_runtime.bundles.self_test import list_compared_inputs, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.bundle_trust import find_trust
@@ -79,7 +79,7 @@ class OpenedModel:
     settings: EngineSettings
     engine: Engine
     answers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """To the first golden pictures, which ``bundle`` holds in memory, see ``self_test.answer_golden_pictures``."""
+    """To the first golden pictures, which ``bundle`` holds in memory, see ``self_test.answer_golden_inputs``."""
     self_test_difference: float | None = None
     """Largest difference from a golden output; None: not tested."""
     notes: tuple[str, ...] = ()
@@ -196,7 +196,7 @@ def _open_version(
     engine = open_bundle_engine(bundle, plan, settings, model)
     with close_on_error(engine):
         tested = self_test(bundle, engine)
-        bundle = bundle.keep(list_compared_pictures(bundle))
+        bundle = bundle.keep(list_compared_inputs(bundle))
         notes = find_engine_notes(config.models[name], engine, plan, budget)
     return OpenedModel(bundle, model, plan, settings, engine, tested.answers, tested.worst, notes, protection)
 

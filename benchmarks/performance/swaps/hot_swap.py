@@ -20,7 +20,7 @@ from benchmarks.performance.bare_runs import BUNDLE, Report, pictures_in
 from benchmarks.performance.swaps.swap_load import PATCHES
 from calibration.targets import model_files
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.self_test import answer_golden_pictures
+from edge_runtime.bundles.self_test import answer_golden_inputs
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.deployment.model_state import ANSWERS_FILE, ModelState
 from edge_runtime.inference.engines.threads import ThreadPlan
@@ -71,7 +71,7 @@ def put_patch(model_state: ModelState, bundle: Bundle, patch_id: str, gain: floa
     patch.save(folder / "patch.safetensors")
     model_files.write(folder / f"model{model_files.suffix(files)}", files)
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=files)
-    safetensors.numpy.save_file(answer_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
+    safetensors.numpy.save_file(answer_golden_inputs(bundle, engine), folder / ANSWERS_FILE)
     (folder / "report.json").write_bytes(orjson.dumps({"model_sha256": files.sha256}))
 
 

@@ -70,12 +70,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """Model, pictures and labels of a bundle."""
+    """Model, golden inputs and labels of a bundle."""
 
     model: ModelFiles
     """A complete ONNX or TorchScript file, or both files of an OpenVINO IR."""
     golden: Mapping[str, bytes]
-    """Encoded pictures by file name: colourful, different from each other, larger than the model's input."""
+    """By file name: encoded pictures, colourful, different from each other, larger than the model's input; or windows
+    as array files."""
     labels: Sequence[str] = ()
     healthy: NDArray[np.float32] | None = None
     """Prepared healthy samples (N, ...) in the model's layout for the factory moments; None leaves them out, and so do
@@ -199,20 +200,21 @@ def _contents(
 ) -> dict[str, bytes]:
     """Every file but the manifest, by relative name."""
     if not materials.golden:
-        raise BundleError(recipe.name, "no golden pictures", "at least one", "Correct it and build again.")
+        found, fix = f"no golden {recipe.preprocess.noun}s", "Correct it and build again."
+        raise BundleError(recipe.name, found, "at least one", fix)
     files = _named_files(materials.model)
     if materials.labels:
         files[LABELS_FILE] = ("\n".join(materials.labels) + "\n").encode()
     if moments is not None:
         files[MOMENTS_FILE] = moments
-    for name, picture in materials.golden.items():
-        outputs = run_one(engine, prepare_golden(recipe.preprocess, f"golden/{name}", picture).tensor)
+    for name, payload in materials.golden.items():
+        outputs = run_one(engine, prepare_golden(recipe.preprocess, f"golden/{name}", payload).tensor)
         require_numbers(outputs)
         broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
         if broken:
             found = f"output {', '.join(broken)} is not finite for {name}"
             raise BundleError("model", found, "finite outputs", "Check weights and mean/std.")
-        files[f"golden/{name}"] = picture
+        files[f"golden/{name}"] = payload
         arrays = {key: np.array(array, np.float32, order="C") for key, array in outputs.items()}
         files[_expected_name(name)] = safetensors.numpy.save(arrays)
     return files
@@ -232,9 +234,7 @@ def _manifest(
         labels=LABELS_FILE if LABELS_FILE in files else None,
         preprocess=recipe.preprocess,
         postprocess=recipe.postprocess,
-        golden=tuple(
-            Golden(picture=f"golden/{name}", expected=_expected_name(name)) for name in materials.golden
-        ),
+        golden=tuple(_golden(recipe.preprocess, name) for name in materials.golden),
         tolerance=tolerance,
         compare=compare,
         calibration=CalibrationHints(
@@ -249,5 +249,9 @@ def _manifest(
     )
 
 
-def _expected_name(picture: str) -> str:
-    return f"golden/{Path(picture).stem}.safetensors"
+def _golden(spec: PreprocessSpec, name: str) -> Golden:
+    return Golden.model_validate({spec.noun: f"golden/{name}", "expected": _expected_name(name)})
+
+
+def _expected_name(name: str) -> str:
+    return f"golden/{Path(name).stem}.safetensors"

@@ -1,6 +1,5 @@
 """From a recipe to a bundle: read, convert, check, quantize, measure, choose, build; all or nothing."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from edge_runtime.bundles.build.candidates import (
 from edge_runtime.bundles.build.checkpoint import read_version
 from edge_runtime.bundles.build.measure import measure_times_ms, name_processor
 from edge_runtime.bundles.build.recipe_file import Quantization, RecipeFile, read_recipe
+from edge_runtime.bundles.build.recipe_inputs import read_golden, read_labels, read_pictures
 from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.build.source_model import (
     Answers,
@@ -39,22 +39,16 @@ from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.manifest import Measured, Provenance
 from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepare_golden, run_one
 from edge_runtime.bundles.verify import Bundle, load_bundle
-from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
+from edge_runtime.datatypes import Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError, ExitCode
-from edge_runtime.inference.preprocess import make_preprocessor
-from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec, StrictModel
 
-MOST_GOLDEN = 64
-MOST_CALIBRATION, MOST_LABELLED = 300, 2000
 UNUSUAL = 20.0
 """Nets take values of about -3 to 3; larger ones mean that mean and std are for 0 to 1 instead of 0 to 255."""
-MOST_BYTES = 512 * 1024 * 1024
-"""Of one folder's prepared pictures in memory; of a larger folder every k-th picture is taken."""
 _TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
 STEPS = (
     "reading the model",
-    "reading the pictures",
+    "reading the pictures or windows",
     "checking the model's answers",
     "converting",
     "quantizing and measuring",
@@ -63,7 +57,6 @@ STEPS = (
 """Of one build, in their order."""
 Tell = Callable[[str], None]
 """Hears of each of them before it begins."""
-_UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
 
 
 class ExtraMissing(EdgeRuntimeError):
@@ -135,8 +128,8 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str, tell: 
     )  # fmt: skip
     find_target(decisions, out_dir)  # what exists is refused before minutes of work
     tell(next(steps))
-    labels, golden = _labels(recipe), _golden(recipe.golden)
-    pictures = _pictures(recipe, spec, labels)
+    labels, golden = read_labels(recipe), read_golden(recipe.golden, spec)
+    pictures = read_pictures(recipe, spec, labels)
     samples = [prepare_golden(spec, f"golden/{name}", data) for name, data in golden.items()]
     tell(next(steps))
     attempts, answers = FormatAttempts(), make_answer_function(source, spec)
@@ -174,7 +167,7 @@ def _make_candidates(
         )
         return list(quantize_candidates(floats, spec, recipe.postprocess, pictures, how, attempts))
     times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
-    on, machine = "golden pictures", name_processor()
+    on, machine = f"golden {spec.noun}s", name_processor()
     return [
         replace(one, measured=(Measured(on=on, samples=len(probes), infer_ms=time, machine=machine),))
         for one, time in zip(floats, times, strict=True)
@@ -275,50 +268,6 @@ def _version(recipe: RecipeFile, source: SourceModel) -> int:
         fix, expected = "Write version: NUMBER into the recipe.", "a whole number from 1, or as 1.0.2"
         raise BundleError(f"{source.path}: version", repr(source.version), expected, fix)
     return number
-
-
-def _labels(recipe: RecipeFile) -> tuple[str, ...]:
-    if recipe.labels is None:
-        return ()
-    if not isinstance(recipe.labels, Path):
-        return recipe.labels
-    try:
-        text = recipe.labels.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise BundleError(recipe.labels, f"cannot be read ({err})", "a name a line", "Check labels.") from err
-    return tuple(line.strip() for line in text.rstrip().splitlines())
-
-
-def _golden(folder: Path) -> dict[str, bytes]:
-    """Encoded pictures by a name that is safe in a bundle."""
-    fix = "Put 4 to 16 colourful, different pictures there; they travel with the bundle."
-    try:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-        found = {
-            f"{i:02d}-{_UNSAFE.sub('-', p.stem)[:60]}{p.suffix.lower()}": p.read_bytes()
-            for i, p in enumerate(paths)
-        }
-    except OSError as err:
-        found_instead = f"cannot be read ({err.strerror or err})"
-        raise BundleError(folder, found_instead, "a folder of golden pictures", fix) from err
-    if not 1 <= len(found) <= MOST_GOLDEN:
-        raise BundleError(folder, f"{len(found)} golden pictures", f"1 to {MOST_GOLDEN}", fix)
-    return found
-
-
-def _pictures(recipe: RecipeFile, spec: PreprocessSpec, labels: tuple[str, ...]) -> Pictures | None:
-    if recipe.calibration is None:
-        return None
-    preprocessor = make_preprocessor(spec)
-    most = max(32, MOST_BYTES // (4 * int(np.prod(spec.tensor_shape))))
-    x, _ = read_reference_folder(recipe.calibration, preprocessor, labels, min(most, MOST_CALIBRATION))
-    if recipe.labelled is None:
-        return Pictures(x)
-    labelled, y = read_reference_folder(recipe.labelled, preprocessor, labels, min(most, MOST_LABELLED))
-    if y is None:
-        fix = "Put the pictures into sub-folders named like labels."
-        raise BundleError(recipe.labelled, "pictures without labels", "a sub-folder a class", fix)
-    return Pictures(x, (labelled, y))
 
 
 def _provenance(recipe: RecipeFile, command: str, taken: ModelCandidate) -> Provenance:

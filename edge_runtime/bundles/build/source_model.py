@@ -109,7 +109,7 @@ def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
     except pydantic.ValidationError as err:
         if recipe.preprocess is not None:  # in words of the training's own
             return recipe.preprocess
-        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors()[:5])
+        found = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in err.errors()[:5])
         fix = "Save it so, or write preprocess into the recipe."
         raise BundleError(at, found, "the keys of preprocess in a recipe", fix) from err
     if recipe.preprocess is not None and recipe.preprocess != said:

@@ -20,8 +20,11 @@ def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], fo
     ``size`` is width and height of the golden ones as JPEGs, in pixels.
 
     Raises:
-        BundleError: there is no picture, or one cannot be read.
+        BundleError: the bundle takes no pictures, there is none, or one cannot be read.
     """
+    if bundle.manifest.preprocess.noun != "picture":
+        fix = "Use `tune`, which measures the engine alone."
+        raise BundleError(bundle.path, "a model of signals", "one of pictures: bench plays cameras", fix)
     if given is not None:
         names = sorted(path for path in given.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         if not names:
@@ -30,10 +33,10 @@ def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], fo
         return [Path(shutil.copyfile(path, folder / path.name)) for path in names]
     made = []
     for number, golden in enumerate(bundle.manifest.golden):
-        pixels = cv2.imdecode(np.frombuffer(bundle.read(golden.picture), np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(bundle.read(golden.input), np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
             found, fix = "cannot be decoded", "Give --pictures FOLDER."
-            raise BundleError(bundle.path / golden.picture, found, "a picture", fix)
+            raise BundleError(bundle.path / golden.input, found, "a picture", fix)
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
         made.append(folder / f"{number:03}.jpg")

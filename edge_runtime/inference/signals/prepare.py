@@ -15,6 +15,7 @@ from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.file_bytes import read_file
 from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preparation import prepare_or_reject
+from edge_runtime.inference.signals.files import payload_of
 from edge_runtime.inference.signals.fill import blank_outside, blank_sentinels, fill_missing
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.resample import resample
@@ -99,12 +100,18 @@ class SignalPreprocessor:
 
     def _read(self, payload: bytes | Path) -> NDArray[np.float64]:
         """The numbers (samples, channels) of a message or file that is one window."""
+        how = self.spec.payload
         if isinstance(payload, Path):
-            payload = read_file(payload, self._check_bytes)
-        self._check_bytes(len(payload))
-        return read_payload(payload, self.spec.payload, self._names).numbers
+            how, payload = payload_of(payload, how), read_file(payload, self.check_bytes)
+        self.check_bytes(len(payload))
+        return read_payload(payload, how, self._names).numbers
 
-    def _check_bytes(self, size: int) -> None:
+    def check_bytes(self, size: int) -> None:
+        """Refuse a message or file of more bytes than are taken.
+
+        Raises:
+            InputFlaw: it has.
+        """
         if size > self._max_bytes:
             raise InputFlaw(RejectReason.TOO_LARGE, f"{size} bytes; at most {self._max_bytes} are taken")
 

@@ -45,6 +45,11 @@ class PictureSpec(StrictModel):
     """Replaces NaN in a raw tensor input (in units of the tensor); null refuses such tensors."""
 
     @property
+    def noun(self) -> Literal["picture"]:
+        """Name of one input in messages."""
+        return "picture"
+
+    @property
     def channels(self) -> int:
         """1 for grey, 3 for colour."""
         return 1 if self.colour == "grey" else 3

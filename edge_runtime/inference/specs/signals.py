@@ -118,6 +118,11 @@ class SignalSpec(StrictModel):
     payload: PayloadSpec = PayloadSpec()
 
     @property
+    def noun(self) -> Literal["window"]:
+        """Name of one input in messages."""
+        return "window"
+
+    @property
     def input_length(self) -> int:
         """Samples of a window at the sensor's rate, at least 1."""
         return max(1, round(self.length * self.input_rate_hz / self.rate_hz))

@@ -28,7 +28,7 @@ from calibration.stats.moments import FrameMoments
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.self_test import answer_golden_pictures
+from edge_runtime.bundles.self_test import answer_golden_inputs
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
 from edge_runtime.deployment.model_state import ANSWERS_FILE
@@ -37,7 +37,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.healthy_threshold import needs_healthy_scores
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first, make_preprocessor
-from edge_runtime.inference.preprocess.image_folder import read_reference_folder
+from edge_runtime.inference.preprocess.reference_folder import read_reference_folder
 from edge_runtime.inference.specs import AnomalySpec
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.envelope import keep_within
@@ -249,7 +249,7 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
     patched = _patched_files(bundle, patch)
     model_files.write(folder / f"model{model_files.suffix(patched)}", patched)
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=patched)
-    safetensors.numpy.save_file(answer_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
+    safetensors.numpy.save_file(answer_golden_inputs(bundle, engine), folder / ANSWERS_FILE)
     engine.close()
     return patched.sha256
 

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from edge_runtime.bundles.manifest import Golden
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.datatypes import Frame, Sample
+from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.preprocess import make_preprocessor
+from tests.support.bundle_builds import edit
 from tests.support.signal_bundles import (
     build_signal_bundle,
     machine_windows,
@@ -37,3 +40,25 @@ def test_windows_are_answered_as_they_should():
     assert all(isinstance(sample, Sample) for sample in samples)
     answers = engine.infer(np.stack([sample.tensor for sample in samples]))["logits"].argmax(axis=1)
     assert (answers == np.arange(200) % 4).mean() > 0.9
+
+
+def test_golden_windows_are_named_so_in_the_manifest(tmp_path):
+    [first, *_] = load_bundle(build_signal_bundle(tmp_path)).manifest.golden
+    assert first.model_dump() == {"window": "golden/g0.npy", "expected": "golden/g0.safetensors"}
+
+
+@pytest.mark.parametrize("entry", [{}, {"picture": "golden/g0.png", "window": "golden/g0.npy"}])
+def test_a_golden_entry_has_one_input(entry):
+    with pytest.raises(ValueError, match="picture"):
+        Golden.model_validate({**entry, "expected": "golden/g0.safetensors"})
+
+
+def test_a_signal_bundle_with_a_golden_picture_is_refused(tmp_path):
+    path = build_signal_bundle(tmp_path)
+
+    def as_picture(data):
+        data["golden"][0]["picture"] = data["golden"][0].pop("window")
+
+    edit(path, as_picture)
+    with pytest.raises(BundleError):
+        load_bundle(path)

@@ -19,7 +19,7 @@ from PIL import Image
 from edge_runtime.bundles.self_test import prepare_golden
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.preprocess import PicturePreprocessor
-from edge_runtime.inference.preprocess.image_folder import ReferenceFolderError, read_reference_folder
+from edge_runtime.inference.preprocess.reference_folder import ReferenceFolderError, read_reference_folder
 from edge_runtime.inference.specs import PictureSpec
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource

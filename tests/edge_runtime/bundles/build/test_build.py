@@ -62,7 +62,7 @@ def test_models_that_are_not_for_devices_are_refused(tmp_path: Path, model: byte
 
 
 @pytest.mark.parametrize(
-    ("model", "words"), [(company_model(), "pictures"), (small_model(dropout=True), "dropout")]
+    ("model", "words"), [(company_model(), "in the batch"), (small_model(dropout=True), "dropout")]
 )
 def test_models_that_answer_differently_each_time_are_refused(
     tmp_path: Path, model: bytes, words: str

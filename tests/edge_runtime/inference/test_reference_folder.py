@@ -5,7 +5,7 @@ import pytest
 
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.inference.preprocess import PicturePreprocessor
-from edge_runtime.inference.preprocess.image_folder import ReferenceFolderError, read_reference_folder
+from edge_runtime.inference.preprocess.reference_folder import ReferenceFolderError, read_reference_folder
 from tests.support.paths import DEMO
 
 PHOTOS = sorted((DEMO / "pictures").glob("*.jpg"))

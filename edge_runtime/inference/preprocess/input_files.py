@@ -1,0 +1,41 @@
+"""The files of a folder that a model takes, and the frames in a file: a picture, or one or more windows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Payload
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preparation import Preprocessor
+from edge_runtime.inference.signals.files import WINDOW_SUFFIXES, read_windows
+from edge_runtime.inference.signals.prepare import SignalPreprocessor
+
+Noun = Literal["picture", "window"]
+
+
+def is_input(path: Path, noun: Noun) -> bool:
+    """Whether a file is taken for a picture, or for windows, by the end of its name."""
+    return path.suffix.lower() in (WINDOW_SUFFIXES if noun == "window" else PICTURE_SUFFIXES)
+
+
+def list_inputs(folder: Path, noun: Noun) -> list[Path]:
+    """The files of a folder that are taken for pictures or for windows, by name.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    return sorted(path for path in folder.iterdir() if is_input(path, noun) and path.is_file())
+
+
+def list_frames(path: Path, preprocessor: Preprocessor, most: int | None = None) -> Iterator[Frame]:
+    """The picture of a file, or its windows; at most ``most`` of them, evenly spaced."""
+    if not isinstance(preprocessor, SignalPreprocessor):
+        yield Frame("file", 0, path, 0.0, 0.0, colour=None)
+        return
+    try:
+        windows: Sequence[Payload] = read_windows(path, preprocessor.spec, preprocessor.check_bytes)
+    except InputFlaw:
+        windows = [path]  # which is rejected for the same
+    step = 1 if most is None else -(-len(windows) // most)
+    for number in range(0, len(windows), step):
+        yield Frame("file", number, windows[number], 0.0, 0.0)
