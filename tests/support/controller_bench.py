@@ -30,10 +30,10 @@ from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
 from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.event_examples import FIGURES, a_report
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
 from tests.support.waiting import until
+from tools.document.event_examples import FIGURES, a_report
 
 BASE = Generation("parts/1")
 IDENTITY = Identity("parts/1", "a" * 64, "spec", "b" * 64)

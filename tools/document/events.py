@@ -9,7 +9,7 @@ from edge_runtime.messaging import events
 from edge_runtime.messaging.encoding import encode_event
 from edge_runtime.messaging.event_forms import OF_DEVICE, kinds_of
 from edge_runtime.messaging.events import Event
-from tests.support.event_examples import EXAMPLES
+from tools.document.event_examples import EXAMPLES
 from tools.document.fields import Field, list_fields, make_rows
 from tools.document.markdown import code, page, prose, table
 from tools.document.since import Since

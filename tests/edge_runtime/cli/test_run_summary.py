@@ -13,8 +13,8 @@ from edge_runtime.inference.metrics import Percentiles
 from edge_runtime.messaging.delivery import ChannelStatus
 from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
 from edge_runtime.recalibration.status import ControllerStatus
-from tests.support.event_examples import EXAMPLES
 from tests.support.fake_engine import LIBRARY
+from tools.document.event_examples import EXAMPLES
 
 SIDE = ControllerStatus(
     phase="idle",

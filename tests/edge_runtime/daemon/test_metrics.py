@@ -26,10 +26,10 @@ from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.wrong_tokens import WrongTokens
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import ControllerBench
-from tests.support.event_examples import FIGURES, PATCHED, a_report
 from tests.support.fake_source import FakeSource
 from tests.support.pipeline_bench import make_frame
 from tests.support.waiting import until
+from tools.document.event_examples import FIGURES, PATCHED, a_report
 
 YAML = """
 device: box

@@ -14,7 +14,7 @@ from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import DriftAlarm, Event, HealthChanged, Recalibrated, RolledBack
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import ControllerBench
-from tests.support.event_examples import BASE, EXAMPLES, FIGURES, PATCHED, a_report
+from tools.document.event_examples import BASE, EXAMPLES, FIGURES, PATCHED, a_report
 
 pytestmark = pytest.mark.integration
 STEP_S = LEVELS[0].step_s

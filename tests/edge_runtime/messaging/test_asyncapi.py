@@ -33,9 +33,9 @@ from edge_runtime.recalibration.baselines.commands import describe_baseline
 from edge_runtime.recalibration.follower import TaskEnd, describe_end
 from tests.support.baselines import two_tap_baseline
 from tests.support.document_schemas import DocumentSchemas
-from tests.support.event_examples import EXAMPLES
 from tests.support.paths import ROOT
 from tests.support.used_transactions import UsedInMemory
+from tools.document.event_examples import EXAMPLES
 
 SCHEMA = json.loads(gzip.decompress((ROOT / "tests/data/asyncapi-3.0.0.schema.json.gz").read_bytes()))
 """Of the AsyncAPI Initiative, package @asyncapi/specs 6.11.1 (Apache-2.0), ``3.0.0-without-$id.json``."""

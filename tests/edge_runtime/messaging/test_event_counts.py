@@ -4,7 +4,7 @@ import pytest
 
 from edge_runtime.messaging.event_counts import EventCounts, classify
 from edge_runtime.messaging.events import DriftAlarm, Event, RolloutMoved, TaskFailed
-from tests.support.event_examples import EXAMPLES, FIGURES
+from tools.document.event_examples import EXAMPLES, FIGURES
 
 COUNTED = {
     "applied": ("config", "applied"),

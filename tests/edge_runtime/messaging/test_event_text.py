@@ -18,7 +18,7 @@ from edge_runtime.messaging.events import (
     TaskFailed,
     VersionSkipped,
 )
-from tests.support.event_examples import EXAMPLES
+from tools.document.event_examples import EXAMPLES
 
 TROUBLE = (
     ConfigRefused

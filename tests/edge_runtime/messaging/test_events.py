@@ -21,7 +21,7 @@ from edge_runtime.messaging.events import (
     RecordingEnded,
     TaskFailed,
 )
-from tests.support.event_examples import EXAMPLES
+from tools.document.event_examples import EXAMPLES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
 AT_S = 1795448459.123

@@ -28,8 +28,8 @@ from edge_runtime.messaging.home_assistant.entities import (
 from edge_runtime.messaging.home_assistant.units import find_unit
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.object_events import encode_object_event
-from tests.support.event_examples import EXAMPLES
 from tests.support.home_assistant import check, press, render
+from tools.document.event_examples import EXAMPLES
 
 YAML = """
 device: belt-3

@@ -20,7 +20,7 @@ from edge_runtime.recalibration.job.messages import (
 )
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
-from tests.support.event_examples import a_report
+from tools.document.event_examples import a_report
 
 SETTINGS = RecalibrationConfig(
     schedule="0 3 * * *", memory_mib=1024, reference=ReferenceConfig(folder="/r", pictures="never")
