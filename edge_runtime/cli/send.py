@@ -3,6 +3,7 @@
 import base64
 import math
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,13 @@ from edge_runtime.errors import ExitCode, StateError
 
 TASKS, EDITS = ("commission", "recalibrate"), ("set-config", "undo-config")
 """Verbs whose end the device may wait for before it answers."""
+ONLY_FOR = {
+    "--wait": TASKS + EDITS,
+    "--out": ("snapshot", "get-config"),
+    "--text": ("set-config",),
+    "--file": ("install",),
+}
+"""Options that are no arguments of the command, and their verbs."""
 VERBS = {
     "status": "everything the device knows about itself",
     "commission": "approve what the cameras show now as healthy: a new baseline",
@@ -141,35 +149,12 @@ def send(
 ) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
-    from edge_runtime.messaging.commands.request import LONGEST_TASK_S, LONGEST_WAIT_S
 
-    if wait_s is not None and verb not in TASKS + EDITS:
-        raise click.UsageError(f"--wait: {verb} is answered at once; it is for {', '.join(TASKS + EDITS)}")
-    if out is not None and verb not in ("snapshot", "get-config"):
-        raise click.UsageError(f"--out: {verb} brings no file; it is for snapshot and get-config")
-    if text_file is not None and verb != "set-config":
-        raise click.UsageError(f"--text: {verb} takes no file; it is for set-config")
-    if file is not None and verb != "install":
-        raise click.UsageError(f"--file: {verb} brings no file; it is for install")
-    if group is not None and (out is not None or file is not None):
-        raise click.UsageError(
-            "--group: a file comes from one device, or goes to one; leave --out and --file away"
-        )
+    _check_options(verb, {"--wait": wait_s, "--out": out, "--text": text_file, "--file": file}, group)
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
-    arguments = {name: value for name, value in given.items() if value not in (None, ())}
-    if "values" in arguments:
-        arguments["set"] = dict(map(_read_value, arguments.pop("values")))
-    if "source" in arguments:
-        arguments["from"] = arguments.pop("source")
-    if text_file is not None:
-        arguments["text"] = _read_text(text_file)
     upload = None if file is None else ChunkedFile(file, chunk_kib * 1024)
-    if upload is not None:
-        arguments |= {"chunks": upload.names, "size_bytes": upload.size_bytes}
-    if wait_s is not None:
-        longest_s = LONGEST_TASK_S if verb in TASKS else LONGEST_WAIT_S
-        arguments["timeout_s"] = longest_s if wait_s == math.inf else wait_s
+    arguments = {**_read_arguments(given), **_add_arguments(verb, text_file, upload, wait_s)}
     address = load_address(config_path, os.environ)
     with Progress() as progress:
         tell = partial(show_progress, progress)
@@ -179,20 +164,56 @@ def send(
             )
         else:
             answer = send_command(
-                address,
-                verb,
-                arguments,
-                timeout_s,
-                expires_s=expires_s,
-                key=key,
-                on_progress=tell,
-                upload=upload,
-            )
+                address, verb, arguments, timeout_s,
+                expires_s=expires_s, key=key, on_progress=tell, upload=upload,
+            )  # fmt: skip
             answers = {address.device: answer}
     if out is not None and answer.get("status") == "ok":
         _write_content(out, answer["data"])
     print_indented(answer if group is None else answers)
     return 0 if all(map(_is_good, answers.values())) else ExitCode.DATA
+
+
+def _check_options(verb: str, given: Mapping[str, object], group: str | None) -> None:
+    """Refuse options that are for other verbs, and those that are not for a group.
+
+    Raises:
+        click.UsageError: one of them is given.
+    """
+    for option, value in given.items():
+        if value is not None and verb not in ONLY_FOR[option]:
+            raise click.UsageError(f"{option}: it is not for {verb}, but for {', '.join(ONLY_FOR[option])}")
+    if group is not None and any(given[option] is not None for option in ("--out", "--file")):
+        raise click.UsageError(
+            "--group: a file comes from one device, or goes to one; leave --out and --file away"
+        )
+
+
+def _read_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that are arguments of the verb, under the names that they have there."""
+    arguments = {name: value for name, value in given.items() if value not in (None, ())}
+    if "values" in arguments:
+        arguments["set"] = dict(map(_read_value, arguments.pop("values")))
+    if "source" in arguments:
+        arguments["from"] = arguments.pop("source")
+    return arguments
+
+
+def _add_arguments(
+    verb: str, text_file: Path | None, upload: ChunkedFile | None, wait_s: float | None
+) -> dict[str, Any]:
+    """Arguments that are made from options."""
+    from edge_runtime.messaging.commands.request import LONGEST_TASK_S, LONGEST_WAIT_S
+
+    arguments: dict[str, Any] = {}
+    if text_file is not None:
+        arguments["text"] = _read_text(text_file)
+    if upload is not None:
+        arguments |= {"chunks": upload.names, "size_bytes": upload.size_bytes}
+    if wait_s is not None:
+        longest_s = LONGEST_TASK_S if verb in TASKS else LONGEST_WAIT_S
+        arguments["timeout_s"] = longest_s if wait_s == math.inf else wait_s
+    return arguments
 
 
 def _is_good(answer: dict[str, Any]) -> bool:
