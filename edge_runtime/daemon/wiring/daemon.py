@@ -13,13 +13,9 @@ from pathlib import Path
 import structlog
 
 from edge_runtime.bundles.travel.chunks import MAX_CHUNK_BYTES, name_chunk
-from edge_runtime.config import CameraConfig, Changes, Config, ConfigHistory, keep_last_good, secrets_of
+from edge_runtime.config import CameraConfig, Config, secrets_of
 from edge_runtime.config.commands import CommandsConfig
-from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
-from edge_runtime.daemon.config_editor import ConfigEditor
-from edge_runtime.daemon.edit_trial import EditTrial
-from edge_runtime.daemon.edit_under_way import Commanded, Edits, Promoted
 from edge_runtime.daemon.home_assistant import HomeAssistant
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
@@ -34,11 +30,10 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.trends import Trends
-from edge_runtime.daemon.trust_watch import TrustWatch
-from edge_runtime.daemon.wiring.http import find_certificate, find_missing_extras, make_servers
+from edge_runtime.daemon.wiring.editing import make_editing, make_reloader, restart_by_command
+from edge_runtime.daemon.wiring.http import find_certificate, make_servers
 from edge_runtime.daemon.wiring.messaging import (
     Outboxes,
-    make_callers,
     make_command_handlers,
     make_command_port,
     open_command_records,
@@ -48,7 +43,7 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.daemon.wiring.telemetry import open_traces
 from edge_runtime.datatypes import Result
-from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError, StateError
+from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.connection import BrokerConnection
@@ -56,8 +51,6 @@ from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.messaging.uploads import Uploads
 from edge_runtime.recordings.feed import Feed
-from edge_runtime.serving.certificate import open_certificate
-from edge_runtime.serving.listener import prove_address
 from edge_runtime.sources.base import Source
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
@@ -95,8 +88,7 @@ def build_daemon(
     config = adjust(loaded)
     with ExitStack() as resources:  # closes them when a later part cannot be made
         resources.callback(lock_state_dir(config.state_dir).close)
-        stop, edits, promoted, commanded = StopRequest(), Edits(), Promoted(), Commanded()
-        notify = SystemdNotify(os.environ)
+        stop, notify = StopRequest(), SystemdNotify(os.environ)
         crashes = Crashes(stop.fail)
         outboxes = Outboxes(config, crashes)
         resources.callback(outboxes.close)
@@ -120,31 +112,8 @@ def build_daemon(
             running, cameras, delivery, crashes, records.log.describe, lambda: uploads.counts,
             recordings.describe, certificate,
         )  # fmt: skip
-        watch = ConfigWatcher(
-            config_path,
-            os.environ,
-            current=loaded,
-            on_change=lambda edited: edits.put(adjust(edited)),
-            on_error=edits.put,
-            crashes=crashes,
-            refused=refused,
-        )
-        history = ConfigHistory(config_path, config.state_dir)
         restart = partial(restart_by_command, notify, stop)
-        trial = EditTrial(config_path, os.environ, config.state_dir, commanded, watch, adjust, emit, restart)
-        trust = TrustWatch(running, crashes, run_in_background)
-        editor = ConfigEditor(
-            config_path,
-            os.environ,
-            running,
-            commanded,
-            watch,
-            adjust,
-            history,
-            trial,
-            warn_before=trust.warn_before,
-            read_keys=make_callers,
-        )
+        editing = make_editing(loaded, config_path, running, adjust, refused, emit, restart, crashes)
         snapshots = Snapshots(running, cameras, config.pictures)
         pictures = PictureSender(running, snapshots, crashes)
         objects = ObjectEvents(
@@ -156,23 +125,21 @@ def build_daemon(
             crashes,
         )
         installs = Installs(running, uploads, run_in_background)
-        handlers = make_command_handlers(running, reporter, restart, editor, snapshots, installs)
+        handlers = make_command_handlers(running, reporter, restart, editing.editor, snapshots, installs)
         under_way = UnderWay(crashes)
         port = make_command_port(config, handlers, records, under_way, crashes)
-        reloader = ConfigReloader(
-            running=running,
-            cameras=cameras,
-            delivery=delivery,
-            notify=notify,
-            edits=edits,
-            promoted=promoted,
-            commanded=commanded,
-            crashes=crashes,
+        reloader = make_reloader(
+            editing,
+            running,
+            cameras,
+            delivery,
+            notify,
+            crashes,
             open_model=partial(
                 open_model,
                 delivery=delivery,
                 crashes=crashes,
-                hand_over=promoted.put,
+                hand_over=editing.promoted.put,
                 in_force=lambda: running.config,
                 tap=feed,
                 trace=open_traces(config, resources),
@@ -190,18 +157,11 @@ def build_daemon(
             ),
             configure_log=configure_log_as_set,
             emit=emit,
-            keep_config=partial(_keep_config, config_path, running, history),
             restart=restart,
-            prove_start=partial(prove_start, running),
-            look_again=watch.look_again,
-            trust=trust,
-            run_in_background=run_in_background,
         )
         running.connection = _open_connection(reloader, running)
         connection = running.connection
         delivery.use_channels(connection.topics, connection.channels, connection.answer)
-        if refused is not None:
-            edits.put(refused)
         trends = Trends(running, cameras, delivery, crashes)
         servers = make_servers(
             running, reporter, trends, cameras, delivery, snapshots, objects, port, certificate, crashes,
@@ -220,8 +180,8 @@ def build_daemon(
             under_way=under_way,
             listeners=Listeners(servers, running),
             recordings=recordings,
-            watch=watch,
-            trial=trial,
+            watch=editing.watch,
+            trial=editing.trial,
             notify=notify,
             emit=emit,
             stop_request=stop,
@@ -257,42 +217,6 @@ def _open_connection(reloader: ConfigReloader, running: Running) -> BrokerConnec
     return connection
 
 
-def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bool]:
-    """End in good order; systemd starts it again (``Restart=always``).
-
-    Raises:
-        CommandError: nobody would start it again.
-    """
-    if not notify.is_managed:
-        raise CommandError(
-            "this process was not started by systemd, so nobody would start it again; nothing was done"
-        )
-    log.warning("restart by command")
-    stop.put()
-    return {"restarting": True}
-
-
-def prove_start(running: Running, config: Config) -> None:
-    """Whether a start would have its state directory and its ports; those of this process are in use by it.
-
-    Raises:
-        StateError, NotListening, ExtraMissing: it would not, or lacks a library.
-    """
-    own = running.config
-    if config.state_dir != own.state_dir:
-        lock_state_dir(config.state_dir).close()
-    for _, missing in find_missing_extras(config):
-        raise missing
-    if not config.http.enabled:
-        return
-    if config.http.tls is not None:
-        open_certificate(config.http.tls.cert, config.http.tls.key)
-    own_ports = own.http.ports if own.http.enabled else {}
-    for key, port in config.http.ports.items():
-        if port not in own_ports.values():
-            prove_address(config.http.host, port, key)
-
-
 def _make_cameras(
     running: Running, delivery: Delivery, feed: Feed, crashes: Crashes, resources: ExitStack
 ) -> Cameras:
@@ -307,20 +231,6 @@ def _make_cameras(
         )
 
     return Cameras(open_one, streams, crashes, feed.offer_frame)
-
-
-def _keep_config(
-    path: Path, running: Running, history: ConfigHistory, config: Config, by: str, changed: Changes
-) -> None:
-    try:
-        keep_last_good(config, path)
-    except StateError as err:  # the daemon serves without it
-        log.warning("the configuration in force cannot be kept for the next start", reason=str(err))
-    try:
-        running.config_entry = history.note(config, by, changed)
-    except StateError as err:
-        running.config_entry = None
-        log.warning("the configuration in force cannot be kept in its history", reason=str(err))
 
 
 def configure_log_as_set(config: Config) -> None:

@@ -18,7 +18,8 @@ from edge_runtime.config import (
 )
 from edge_runtime.daemon.lifecycle import StopRequest
 from edge_runtime.daemon.running import Running
-from edge_runtime.daemon.wiring.daemon import build_daemon, prove_start, restart_by_command
+from edge_runtime.daemon.wiring.daemon import build_daemon
+from edge_runtime.daemon.wiring.editing import prove_start, restart_by_command
 from edge_runtime.daemon.wiring.messaging import make_callers, make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
