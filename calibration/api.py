@@ -92,7 +92,7 @@ def profile(
     if effective_count is not None:
         effective_count = min(effective_count, float(len(healthy)))
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
-    _require_contents(seen.frames[INPUT_TAP])
+    _require_contents(seen.frames[INPUT_TAP], has_positions=healthy[0, 0].size > 1)
     most = samples_to_keep(healthy[0].size) if healthy_samples is None else healthy_samples
     kept = spread_over(len(healthy), most)
     run, packed = target.runner(), None
@@ -322,12 +322,16 @@ def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None
     return {ANSWERS_TAP: whole} if np.isfinite(whole.mean).all() else {}
 
 
-def _require_contents(frames: FrameMoments) -> None:
-    """Refuse a baseline of lens caps: every later frame would be infinitely far from it."""
-    spread = np.sqrt(frames.var.max())
+def _require_contents(frames: FrameMoments, *, has_positions: bool) -> None:
+    """Refuse a baseline of lens caps: every later frame would be infinitely far from it.
+
+    Features without positions (N, F) only differ from sample to sample.
+    """
+    spread = np.sqrt(frames.var.max() if has_positions else frames.mean.var(axis=0).max())
     if spread <= _NO_CONTENTS * max(1.0, float(np.abs(frames.mean).max())):
-        fix = "Look at the pictures: a lens cap, a dead sensor, or a preparation that lost them."
-        raise DataError("healthy samples", "every frame is of one colour", "pictures of a healthy site", fix)
+        fix = "Look at the samples: a lens cap, a dead sensor, or a preparation that lost them."
+        found = "every frame is of one colour, or constant"
+        raise DataError("healthy samples", found, "samples of a healthy site", fix)
 
 
 def _peak_memory_mb() -> float:

@@ -65,6 +65,7 @@ class Verdict:
         baseline_id: ``Baseline.id`` of the baseline that was used.
         seed: Seed of all draws; the same seed gives the same verdict.
         notes: What limits the answer, e.g. no healthy samples in the baseline.
+        dead_channels: Of a signal: channels that give a constant value, counted from 0; then nothing is corrected.
     """
 
     accepted: bool
@@ -83,6 +84,7 @@ class Verdict:
     baseline_id: str = ""
     seed: int = 0
     notes: tuple[str, ...] = ()
+    dead_channels: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         reason = shorten(" ".join(self.reasons), 120, placeholder=" ...")
@@ -102,6 +104,7 @@ class Verdict:
             "skipped_layers": {layer.name: layer.reason for layer in self.skipped_layers},
             "channels_left_alone": self.channels_left_alone,
             "channels_clipped": self.channels_clipped,
+            "dead_channels": list(self.dead_channels),
             "seconds": round(self.seconds, 3),
             "extra_memory_mb": round(self.extra_memory_mb, 1),
             "model_sha256": self.model_sha256,

@@ -7,6 +7,7 @@ here.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,9 @@ from calibration.search.distillation import DistillationSettings
 from calibration.targets.base import Runner
 from calibration.targets.open import Model
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
+"""Pictures as a camera gives them, uint8, or windows of a signal, float32 (N, C, T)."""
+Drifted = Callable[[Any, str, int, np.random.Generator], Any]
 Samples = NDArray[np.float32]
 Score = Callable[[Runner, Samples], float]
 Oracle = Callable[[Samples], "FloatModel"]
@@ -48,6 +51,8 @@ class Site:
     prepare: Callable[[Pixels], Samples]
     score: Score
     """Accuracy or F1 of a loaded model on the prepared test part, which is always the whole one in order."""
+    drifted: Drifted = drifted
+    """What a drift of a name and severity makes of ``pixels``."""
     float_model: FloatModel | None = None
     """The same for the float model with live BatchNorm."""
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
@@ -89,7 +94,12 @@ class Comparison:
         rng = _generator(case, "reference")
         names = case.drift.split("+")
         drawn = draw(case.stream, self._site.pool_labels, case.n, case.severity, len(names), rng)
-        return self._site.prepare(seen_under(self._site.pool[drawn.index], names, drawn, rng))
+        return self._site.prepare(self._seen_under(self._site.pool[drawn.index], names, drawn, rng))
+
+    def _seen_under(
+        self, pixels: Pixels, names: Sequence[str], drawn: Reference, rng: np.random.Generator
+    ) -> Pixels:
+        return seen_under(pixels, names, drawn, rng, self._site.drifted)
 
     def _test_of(self, case: Case) -> tuple[Samples, float]:
         """The drifted test samples and the unpatched model's score on them; all drifts of a case take part."""
@@ -103,7 +113,7 @@ class Comparison:
                 severity=np.full(count, case.severity),
                 drift=rng.integers(0, len(names), count),
             )
-            x = self._site.prepare(seen_under(self._site.test, names, whole, rng))
+            x = self._site.prepare(self._seen_under(self._site.test, names, whole, rng))
             self._test = key, x, self._site.score(self._runner, x)
         return self._test[1], self._test[2]
 
@@ -182,7 +192,13 @@ def predicted(runner: Runner, x: Samples) -> NDArray[np.int64]:
     return np.asarray(scores.argmax(axis=1), np.int64)
 
 
-def seen_under(pixels: Pixels, names: Sequence[str], drawn: Reference, rng: np.random.Generator) -> Pixels:
+def seen_under(
+    pixels: Pixels,
+    names: Sequence[str],
+    drawn: Reference,
+    rng: np.random.Generator,
+    drifted: Drifted = drifted,
+) -> Pixels:
     """The pictures, each under its own drift and severity."""
     out = pixels.copy()
     for which, severity in sorted({*zip(drawn.drift.tolist(), drawn.severity.tolist(), strict=True)}):

@@ -25,6 +25,7 @@ from benchmarks.accuracy.records import (
     PARITY,
     PEDESTRIANS,
     PHOTO_CUTOUTS,
+    SIGNALS,
     Case,
     NotInstalled,
     Records,
@@ -32,9 +33,9 @@ from benchmarks.accuracy.records import (
 )
 from benchmarks.accuracy.tables.pages import write_pages
 
-TRACKS = (FASHION_MNIST, PHOTO_CUTOUTS, PEDESTRIANS, PARITY)
+TRACKS = (FASHION_MNIST, PHOTO_CUTOUTS, PEDESTRIANS, PARITY, SIGNALS)
 """Modules of ``tracks``, each with ``plan`` and ``measure``; imported when asked for: frameworks differ."""
-CASES_A_TASK = {FASHION_MNIST: 8, PHOTO_CUTOUTS: 4, PEDESTRIANS: 3, PARITY: 12}
+CASES_A_TASK = {FASHION_MNIST: 8, PHOTO_CUTOUTS: 4, PEDESTRIANS: 3, PARITY: 12, SIGNALS: 12}
 """A few minutes: an interrupted run loses little, and a worker rarely starts over."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 FASHION_MNIST, PHOTO_CUTOUTS, PEDESTRIANS, PARITY = "fashion_mnist", "photo_cutouts", "pedestrians", "parity"
+SIGNALS = "signals"
 LETTERS = {"a": FASHION_MNIST, "b": PHOTO_CUTOUTS, "c": PEDESTRIANS}
 """Older names of the tracks, in records and on the command line."""
 IID = "iid"

@@ -37,8 +37,8 @@ class HealthySamples:
 
     Attributes:
         packed: (M, C, ...) uint8 steps, or float16/float32 values when the data did not come from 8-bit pictures.
-        step: (C,) size of a uint8 step; ones for float.
-        low: (C,) value of step 0; zeros for float.
+        step: (C,) size of a uint8 step; ones for float pictures, half of the range for signals.
+        low: (C,) value of step 0; zeros for float pictures, the middle for signals.
         probabilities: (M, K) answers of the healthy model; None when it is no classifier.
         detections: Of the healthy model in the M samples; None when it is no detector.
         layout: How its outputs were read; None in the files of a classifier that version 0.1.0 wrote.

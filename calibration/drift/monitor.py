@@ -1,6 +1,7 @@
 """Notices that the camera, not the scene, has changed. Pure: moments of frames and the time in, a status out.
 
-The first layers see the sensor: colours, contrast, sharpness, noise. When their moments leave what healthy frames
+A camera stands for every sensor here, and a frame for a window of a signal. The first layers see the sensor: colours,
+contrast, sharpness, noise. When their moments leave what healthy frames
 show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, or when so few contents are
 shown that these explain the shift, the *content* has changed -> do not. The same score tells when a drift is over,
 because a patch is valid only while its drift lasts. No model, no clock, no thread here.
@@ -18,7 +19,13 @@ from calibration.drift.thresholds import Cadence, Thresholds
 from calibration.drift.variety import Bins, Variety, bins_of
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
-from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
+from calibration.stats.sensor_features import SENSOR_TAPS, SIGNS
+
+SPECTRUM = "spectrum"
+"""The group of signals whose spread shows how many contents there are."""
+VARIED = 0.5
+"""Share of the healthy spread from which on there are as many as usual. Of BasicMotions one activity of four shows .04
+to .2 of it, all four .6 to .8, with or without a gain; of MNIST-1D one class of ten shows .4 to 1.1."""
 
 DriftKind = Literal["healthy", "sensor", "content"]
 
@@ -60,8 +67,9 @@ class DriftStatus:
         sustained: True from the alarm until the score has returned to healthy.
         cusum: Slow drift, as a share of ``cusum_threshold``; it alarms alone.
         cusum_threshold: 1, the scale's alarm level.
-        sign: Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of
-            light).
+        sign: Where it shows most: ``layers`` (colour and contrast, or level and gain); of pictures ``detail``
+            (sharpness, noise) or ``grid`` (fall of light); of signals ``spectrum`` (band, noise) or ``dropout`` (held
+            values).
         verdict: What changed: nothing, the camera or the content; the camera where both did. A score above 1 that few
             contents explain is content.
         deep_score: Distance of the model's answers from healthy ones, as ``score``; None where they are not watched.
@@ -184,7 +192,13 @@ class DriftMonitor:
         return self._frames >= self._memory
 
     def _alarm_level(self) -> float:
-        """What a score must exceed; 1 too while too few frames are answered to count their contents."""
+        """What a score must exceed; 1 too while too few frames are answered to count their contents.
+
+        And where windows of a signal differ as usual: neither a gain nor an offset changes how much their spectra do in
+        decibels, while the answers of a net that sees everything too loud may well become one.
+        """
+        if any(group.name == SPECTRUM and group.spread > VARIED for group in self._shallow):
+            return 1.0
         answered = [bins for bins in self._answered if bins is not None]
         if self._variety is None or len(answered) < self._settings.window_frames:
             return 1.0
@@ -235,16 +249,13 @@ class DriftMonitor:
 
 
 def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -> dict[str, HealthyFrames]:
-    """The healthy frames as each group of taps sees them: ``layers``, ``detail``, ``grid``, as far as there are any.
+    """The healthy frames as each group of taps sees them: ``layers`` and those of ``SIGNS``, as far as there are any.
 
     They are worth as many independent ones as the most persistent group says: light that stays where it is for minutes
     shows in one group only, and warns the others.
     """
-    groups = {
-        "layers": [tap for tap in shallow if tap not in SENSOR_TAPS],
-        "detail": [tap for tap in shallow if tap in DETAIL_TAPS],
-        "grid": [tap for tap in shallow if tap == GRID_TAP],
-    }
+    groups = {"layers": [tap for tap in shallow if tap not in SENSOR_TAPS]}
+    groups |= {sign: [tap for tap in shallow if tap in taps] for sign, taps in SIGNS.items()}
     worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values() if taps)
     return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items() if taps}
 

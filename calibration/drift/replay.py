@@ -11,7 +11,13 @@ from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.drift.tap_group import FEWEST_FRAMES
 from calibration.stats.moments import INPUT_TAP, FrameMoments
 
-_SIGNS = {"layers": "colour and contrast", "detail": "sharpness and noise", "grid": "the fall of light"}
+_WORDS = {
+    "layers": "colour and contrast, or level and gain",
+    "detail": "sharpness and noise",
+    "grid": "the fall of light",
+    "spectrum": "band and noise",
+    "dropout": "held values",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class DriftReport:
             return f"no score: {self.note}"
         alarm = "no alarm" if self.alarm_after_frames is None else f"alarm at frame {self.alarm_after_frames}"
         score = f"score {self.status.score:.2f} ({self.status.threshold:.3g} is the alarm level)"
-        return f"{score}, most in {_SIGNS[self.status.sign]}; verdict {self.status.verdict}; {alarm}"
+        return f"{score}, most in {_WORDS[self.status.sign]}; verdict {self.status.verdict}; {alarm}"
 
 
 def replay_drift(

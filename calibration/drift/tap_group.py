@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from calibration.drift.mahalanobis import Scaling, Whitening, effective_count, side_by_side
 from calibration.drift.thresholds import Cadence, cusum_step, draw_thresholds
 from calibration.errors import DataError, TapMismatch
-from calibration.stats.moments import FrameMoments, MeanVar
+from calibration.stats.moments import INPUT_TAP, FrameMoments, MeanVar
+from calibration.stats.signal_features import DROPOUT_TAP
 
 Features = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ class HealthyFrames:
             raise DataError("drift baseline", f"{count} healthy frames", f"at least {FEWEST_FRAMES}")
         widths = tuple(frames[tap].mean.shape[1] for tap in taps)
         mean, var = side_by_side([(frames[tap].mean[:count], frames[tap].var[:count]) for tap in taps])
-        scaling = Scaling.of(mean, var, widths)
+        scaling = Scaling.of(mean, var, _of_one_scale(taps, widths, is_signal=DROPOUT_TAP in frames))
         features = scaling.features(mean, var)
         effective = effective or effective_count(features)
         return cls(tuple(taps), widths, scaling, features, effective, Whitening.fit(features, effective))
@@ -72,6 +73,14 @@ class HealthyFrames:
     def features_in(self, frames: Mapping[str, FrameMoments]) -> Features:
         """:meth:`features_of` of N frames, (N, D)."""
         return self.features_of({tap: (frames[tap].mean, frames[tap].var) for tap in self.taps})
+
+
+def _of_one_scale(taps: Sequence[str], widths: Sequence[int], *, is_signal: bool) -> tuple[int, ...]:
+    """How many channels in a row share one scale: those of a tap, but each channel of a signal has its unit."""
+    parts = list[int]()
+    for tap, width in zip(taps, widths, strict=True):
+        parts += [1] * width if is_signal and tap == INPUT_TAP else [width]
+    return tuple(parts)
 
 
 class TapGroup:
@@ -126,6 +135,12 @@ class TapGroup:
     def forget_slow_drift(self) -> None:
         """Begin the CUSUM anew."""
         self._cusum = 0.0
+
+    @property
+    def spread(self) -> float:
+        """How much the latest frames differ from each other, as a share of how much healthy ones do (variances)."""
+        usual = float(self._healthy.features.var(axis=0).sum())
+        return float(np.stack(self._recent).var(axis=0).sum()) / usual if usual > 0 and self._recent else 0.0
 
     @property
     def is_beyond(self) -> bool:

@@ -21,7 +21,7 @@ from calibration.search.distillation import (
 )
 from calibration.search.pair_loss import Pairs
 from calibration.search.progress import Progress, tell_nobody
-from calibration.search.simulation.camera import SimulatedFrames
+from calibration.search.simulation.model import Simulation
 from calibration.stats.moments import Moments
 from calibration.targets.base import Aim, Batch, LossKind
 from calibration.targets.target import Target
@@ -60,7 +60,7 @@ class Distilled:
 def distilled_candidates(
     target: Target,
     teacher: Teacher,
-    show: Callable[[Batch], SimulatedFrames],
+    show: Callable[[Batch], Simulation],
     start: Mapping[str, Affine],
     settings: DistillationSettings,
     first_taps: int | None,

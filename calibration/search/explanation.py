@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from calibration.search.preconditions import remaining_drift
-from calibration.search.simulation.camera import Camera, hypotheses
+from calibration.search.simulation.choice import hypotheses
+from calibration.search.simulation.model import DriftModel
 from calibration.stats.moments import FrameMoments
-from calibration.stats.sampling import spread_over
+from calibration.stats.sampling import MOST_SAMPLES, spread_over
+from calibration.stats.signal_features import is_signal
 from calibration.targets.base import Batch
 
 FITTED_VALUES = 48 * 3 * 224 * 224
@@ -27,8 +29,11 @@ CLEARLY_NEARER = 0.7
 """Of the distance that the plainer explanation leaves: by less than that it is not replaced."""
 
 
-def fitted_frames(values: int) -> int:
-    """How many healthy frames of so many values each a camera is fitted to."""
+def fitted_frames(shape: tuple[int, ...]) -> int:
+    """How many healthy samples of one shape (C, ...) a camera or another sensor is fitted to: of signals all."""
+    values = int(np.prod(shape))
+    if is_signal(shape):
+        return MOST_SAMPLES
     return max(FEWEST_FITTED, min(MOST_FITTED, FITTED_VALUES // max(values, 1)))
 
 
@@ -39,19 +44,21 @@ def explain(
     seen: Mapping[str, FrameMoments],
     healthy_frames: Mapping[str, FrameMoments],
     seed: int,
-) -> tuple[Camera, float]:
+) -> tuple[DriftModel, float]:
     """The camera, and the share of the squared distance between healthy and live frames that it leaves, >= 0.
 
     Args:
-        healthy: (M, C, H, W) healthy samples that it is fitted to (:func:`fitted_frames`).
-        live: (N, C, H', W') live frames that show the drift.
+        healthy: (M, C, ...) healthy samples that it is fitted to (:func:`fitted_frames`).
+        live: (N, C, ...) live frames that show the drift.
         look: Single-frame moments of frames at the input and the first taps.
         seen: Those of the live frames.
         healthy_frames: Those of the baseline.
         seed: Of the noise.
     """
-    compared = healthy[spread_over(len(healthy), COMPARED_FRAMES)]
-    best: tuple[Camera, float] | None = None
+    compared = healthy[
+        spread_over(len(healthy), len(healthy) if is_signal(healthy.shape[1:]) else COMPARED_FRAMES)
+    ]
+    best: tuple[DriftModel, float] | None = None
     for camera in hypotheses(healthy, live):
         again = camera.show(compared).draw(np.random.default_rng(seed))
         left = remaining_drift(seen, look(again), healthy_frames)

@@ -22,7 +22,7 @@ from calibration.outputs.read import (
     read_answers,
 )
 from calibration.patch import Affine, Patch, clipped_channels, correction
-from calibration.search import outliers, reference
+from calibration.search import dead_channels, outliers, reference
 from calibration.search.candidates import UNPATCHED
 from calibration.search.distilled import DISTILLED, HALF_WAY
 from calibration.search.evaluation import Evaluator
@@ -31,13 +31,16 @@ from calibration.search.judging import Judge, require_fitting_labels
 from calibration.search.known import is_conservative, is_good_enough
 from calibration.search.making import Maker
 from calibration.search.options import Options
-from calibration.search.preconditions import MOST_LEFT, MOST_LEFT_OF_SMALL_GAINS, note_about, refusal_reason
+from calibration.search.preconditions import MOST_LEFT_OF_SMALL_GAINS, most_left, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody
 from calibration.search.shares import Halves, Split
-from calibration.search.simulation.camera import Camera
+from calibration.search.simulation.choice import why_unexplained
+from calibration.search.simulation.model import DriftModel
 from calibration.stats.heap import collect_garbage, trim_heap
-from calibration.stats.moments import INPUT_TAP, moments_of_frames
+from calibration.stats.moments import INPUT_TAP, FrameMoments, moments_of_frames
 from calibration.stats.sampling import spread_over
+from calibration.stats.sensor_features import sensor_features_of_frames
+from calibration.stats.signal_features import is_signal
 from calibration.targets.base import Batch, Observation
 from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
@@ -129,7 +132,7 @@ class Search:
         return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
 
     def _use_known(
-        self, parts: Split, layout: Layout, usual: Answers, camera: Camera | None, whole_input: Affine
+        self, parts: Split, layout: Layout, usual: Answers, camera: DriftModel | None, whole_input: Affine
     ) -> Verdict | None:
         """A known patch, where the gate accepts it and none by moments is clearly better: then nothing is distilled.
 
@@ -155,7 +158,12 @@ class Search:
     def _usable_parts(self) -> Split:
         x, y, options = self._given.x, self._given.y, self._options
         self._progress("measuring", 0.0)
-        usable = reference.find_usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
+        frames = moments_of_frames(x)
+        dead = dead_channels.find_dead_channels(frames, self._baseline)
+        if dead:
+            self._verdict = replace(self._verdict, dead_channels=tuple(dead))
+            raise _Refused(dead_channels.in_words(dead, x.shape[1], len(x)))
+        usable = reference.find_usable(x, frames, self._baseline.moments[INPUT_TAP])
         found = outliers.drop_outliers(x, usable, self._baseline)
         self._verdict = replace(self._verdict, frames=FrameCounts(len(x), found.left_out))
         if found.problem:
@@ -169,7 +177,7 @@ class Search:
         judged = found.index[judge]
         return Split(found.index[observe], judged, None if y is None else y[judged])
 
-    def _require_explained_drift(self, parts: Split) -> tuple[Camera | None, Affine]:
+    def _require_explained_drift(self, parts: Split) -> tuple[DriftModel | None, Affine]:
         """How the live camera shows what the healthy one saw, and the correction of the input alone.
 
         Frees the observed frames: what follows needs the memory.
@@ -190,7 +198,7 @@ class Search:
                 raise _Refused(reason)
         return seen
 
-    def _require_camera(self, observed: Batch, seen: Observation, *, are_labelled: bool) -> Camera | None:
+    def _require_camera(self, observed: Batch, seen: Observation, *, are_labelled: bool) -> DriftModel | None:
         """None where no camera can judge, and labels have to.
 
         Found on a few frames, before anything large is in memory.
@@ -198,23 +206,19 @@ class Search:
         kept = self._baseline.healthy_samples
         if kept is None or not self._halves.can_judge:
             return None
-        some = kept.only(spread_over(len(kept), fitted_frames(observed[0].size))).samples()
+        some = kept.only(spread_over(len(kept), fitted_frames(observed.shape[1:]))).samples()
         camera, left = explain(
             some,
             observed,
-            lambda x: self._look(x).frames,
-            seen.frames,
+            self._look_closely,
+            self._look_closely(observed, seen),
             self._baseline.frames,
             self._options.seed,
         )
-        self._unexplained = left
-        if left > MOST_LEFT and not are_labelled:
-            raise _Refused(
-                "Healthy frames made to look like today's in colour, sharpness and noise do not come near the live "
-                f"ones ({left:.0%} of the distance is left; at most {MOST_LEFT:.0%} may be). What changed is something "
-                "else, such as the view or a part that is covered, so they cannot judge."
-            )
-        return camera if left <= MOST_LEFT else None
+        self._unexplained, most = left, most_left(observed.shape[1:])
+        if left > most and not are_labelled:
+            raise _Refused(why_unexplained(observed.shape[1:], left, most))
+        return camera if left <= most else None
 
     def _note_frames(self, parts: Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
@@ -235,6 +239,11 @@ class Search:
             observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
         )
 
+    def _look_closely(self, x: Batch, seen: Observation | None = None) -> Mapping[str, FrameMoments]:
+        """Single-frame moments by which explanations are compared; of signals, those of the sensor as well."""
+        frames = (seen or self._look(x)).frames
+        return {**frames, **sensor_features_of_frames(x)} if is_signal(x.shape[1:]) else frames
+
     def _usual(self, parts: Split) -> tuple[Layout, Answers]:
         """How the model's answers are read, and those on the judged frames without a patch.
 
@@ -247,7 +256,7 @@ class Search:
         require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
-    def _make_judge(self, parts: Split, layout: Layout, usual: Answers, camera: Camera | None) -> Judge:
+    def _make_judge(self, parts: Split, layout: Layout, usual: Answers, camera: DriftModel | None) -> Judge:
         """What candidates are judged on; ``usual`` are the unpatched model's answers to the live frames of it."""
         runner, options = self._target.runner(), self._options  # frees the observer
         evaluator = self._evaluator(parts, layout, camera)
@@ -262,7 +271,7 @@ class Search:
         """Names of the candidates that may be trusted on weak evidence."""
         return {name for name, patch in patches.items() if is_conservative(patch, self._target.taps)}
 
-    def _evaluator(self, parts: Split, layout: Layout, camera: Camera | None) -> Evaluator:
+    def _evaluator(self, parts: Split, layout: Layout, camera: DriftModel | None) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         live, chosen, output = self._given.x[parts.judged], self._halves.judges(), self._baseline.output
         are_labelled = self._given.y is not None
@@ -282,7 +291,7 @@ class Search:
         return correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
 
     def _distilled(
-        self, parts: Split, layout: Layout, camera: Camera | None, whole_input: Affine
+        self, parts: Split, layout: Layout, camera: DriftModel | None, whole_input: Affine
     ) -> Mapping[str, Patch]:
         """The patches by distillation; none without teachers."""
         teachers = self._halves.teachers() if self._would_distil else None

@@ -13,7 +13,7 @@ from calibration.search.candidates import candidates
 from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.options import Options
 from calibration.search.progress import Progress, track
-from calibration.search.simulation.camera import Camera
+from calibration.search.simulation.model import DriftModel
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets.base import Batch, NoDerivative, Normalisation
 from calibration.targets.target import Target
@@ -73,7 +73,7 @@ class Maker:
         self,
         samples: HealthySamples,
         layout: Layout,
-        camera: Camera,
+        camera: DriftModel,
         whole_input: Affine,
         frames: int,
         rng: np.random.Generator,

@@ -16,6 +16,7 @@ from calibration.drift.monitor import groups_in
 from calibration.search.reference import Usable
 from calibration.stats.moments import INPUT_TAP, FrameMoments, moments_of_frames
 from calibration.stats.sensor_features import sensor_features_of_frames
+from calibration.stats.signal_features import is_signal
 from calibration.targets.base import Batch
 
 MOST_STRANGERS = 1 / 3
@@ -29,6 +30,9 @@ CORE_QUANTILE = 0.25
 ROOM = 4.0
 """Without 8-bit steps to count, values may leave the healthy range by this many times its width."""
 LEVELS = 255
+
+DROPOUT = "dropout"
+"""The sign that makes no outlier: of a few lost values some windows have none, and others several."""
 
 IMPOSSIBLE = "values that no picture prepared for this model has"
 UNLIKE = "unlike the majority of the reference"
@@ -98,7 +102,10 @@ def possible_values(baseline: Baseline) -> Range:
         frames = baseline.frames[INPUT_TAP]
         reach = 3 * np.sqrt(frames.var)
         low, high = (frames.mean - reach).min(axis=0), (frames.mean + reach).max(axis=0)
-    room = ROOM * (high - low).max()
+    width = high - low
+    # The channels of a picture have one scale, each channel of a signal has its unit.
+    has_units = is_signal(baseline.input_shape)
+    room = ROOM * (np.where(width > 0, width, width.max()) if has_units else width.max())
     return Range(low - room, high + room)
 
 
@@ -109,7 +116,9 @@ def unlike_the_majority(live: Mapping[str, FrameMoments], healthy: Mapping[str, 
     which moves all frames and may stretch their differences, does not count. A baseline of few frames flags nothing.
     """
     flags = np.zeros(len(next(iter(live.values())).mean), np.bool_)
-    for group in groups_in(live, healthy).values():
+    for sign, group in groups_in(live, healthy).items():
+        if sign == DROPOUT:
+            continue
         usual, seen = (
             _from_the_core(group.space.whiten(part)) for part in (group.features, group.features_in(live))
         )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.patch import Affine
-from calibration.search.simulation.camera import SimulatedFrames
+from calibration.search.simulation.model import Simulation
 from calibration.targets.base import Batch, Gradients, NoDerivative, Slope
 
 Answers = Mapping[str, NDArray[np.float32]]
@@ -27,7 +27,7 @@ class Pairs:
     """
 
     healthy: Batch
-    simulated: SimulatedFrames
+    simulated: Simulation
     answers: Answers
 
 

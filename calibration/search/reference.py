@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import DataError
 from calibration.stats.moments import FrameMoments, TapMoments, join, moments_of_frames
+from calibration.stats.signal_features import is_signal
 
 FEWEST_FRAMES = 8
 """Below it neither moments nor scores mean anything."""
@@ -31,7 +32,8 @@ MOST_CLASSES = 2**31 - 1
 _UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What numpy and zipfile raise for an archive that is damaged, encrypted, of an unknown compression or not theirs."""
 
-_NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, integers (N,)"
+SAMPLES = "float32 (N, C, H, W) pictures, (N, C, T) windows or (N, F) features"
+_NPZ_FORM = f"an npz with x, {SAMPLES}, and optionally y, integers (N,)"
 _NPZ_FIX = "Write it with numpy.savez(path, x=x)."
 
 
@@ -114,15 +116,15 @@ def check(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "referenc
     """
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim < 2 or not x.size:
         found = f"x is {x.dtype} {x.shape}" if isinstance(x, np.ndarray) else f"x is a {type(x).__name__}"
-        fix = "Prepare the pictures as for the model and convert with x.astype(numpy.float32)."
-        raise DataError(where, found, "float32 (N, C, H, W), N >= 1", fix)
+        fix = "Prepare the samples as for the model and convert with x.astype(numpy.float32)."
+        raise DataError(where, found, f"{SAMPLES}, N >= 1", fix)
     bad = [i for i, frame in enumerate(x) if not np.isfinite(frame).all()]
     if bad:
-        raise DataError(where, "NaN or infinite values", "finite pictures", "Leave these out.", bad)
+        raise DataError(where, "NaN or infinite values", "finite samples", "Leave these out.", bad)
     absurd = [i for i, frame in enumerate(x) if max(frame.max(), -frame.min()) > LARGEST_VALUE]
     if absurd:
         found = f"values beyond {LARGEST_VALUE:g}"
-        raise DataError(where, found, "pictures prepared as for the model", "Leave these out.", absurd)
+        raise DataError(where, found, "samples prepared as for the model", "Leave these out.", absurd)
     return ReferenceSet(x, None if y is None else _checked_labels(y, len(x), where))
 
 
@@ -130,7 +132,7 @@ def _checked_labels(y: NDArray[Any], count: int, where: str) -> NDArray[np.int64
     if not np.issubdtype(y.dtype, np.integer) or y.shape != (count,):
         fix = "Convert with y.astype(numpy.int64)."
         raise DataError(
-            where, f"y is {y.dtype} {y.shape}", f"integers ({count},), one class index a picture", fix
+            where, f"y is {y.dtype} {y.shape}", f"integers ({count},), one class index a sample", fix
         )
     bad = (y < 0) | (y > MOST_CLASSES)
     if bad.any():
@@ -151,9 +153,13 @@ def find_repeated(x: NDArray[np.float32]) -> NDArray[np.bool_]:
 def find_usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
     """Leave out frames of ``x`` (N, C, ...) that show nothing, and exact repetitions.
 
-    ``frames`` are its single-frame moments, ``healthy`` the baseline's moments of the input.
+    ``frames`` are its single-frame moments, ``healthy`` the baseline's moments of the input. A window of a signal shows
+    nothing when every channel is constant: a machine may stand still. A vector of features always shows something.
     """
-    flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
+    if not is_signal(x.shape[1:]):
+        flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
+    else:
+        flat = (np.ptp(x, axis=-1) == 0).all(axis=1) if x[0, 0].size > 1 else np.zeros(len(x), np.bool_)
     repeated = find_repeated(x)
     found = Usable(np.arange(len(x)), {}).without(flat, "shows nothing (constant or black)")
     return found.without(repeated[~flat], "repeated")

@@ -40,7 +40,7 @@ class Halves:
         """
         values = int(np.prod(shape))
         most = options.most_healthy_samples or samples_to_keep(values) // 2
-        if kept is None or kept.answers is None or len(shape) != 3:
+        if kept is None or kept.answers is None or len(shape) > 3:
             return cls(None, _NONE, _NONE, most)
         if not options.distillation.steps and not options.known:
             return cls(kept, _NONE, np.arange(len(kept)), most)

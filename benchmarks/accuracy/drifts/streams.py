@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 Labels = NDArray[np.int64]
 
 CLASS_SORTED, TWO_CLASS, NEW_OBJECTS = "class-sorted", "2-class", "new-objects"
+ONE_CLASS = "1-class"
 MIXED, OVERLAPPING = "mixed", "overlapping"
-STREAMS = ("iid", CLASS_SORTED, TWO_CLASS, MIXED, "gradual", OVERLAPPING, NEW_OBJECTS)
+STREAMS = ("iid", CLASS_SORTED, TWO_CLASS, ONE_CLASS, MIXED, "gradual", OVERLAPPING, NEW_OBJECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ def draw(
     """A reference of ``n`` pictures.
 
     ``iid``: any. ``class-sorted``: a contiguous run of the pool in class order, from a random place. ``2-class``: of
-    two random classes only. ``mixed``: the drifts take turns at random. ``gradual``: the severity grows from 0 to the
+    two random classes only; ``1-class``: of one.
+    ``mixed``: the drifts take turns at random. ``gradual``: the severity grows from 0 to the
     full one. ``overlapping``: any, each under several drifts (the case names them). ``new-objects``: any, from a pool
     whose objects the baseline has never seen (the track brings it).
 
@@ -63,4 +65,6 @@ def _chosen(stream: str, labels: Labels, n: int, rng: np.random.Generator) -> ND
     if stream == TWO_CLASS:
         pair = rng.choice(np.unique(labels), 2, replace=False)
         order = order[np.isin(labels[order], pair)]
+    if stream == ONE_CLASS:
+        order = order[labels[order] == rng.choice(labels)]
     return order[:n]

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.accuracy.poison_records import PoisonRow
-from benchmarks.accuracy.records import FASHION_MNIST, PARITY, PEDESTRIANS, PHOTO_CUTOUTS, Row
-from benchmarks.accuracy.tables import calibration_page, markdown, parity_tables, plots
+from benchmarks.accuracy.records import FASHION_MNIST, PARITY, PEDESTRIANS, PHOTO_CUTOUTS, SIGNALS, Row
+from benchmarks.accuracy.tables import calibration_page, markdown, parity_tables, plots, signal_tables
 from benchmarks.accuracy.tables.figures import MAIN_N
 from benchmarks.accuracy.tables.goals import goals
 
@@ -42,6 +42,7 @@ def write_pages(
     folder.mkdir(parents=True, exist_ok=True)
     tracks = [row for row in rows if row.case.track in TITLES]
     formats = [row for row in rows if row.case.track == PARITY]
+    signals = [row for row in rows if row.case.track == SIGNALS]
     sections = [
         _head(tracks, "Evaluation of the recalibration", READING, date),
         f"## Goals\n\n{goals(tracks, poisoned)}",
@@ -51,11 +52,14 @@ def write_pages(
         if found:
             sections.append(_track(found, title, folder, track))
     written = {}
-    if tracks or not formats:
+    if tracks or not (formats or signals):
         written["accuracy.md"] = sections
     if formats:
         head = _head(formats, parity_tables.TITLE, parity_tables.READING, date)
         written["parity.md"] = [head, *parity_tables.sections(formats)]
+    if signals:
+        head = _head(signals, signal_tables.TITLE, signal_tables.READING, date)
+        written["signals.md"] = [head, *signal_tables.sections(signals)]
     for name, parts in written.items():
         (folder / name).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     explained = folder / calibration_page.NAME

@@ -8,13 +8,13 @@ from benchmarks.accuracy.drifts.streams import STREAMS
 from benchmarks.accuracy.evaluation import CASES_A_TASK, TRACKS, main, tasks
 from benchmarks.accuracy.records import CANDIDATE, GATE, NOTHING, Case, Records, Row
 from benchmarks.accuracy.tables.figures import is_main
-from benchmarks.accuracy.tracks import fashion_mnist, parity, pedestrians, photo_cutouts
+from benchmarks.accuracy.tracks import fashion_mnist, parity, pedestrians, photo_cutouts, signals
 
 pytestmark = pytest.mark.integration
 
 
 def test_every_case_is_planned_once() -> None:
-    for plan in (fashion_mnist.plan, photo_cutouts.plan, pedestrians.plan, parity.plan):
+    for plan in (fashion_mnist.plan, photo_cutouts.plan, pedestrians.plan, parity.plan, signals.plan):
         cases = plan(range(20, 25))
         assert len(set(cases)) == len(cases)
         assert {case.seed for case in cases} == set(range(20, 25))
@@ -32,7 +32,7 @@ def test_main_setting_is_planned_for_every_track() -> None:
 
 
 def test_quick_is_a_part_of_the_whole() -> None:
-    for plan in (fashion_mnist.plan, photo_cutouts.plan, pedestrians.plan, parity.plan):
+    for plan in (fashion_mnist.plan, photo_cutouts.plan, pedestrians.plan, parity.plan, signals.plan):
         assert 0 < len(plan([20], quick=True)) < len(plan([20]))
         assert set(plan([20], quick=True)) <= set(plan([20]))
 

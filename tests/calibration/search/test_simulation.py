@@ -192,7 +192,7 @@ def test_opencv_without_memory_is_a_memory_error_and_its_other_errors_stay(monke
 
 @pytest.mark.parametrize(("side", "frames"), [(28, 96), (224, 48), (256, 36), (640, 12)])
 def test_a_camera_is_fitted_to_fewer_of_large_frames(side, frames):
-    assert fitted_frames(3 * side * side) == frames
+    assert fitted_frames((3, side, side)) == frames
 
 
 def test_constant_healthy_frames_and_tiny_pictures_are_survived():

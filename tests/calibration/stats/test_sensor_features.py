@@ -1,83 +1,35 @@
-"""What the measurements of a prepared picture see, and what they leave alone."""
+"""Which measurements a sample has, by its shape."""
 
-import cv2
 import numpy as np
 import pytest
 
 from calibration.stats.sensor_features import (
-    DETAIL_TAP,
-    GRID_TAP,
-    QUIET_TAP,
+    SENSOR_TAPS,
+    SIGNS,
     has_sensor_features,
     sensor_features,
     sensor_features_of_frames,
 )
 
-
-def picture(seed: int = 0, side: int = 64) -> np.ndarray:
-    """Coarse blotches with a little sensor noise, (3, side, side)."""
-    rng = np.random.default_rng(seed)
-    coarse = cv2.GaussianBlur(rng.normal(0, 1, (side, side, 3)), (0, 0), 6)
-    pixels = coarse / coarse.std() + rng.normal(0, 0.03, (side, side, 3))
-    return pixels.transpose(2, 0, 1).astype(np.float32)
+SIGNS_OF = {
+    (1, 28, 28): {"detail", "grid"},
+    (3, 17, 33): {"detail", "grid"},
+    (6, 50): {"spectrum", "dropout"},
+}
 
 
-def each(sample: np.ndarray, change) -> np.ndarray:
-    return np.stack([change(np.ascontiguousarray(plane)) for plane in sample]).astype(np.float32)
-
-
-def test_grid_is_the_mean_and_variance_of_every_cell():
-    sample = picture()
-    mean, var = sensor_features(sample)[GRID_TAP]
-    cells = sample.mean(0).astype(np.float64).reshape(4, 16, 4, 16).transpose(0, 2, 1, 3).reshape(16, -1)
-    assert mean == pytest.approx(cells.mean(1), abs=1e-6)
-    assert var == pytest.approx(cells.var(1), rel=1e-4)
-
-
-def test_a_dark_corner_shows_in_its_cells_only():
-    sample = picture()
-    dark = sample.copy()
-    dark[:, :16, :16] -= 1
-    change = sensor_features(dark)[GRID_TAP][0] - sensor_features(sample)[GRID_TAP][0]
-    assert change[0] == pytest.approx(-1, abs=1e-5)
-    assert change[1:] == pytest.approx(np.zeros(15), abs=1e-6)
-
-
-def test_blur_takes_the_quiet_energy_away_and_noise_adds_to_it():
-    sample = picture()
-    blurred = each(sample, lambda plane: cv2.GaussianBlur(plane, (0, 0), 1))
-    noisy = sample + np.random.default_rng(1).normal(0, 0.1, sample.shape).astype(np.float32)
-    usual, soft, rough = (sensor_features(x)[QUIET_TAP][1] for x in (sample, blurred, noisy))
-    finest = slice(3, 6)  # the diagonal details of the finest width
-    assert (soft[finest] < usual[finest] / 4).all()
-    assert (rough[finest] > usual[finest] * 4).all()
-
-
-def test_a_busy_object_leaves_the_quiet_parts_as_they_are():
-    sample = picture()
-    busy = sample.copy()
-    busy[:, :24, :24] += np.random.default_rng(1).normal(0, 1, (3, 24, 24)).astype(np.float32)
-    usual, loud = (sensor_features(x) for x in (sample, busy))
-    quietest = slice(0, None, 3)
-    assert loud[QUIET_TAP][1][quietest] == pytest.approx(usual[QUIET_TAP][1][quietest], rel=0.3)
-    assert loud[DETAIL_TAP][1][0] > 3 * usual[DETAIL_TAP][1][0]
-
-
-def test_a_flat_picture_gives_finite_numbers():
-    for mean, var in sensor_features(np.full((3, 32, 32), 7, np.float32)).values():
-        assert np.isfinite(mean).all()
-        assert (var >= 0).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 33), (4, 225, 224)])
-def test_any_picture_size_works_and_frames_are_stacked(shape):
+@pytest.mark.parametrize("shape", SIGNS_OF)
+def test_pictures_and_windows_have_their_own(shape):
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     found = sensor_features_of_frames(x)
-    assert all(part.mean.shape == part.var.shape for part in found.values())
-    assert found[GRID_TAP].mean[1] == pytest.approx(sensor_features(x[1])[GRID_TAP][0])
+    assert {sign for sign, taps in SIGNS.items() if found.keys() & set(taps)} == SIGNS_OF[shape]
+    assert found.keys() <= set(SENSOR_TAPS)
+    for tap, (mean, var) in sensor_features(x[1]).items():
+        assert found[tap].mean[1] == pytest.approx(mean)
+        assert found[tap].var[1] == pytest.approx(var)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (64,), (3, 100), (1, 4, 64, 64)])
-def test_what_is_no_picture_has_none(shape):
+@pytest.mark.parametrize("shape", [(3, 8, 8), (64,), (3, 5), (1, 4, 64, 64)])
+def test_what_is_too_small_or_neither_has_none(shape):
     assert not has_sensor_features(shape)
     assert sensor_features_of_frames(np.zeros((2, *shape), np.float32)) == {}

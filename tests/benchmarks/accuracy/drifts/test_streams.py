@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.accuracy.drifts.streams import STREAMS, draw
 
-LABELS = np.repeat(np.arange(10), 40)
+LABELS = np.repeat(np.arange(10), 80)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -30,6 +30,10 @@ def test_two_class_shows_two_classes() -> None:
     assert len(np.unique(LABELS[draw("2-class", LABELS, 64, 3, 1, np.random.default_rng(1)).index])) == 2
 
 
+def test_one_class_shows_one() -> None:
+    assert len(np.unique(LABELS[draw("1-class", LABELS, 64, 3, 1, np.random.default_rng(1)).index])) == 1
+
+
 def test_gradual_grows_from_nothing_to_full_severity() -> None:
     severity = draw("gradual", LABELS, 64, 5, 1, np.random.default_rng(0)).severity
     assert severity[0] == 0
@@ -45,5 +49,5 @@ def test_mixed_takes_turns_and_others_stay_with_one_drift() -> None:
 def test_refuses_unknown_streams_and_small_pools() -> None:
     with pytest.raises(ValueError):
         draw("sorted", LABELS, 8, 3, 1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"80.*81"):
-        draw("2-class", LABELS, 81, 3, 1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"160.*161"):
+        draw("2-class", LABELS, 161, 3, 1, np.random.default_rng(0))
