@@ -73,10 +73,7 @@ def open_model(
         opened = open_bundle(config, name, should_stop=should_stop)
         on_error.callback(opened.engine.close)
         bundle, plan, build = opened.bundle, opened.plan, partial(build_engine, opened)
-        for note in opened.notes:
-            log.warning("model does not run as configured", model=name, reason=note)
-        if opened.protection is not None and opened.protection.problem is not None:
-            log.warning("model opened with less protection", model=name, reason=opened.protection.problem)
+        _warn(name, opened)
         signer = open_patch_signer(config.state_dir, config.trust)
         model_state = ModelState.open(config.state_dir, name, signer)
         rollout, engine = _restore(
@@ -92,12 +89,6 @@ def open_model(
         threshold = HealthyThreshold(bundle.manifest.postprocess)
         pipeline = _make_pipeline(
             config, name, opened, slot, answers, tap, trace, delivery, crashes, threshold
-        )
-        workers = tuple(
-            InferenceWorker(
-                f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
-            )
-            for i in range(plan.workers)
         )
         versions = None
         if has_rollout(config, name):
@@ -121,15 +112,13 @@ def open_model(
             )
             pipeline.observer = controller
         on_error.pop_all()
-        skipped = None if opened.skipped is None else opened.skipped.reason
-        if reasons := [one for one in (opened.untried, skipped, opened.held_back) if one is not None]:
-            delivery.add_event(Event(time.time(), VersionSkipped(bundle.id, "; ".join(reasons)), name))
+        _tell_skipped(name, opened, delivery)
         return ModelRuntime(
             name,
             bundle,
             plan,
             pipeline,
-            workers,
+            _make_workers(name, opened, pipeline, crashes),
             controller,
             opened.notes,
             opened.skipped,
@@ -138,6 +127,33 @@ def open_model(
             opened.untried,
             lambda: model_state.note_last_version(bundle.manifest.version),
         )
+
+
+def _warn(name: str, opened: OpenedModel) -> None:
+    """What is otherwise than it was configured goes into the log."""
+    for note in opened.notes:
+        log.warning("model does not run as configured", model=name, reason=note)
+    if opened.protection is not None and opened.protection.problem is not None:
+        log.warning("model opened with less protection", model=name, reason=opened.protection.problem)
+
+
+def _tell_skipped(name: str, opened: OpenedModel, delivery: Delivery) -> None:
+    """An event, where a newer version is there and another one was opened."""
+    skipped = None if opened.skipped is None else opened.skipped.reason
+    reasons = [one for one in (opened.untried, skipped, opened.held_back) if one is not None]
+    if reasons:
+        fact = VersionSkipped(opened.bundle.id, "; ".join(reasons))
+        delivery.add_event(Event(time.time(), fact, name))
+
+
+def _make_workers(
+    name: str, opened: OpenedModel, pipeline: Pipeline, crashes: Crashes
+) -> tuple[InferenceWorker, ...]:
+    plan, is_pinned = opened.plan, opened.settings.pin_threads
+    return tuple(
+        InferenceWorker(f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if is_pinned else ())
+        for i in range(plan.workers)
+    )
 
 
 def _make_audit(
