@@ -13,7 +13,7 @@ MAX_WINDOW_VALUES = 4096 * 4096
 """Of a model's input: 64 MiB as float32."""
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*s\s*")
 
-Encoding = Literal["utf-8", "utf-16", "gbk", "latin-1"]
+Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "gbk", "latin-1"]
 PayloadFormat = Literal["json", "csv", "raw", "npy", "cbor", "msgpack"]
 NumberType = Literal["float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
 FillRule = Literal["hold", "linear", "mean", "zero", "refuse"]
@@ -62,14 +62,17 @@ class PayloadSpec(StrictModel):
     """How a message or file says its samples. A stream of the configuration may say it otherwise."""
 
     format: PayloadFormat = "json"
-    """json, cbor, msgpack: a record with a field for each channel, a list of such records, or fields with a list for
-    each channel. csv: lines. raw: numbers one after the other. npy: an array file of NumPy."""
+    """json, cbor, msgpack: a record with a number for each channel, a list of such records, a record with a list for
+    each channel, or a list of rows, each the channels in their order behind the time. csv: lines. raw: numbers one
+    after the other. npy: an array file of NumPy."""
     encoding: Encoding = "utf-8"
-    """Of json and csv; a byte order mark is no part of the text."""
+    """Of json and csv; a byte order mark is no part of the text. utf-16 needs one, the others do without."""
     path: Annotated[str, Field(max_length=200)] = ""
-    """Where the record or records are inside of it, e.g. ``data.samples``; empty: it is them."""
+    """Where the record or records of json, cbor and msgpack are: names and indices, e.g. ``data.0.samples``; empty: it
+    is them."""
     time: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """Name of the field or column with the time of a sample; null: they are counted from the arrival on."""
+    """Name of the field or column with the time of a sample, or beside lists with that of the last one; null: the last
+    one is as old as the message."""
     time_unit: Literal["s", "ms", "us", "ns", "rfc3339"] = "s"
     """Of that field: since 1970 in UTC, or a date and time as text."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
@@ -80,7 +83,7 @@ class PayloadSpec(StrictModel):
     """csv: the first line names the columns; false: the columns are the channels in their order, behind the time where
     there is one."""
     type: NumberType = "float32"
-    """raw: of the numbers, little-endian."""
+    """raw, and binary values of cbor and msgpack: of the numbers, little-endian."""
     order: Literal["samples", "channels"] = "samples"
     """raw, npy: samples: all channels of the first sample, then of the second. channels: all samples of the first
     channel, then of the second."""
