@@ -3,7 +3,7 @@
 A model that is surely wrong shows in no figure of the box: only somebody who looks at its sure answers finds it.
 
 ```
-<state_dir>/models/<model>/audit/a17.jpg     what the model took
+<state_dir>/models/<model>/audit/a17.jpg     what the model took; of a window of a sensor a chart, a17.svg
                                  a17.json    stream, number, time, generation, answer
 ```
 The newest ``keep`` stay. Nothing is kept where the configuration forbids pictures, and an edit to that removes all.
@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
 
-from calibration.report.thumbnails import encode_picture
 from edge_runtime.config import AuditConfig
 from edge_runtime.datatypes import Generation, Sample
 from edge_runtime.deployment.rollout_policy.figures import CONFIDENT
+from edge_runtime.deployment.sample_views import SampleView
 from edge_runtime.errors import StateError
 from edge_runtime.inference.answers import AnyAnswer, confidence_of
 from edge_runtime.messaging.encoding import encode_object
@@ -60,7 +59,7 @@ class Audit:
         folder: Path,
         crashes: Crashes,
         *,
-        is_bgr: bool,
+        view: SampleView,
         keeps_pictures: bool,
         seed: int | None = None,
     ) -> None:
@@ -71,12 +70,12 @@ class Audit:
             settings: How many, how often.
             folder: Of the model below the state directory.
             crashes: The account of unexpected failures.
-            is_bgr: The order of the colours of a sample.
+            view: Draws a sample.
             keeps_pictures: Whether pictures may be kept at all.
             seed: Of the choice; None chooses differently each time.
         """
         self._settings, self._model_folder, self._folder = settings, folder, folder / FOLDER
-        self._is_bgr, self._keeps_pictures = is_bgr, keeps_pictures
+        self._view, self._keeps_pictures = view, keeps_pictures
         self._random = random.Random(seed)  # noqa: S311 - a choice of pictures
         self._waiting: queue.Queue[_Chosen] = queue.Queue(MOST_WAITING)
         self._lock = threading.Lock()
@@ -123,12 +122,9 @@ class Audit:
 
     def keep(self, generation: Generation, sample: Sample, answer: AnyAnswer) -> None:
         """Write one, and forget the oldest. A disk that refuses costs the picture."""
-        pixels = sample.values
-        if pixels is None:
+        if sample.values is None:
             return
-        if pixels.shape[2] == 3 and not self._is_bgr:
-            pixels = pixels[:, :, ::-1]
-        picture = encode_picture(np.ascontiguousarray(pixels), MOST_SIDE)
+        picture = self._view.encode(sample.values, MOST_SIDE)
         with self._lock:
             if not self._keeps_pictures:
                 return
@@ -136,7 +132,7 @@ class Audit:
                 make_folder(self._folder)
                 known = self._list()
                 name = f"a{known[-1] + 1 if known else 1}"
-                write_atomically(self._folder / f"{name}.jpg", picture)
+                write_atomically(self._folder / f"{name}.{self._view.suffix}", picture)
                 write_atomically(
                     self._folder / f"{name}.json", encode_object(_describe(generation, sample, answer))
                 )
@@ -144,7 +140,7 @@ class Audit:
                 log.warning("answer not kept for audit", path=str(self._folder), reason=str(err))
                 return
             for number in known[: max(0, len(known) + 1 - self._settings.keep)]:
-                for suffix in ("json", "jpg"):
+                for suffix in ("json", "jpg", "svg"):
                     remove(self._folder / f"a{number}.{suffix}", below=self._model_folder)
 
     def _list(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""The few frames on which two versions disagreed most, as small pictures: what a person looks at before anything else.
+"""The few frames on which two versions disagreed most, as small pictures or charts: what a person looks at first.
 
 Bounded in number and bytes. Nothing is kept where the configuration forbids pictures, and a change to that forgets all.
 """
@@ -9,17 +9,15 @@ import random
 import threading
 from dataclasses import dataclass
 
-import numpy as np
-
-from calibration.report.thumbnails import picture_uri
 from edge_runtime.datatypes import Sample
+from edge_runtime.deployment.sample_views import SampleView
 from edge_runtime.inference.answers import AnyAnswer, describe_numbers
 
 MOST_KEPT = 8
 MOST_SIDE = 160
 """Pixels of a picture's longer side."""
 MOST_URI_BYTES = 48 * 1024
-"""A picture of this size as JPEG is 4 to 12 KiB; one that is larger is kept without its picture."""
+"""A picture of this size as JPEG is 4 to 12 KiB, a chart up to 40; one that is larger is kept without it."""
 MOST_BOXES = 12
 
 Box = tuple[float, float, float, float]
@@ -48,17 +46,17 @@ class Disagreement:
     picture: str | None
     """``data:`` URI; None where there is none to show."""
     size: tuple[int, int]
-    """Width and height of the picture that the model takes; the boxes are in its pixels."""
+    """Width and height of the picture that the model takes, in whose pixels the boxes are; or of a chart."""
 
 
 class Disagreements:
     """Keeps the frames with the least agreement, of equal ones a random choice. One thread adds, any may read."""
 
     def __init__(
-        self, *, is_bgr: bool, seed: int = 0, most_kept: int = MOST_KEPT, most_side: int = MOST_SIDE
+        self, view: SampleView, *, seed: int = 0, most_kept: int = MOST_KEPT, most_side: int = MOST_SIDE
     ) -> None:
-        """No picture is kept before ``set_pictures`` allows it; ``is_bgr`` tells the colours of a sample."""
-        self._is_bgr, self._keeps_pictures = is_bgr, False
+        """No picture is kept before ``set_pictures`` allows it; ``view`` draws a sample."""
+        self._view, self._keeps_pictures = view, False
         self._most_kept, self._most_side = most_kept, most_side
         self._lock, self._random = threading.Lock(), random.Random(seed)  # noqa: S311 - a choice of pictures
         self._kept: list[tuple[float, float, int, Disagreement]] = []
@@ -101,11 +99,8 @@ class Disagreements:
     ) -> Disagreement:
         picture, size = None, (0, 0)
         if self._keeps_pictures and sample.values is not None:
-            pixels = (
-                sample.values if self._is_bgr or sample.values.shape[2] != 3 else sample.values[:, :, ::-1]
-            )
-            uri = picture_uri(np.ascontiguousarray(pixels), self._most_side)
-            picture, size = (uri if len(uri) <= MOST_URI_BYTES else None), pixels.shape[1::-1]
+            uri, size = self._view.show(sample.values, self._most_side)
+            picture = uri if len(uri) <= MOST_URI_BYTES else None
         return Disagreement(
             sample.stream,
             sample.seq,
@@ -113,7 +108,7 @@ class Disagreements:
             _describe(sample, active),
             _describe(sample, candidate),
             picture,
-            (int(size[0]), int(size[1])),
+            size,
         )
 
 

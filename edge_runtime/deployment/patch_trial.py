@@ -20,6 +20,7 @@ from edge_runtime.deployment.rollout_policy.comparison import compare
 from edge_runtime.deployment.rollout_policy.figures import ArmSummary
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
+from edge_runtime.deployment.sample_views import PictureView, SampleView
 from edge_runtime.deployment.trial_record import TrialRecord
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
 from edge_runtime.errors import EngineError, StateError
@@ -77,7 +78,7 @@ class PatchTrial:
         folder: Path,
         crashes: Crashes,
         *,
-        is_bgr: bool = False,
+        view: SampleView | None = None,
         find_version: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -90,13 +91,13 @@ class PatchTrial:
             deployment: Of the model.
             folder: Of the model below the state directory.
             crashes: The account of unexpected failures.
-            is_bgr: The colours of a sample.
+            view: Draws a sample; None: as of a picture in red, green, blue.
             find_version: Name of a newer version that is on its way; None while there is none.
             clock: Monotonic seconds.
             wall_clock: Unix seconds.
         """
         self._model, self._pipeline, self._deployment = model, pipeline, deployment
-        self._folder, self._crashes, self._is_bgr = folder, crashes, is_bgr
+        self._folder, self._crashes, self._view = folder, crashes, view or PictureView(is_bgr=False)
         self._find_version, self._clock, self._wall_clock = find_version, clock, wall_clock
         self._plan, self._keeps_pictures = RolloutConfig(), False
         self._patch_id: str | None = None
@@ -250,7 +251,7 @@ class PatchTrial:
     def _put_in_shadow(self, opened: Opened) -> TrialRun:
         slot = EngineSlot(opened.generation, opened.engine)
         arm = Arm(self._pipeline.preprocessor, slot, self._pipeline.postprocessor)
-        disagreements = Disagreements(is_bgr=self._is_bgr)
+        disagreements = Disagreements(self._view)
         disagreements.set_pictures(are_kept=self._keeps_pictures)
         name = str(opened.generation)
         candidate = Candidate(name, None, arm, is_prepared_alike=True, disagreements=disagreements)

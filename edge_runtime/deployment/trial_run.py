@@ -9,6 +9,7 @@ from edge_runtime.config import RolloutConfig
 from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.rollout_policy.plan import Stage, length_of
 from edge_runtime.deployment.rollout_policy.verdict import Limits, RolloutVerdict, VerdictKind, judge
+from edge_runtime.deployment.sample_views import PictureView
 from edge_runtime.deployment.shadow import Shadow
 from edge_runtime.deployment.split import take_all, take_none, take_share
 from edge_runtime.deployment.trial_figures import BothArms, TrialFigures
@@ -33,7 +34,7 @@ class Candidate:
     arm: Arm
     is_prepared_alike: bool
     """It takes the samples of the active version as they are."""
-    disagreements: Disagreements = field(default_factory=lambda: Disagreements(is_bgr=False))
+    disagreements: Disagreements = field(default_factory=lambda: Disagreements(PictureView(is_bgr=False)))
     """Where frames are kept that both versions answered differently."""
 
 

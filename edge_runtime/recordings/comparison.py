@@ -24,6 +24,7 @@ from edge_runtime.deployment.rollout_policy.agreement import agreement
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures, ArmSummary
 from edge_runtime.deployment.rollout_policy.pairs import PairFigures
 from edge_runtime.deployment.rollout_policy.plan import Stage
+from edge_runtime.deployment.sample_views import make_view
 from edge_runtime.errors import RecordingError
 from edge_runtime.inference.answers import label_of
 from edge_runtime.inference.preprocess import channels_first
@@ -176,8 +177,8 @@ class _Table:
 
     def __init__(self, sides: tuple[_Side, _Side]) -> None:
         self.sides = sides
-        is_bgr = sides[0].arm.bundle.manifest.preprocess.is_bgr
-        self.shots = Disagreements(is_bgr=is_bgr, most_kept=MOST_SHOTS, most_side=SHOT_SIDE)
+        view = make_view(sides[0].arm.bundle.manifest.preprocess)
+        self.shots = Disagreements(view, most_kept=MOST_SHOTS, most_side=SHOT_SIDE)
         self.shots.set_pictures(are_kept=True)
         self.pairs, self.changes = PairFigures(), Counter[tuple[str, str]]()
         self.agreements, self.compared = list[float](), 0

@@ -29,6 +29,7 @@ from edge_runtime.deployment.open_bundle import (
     open_bundle,
 )
 from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.deployment.sample_views import make_view
 from edge_runtime.deployment.start_record import has_rollout
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -167,7 +168,7 @@ def _make_audit(
         settings,
         model_state.folder,
         crashes,
-        is_bgr=bundle.manifest.preprocess.is_bgr,
+        view=make_view(bundle.manifest.preprocess),
         keeps_pictures=config.recalibration.reference.pictures == "keep",
     )
 

@@ -15,6 +15,7 @@ from edge_runtime.config import Config
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.patch_trial import PatchTrial
+from edge_runtime.deployment.sample_views import make_view
 from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
@@ -61,7 +62,7 @@ def make_controller(
         deployment,
         model_state.folder,
         crashes,
-        is_bgr=bundle.manifest.preprocess.is_bgr,
+        view=make_view(bundle.manifest.preprocess),
         find_version=lambda: None if versions is None else versions.on_its_way,
     )
     channel_axis = bundle.manifest.preprocess.channel_axis

@@ -16,6 +16,7 @@ from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import open_newer
 from edge_runtime.deployment.rollout_ports import RolloutPorts
+from edge_runtime.deployment.sample_views import make_view
 from edge_runtime.deployment.trial_run import Candidate
 from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.deployment.versions import NewerVersions
@@ -64,7 +65,7 @@ def make_rollout(
             Postprocessor(manifest, opened.bundle.labels),
         )
         trim_heap()
-        disagreements = Disagreements(is_bgr=active.manifest.preprocess.is_bgr)
+        disagreements = Disagreements(make_view(active.manifest.preprocess))
         is_prepared_alike = manifest.preprocess == active.manifest.preprocess
         return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
 

@@ -8,6 +8,7 @@ import pytest
 from edge_runtime.config import AuditConfig
 from edge_runtime.datatypes import Generation, Label, Sample
 from edge_runtime.deployment.audit import MOST_WAITING, Audit
+from edge_runtime.deployment.sample_views import PictureView
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import until
@@ -28,7 +29,15 @@ def answer(score=0.9):
 
 def make(folder, keeps_pictures=True, **settings):
     given = AuditConfig(**{"share": 1.0, **settings})
-    return Audit("parts", given, folder, Crashes(), is_bgr=False, keeps_pictures=keeps_pictures, seed=0)
+    return Audit(
+        "parts",
+        given,
+        folder,
+        Crashes(),
+        view=PictureView(is_bgr=False),
+        keeps_pictures=keeps_pictures,
+        seed=0,
+    )
 
 
 def kept(folder):

@@ -9,6 +9,7 @@ from edge_runtime.deployment.disagreements import MOST_KEPT, MOST_URI_BYTES, Dis
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import Finding, VerdictKind
+from edge_runtime.deployment.sample_views import PictureView
 from edge_runtime.deployment.trial_page import StageRecord, TrialOutcome, make_page
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from tests.support.html_tags import parse
@@ -70,7 +71,7 @@ def test_the_page_of_a_patch_names_generations_and_what_a_person_can_do(decision
 
 
 def kept(are_kept=True, answer=labelled, count=100):
-    disagreements = Disagreements(is_bgr=False)
+    disagreements = Disagreements(PictureView(is_bgr=False))
     disagreements.set_pictures(are_kept=are_kept)
     for seq in range(count):
         disagreements.add(sample(seq), answer("one"), answer("two"), seq % 5 / 10)
@@ -134,7 +135,7 @@ def test_where_no_picture_may_be_kept_there_is_none_and_those_of_before_go():
 def test_boxes_are_drawn_where_the_model_saw_them(pixels):
     geometry = Geometry(600, 448, 0.5, 0.5, 10.0, 0.0)
     answer = Answer(detections=(Detection(0, "person", 0.8, (100.0, 40.0, 200.0, 240.0)),))
-    disagreements = Disagreements(is_bgr=False)
+    disagreements = Disagreements(PictureView(is_bgr=False))
     disagreements.set_pictures(are_kept=True)
     disagreements.add(sample(size=pixels, geometry=geometry), answer, Answer(detections=()), 0.0)
     (one,) = disagreements.worst()
