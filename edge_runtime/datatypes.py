@@ -50,7 +50,7 @@ class Origin:
 
 
 REQUESTS = ":http"
-"""The stream of the frames that somebody asks about; no camera can be called so."""
+"""The stream of the frames that callers ask about; no camera can be called so."""
 
 
 class Asker(Protocol):

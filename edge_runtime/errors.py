@@ -122,7 +122,7 @@ class BundleError(EdgeRuntimeError):
 
 
 class RecordingError(EdgeRuntimeError):
-    """A recording is damaged, made by another program, or cannot be used for this; whoever made it must act."""
+    """A recording is damaged, made by another program, or cannot be used for this; the person who made it must act."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.DATA
 
@@ -133,7 +133,7 @@ class RecordingError(EdgeRuntimeError):
 
 
 class KeyUnusable(EdgeRuntimeError):
-    """A key file cannot be used; whoever named it must act. The text never holds a key."""
+    """A key file cannot be used; the person who named it must act. The text never holds a key."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.CONFIG
 

@@ -17,7 +17,7 @@ import structlog
 from edge_runtime.system.collector import keep_what_is_made
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, beside the other workers of pytest-xdist
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, with the other workers of pytest-xdist
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 2 * 2**30
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:

@@ -1,4 +1,4 @@
-"""Compiles ``edge_runtime/grpc/open_inference.proto`` into ``open_inference.binpb`` beside it: the messages as data.
+"""Compiles ``edge_runtime/grpc/open_inference.proto`` into ``open_inference.binpb``, next to it: the messages as data.
 
 Needs ``grpcio-tools``; the server needs the result only. A test compares the two.
 """

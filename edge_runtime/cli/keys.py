@@ -65,7 +65,7 @@ def make(file: Path, what: str, as_json: bool) -> int:
 def rotate(file: Path, config: Path | None, as_json: bool) -> int:
     """Put a new key in the place of private key FILE.
 
-    The old one is kept beside it.
+    The old one is kept next to it.
 
     With --config both public keys are trusted: revoke the old one when nothing it signed is needed any more.
     """

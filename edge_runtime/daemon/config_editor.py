@@ -115,7 +115,7 @@ class ConfigEditor:
         before = self._read()
         if given.before_sha256 not in (None, hashlib.sha256(before).hexdigest()):
             raise CommandError(
-                "the file is another one than was edited: somebody has changed it meanwhile; read it again (get-config)"
+                "the file is another one than was edited: it was changed meanwhile; read it again (get-config)"
             )
         source = f"{self._path} (as it would be)"
         if given.text is None:

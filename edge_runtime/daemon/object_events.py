@@ -1,4 +1,4 @@
-"""Follows the objects on the streams whose cameras say so, in one thread beside the frame path, and tells of them.
+"""Follows the objects on the streams whose cameras say so, in one thread outside of the frame path, and tells of them.
 
 *new* and *end* wait in the outbox until they are delivered; an *update* is left out while a destination is away. The
 file of open objects is written before a *new* is sent, and an object leaves it once its *end* is kept. So every *new*

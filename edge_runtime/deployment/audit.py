@@ -1,6 +1,6 @@
 """A small random share of confident answers with their pictures, for a person who checks whether sure means right.
 
-A model that is surely wrong shows in no figure of the box: only somebody who looks at its sure answers finds it.
+A model that is surely wrong shows in no figure of the box: only a person who looks at its sure answers finds it.
 
 ```
 <state_dir>/models/<model>/audit/a17.jpg     what the model took; of a window of a sensor a chart, a17.svg

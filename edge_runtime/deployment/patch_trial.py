@@ -101,7 +101,7 @@ class PatchTrial:
         self._find_version, self._clock, self._wall_clock = find_version, clock, wall_clock
         self._plan, self._keeps_pictures = RolloutConfig(), False
         self._patch_id: str | None = None
-        self._beside: Generation | None = None
+        self._compared_with: Generation | None = None
         self._waits_for: str | None = None
         self._run: _Run | None = None
         self._last: _Run | None = None
@@ -123,7 +123,7 @@ class PatchTrial:
         where = f"waits until {version} is through" if version is not None else "in the shadow"
         return ShadowStatus(
             patch=patch_id,
-            active=str(self._beside),
+            active=str(self._compared_with),
             text=f"{where}: {frames} of {wanted} frames",
             frames=frames,
             wanted=wanted,
@@ -142,9 +142,9 @@ class PatchTrial:
     # ---- the controller's thread -----------------------------------------------------------------------------
 
     @property
-    def beside(self) -> Generation | None:
+    def compared_with(self) -> Generation | None:
         """The generation that the patch is compared with; None while no patch is on its way."""
-        return self._beside
+        return self._compared_with
 
     @property
     def waits_for(self) -> str | None:
@@ -170,7 +170,7 @@ class PatchTrial:
     def begin(self, patch_id: str) -> None:
         """Try a patch of the active version as soon as no newer version is on its way."""
         self.end()
-        self._patch_id, self._beside = patch_id, self._deployment.state.active
+        self._patch_id, self._compared_with = patch_id, self._deployment.state.active
 
     def advance(self) -> RolloutVerdict | None:
         """Open it when its turn comes, then judge it; None while nothing is measured.
@@ -234,13 +234,13 @@ class PatchTrial:
     def end(self) -> None:
         """Try it no longer; its engine is freed."""
         self._forget_run()
-        self._patch_id = self._beside = self._waits_for = None
+        self._patch_id = self._compared_with = self._waits_for = None
 
     def _open(self, patch_id: str) -> None:
         opened = self._deployment.open(patch_id)
         trial = self._put_in_shadow(opened)
         now_s, now_wall_s = self._clock(), self._wall_clock()
-        name, active = str(opened.generation), str(self._beside)
+        name, active = str(opened.generation), str(self._compared_with)
         record = TrialRecord(self._model, name, active, self._folder, now_s=now_s, now_wall_s=now_wall_s)
         with self._lock:
             if self._is_closed:

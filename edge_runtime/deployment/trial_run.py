@@ -44,7 +44,7 @@ def process_memory_mib() -> float:
 
 
 class TrialRun:
-    """A candidate beside the active model. One thread, but for ``figures``."""
+    """A candidate and the active model. One thread, but for ``figures``."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class TrialRun:
                 self._trial.takes = take_all
 
     def knows_active(self, plan: RolloutConfig) -> bool:
-        """Whether the active version has answered as many frames beside it as the watch is judged by."""
+        """Whether the active version has answered as many frames in the same time as the watch is judged by."""
         return self.summaries().active.frames >= length_of(plan, Stage.WATCHED).frames
 
     def judge(self, stage: Stage, plan: RolloutConfig, waited_s: float) -> RolloutVerdict:

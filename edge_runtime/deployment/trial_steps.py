@@ -86,7 +86,7 @@ class TrialSteps:
         return True
 
     def take_in(self, candidate: Candidate) -> None:
-        """It was opened: put it beside the active version, and go on."""
+        """It was opened: try it next to the active version, and go on."""
         self.run = TrialRun(self._model, candidate, self._pipeline, self._crashes)
         self._leave_staged(self.run)
 

@@ -1,4 +1,4 @@
-"""The way of newer versions of one model: found, opened, tried beside the active one, promoted or refused.
+"""The way of newer versions of one model: found, opened, tried next to the active one, promoted or refused.
 
 One thread does all of it; commands and status come from others. ``trial_steps`` carries out what is decided. Until a
 version is ACTIVE the one before stays loaded, so that going back is one assignment; then the main thread opens it as
@@ -32,7 +32,7 @@ LOOK_EVERY_S = 5.0
 
 
 class VersionRollout:
-    """Versions of one model, beside the pipeline that answers."""
+    """Versions of one model, and the pipeline that answers."""
 
     def __init__(
         self,
@@ -262,7 +262,7 @@ class VersionRollout:
             self._thread.succeeded()
 
     def _look(self) -> int | None:
-        """A version to begin with, now and then; beside one on its way those that wait behind it are noted alone."""
+        """A version to begin with, now and then; while one is on its way those that wait behind it are only noted."""
         with self._lock:
             now_s = self._ports.clock()
             if self._is_over or now_s - self._looked_at_s < LOOK_EVERY_S:

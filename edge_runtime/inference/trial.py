@@ -1,4 +1,4 @@
-"""A candidate that is tried beside the model that answers: it takes some frames, or sees answered ones.
+"""A candidate that is tried while another model answers: it takes some frames, or sees answered ones.
 
 Here is how frames reach it; ``deployment`` decides how long it is tried and what its figures mean.
 """

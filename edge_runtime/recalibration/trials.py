@@ -150,10 +150,10 @@ class PatchTrials:
     def _find_obstacle(self) -> str | None:
         if not self._settings.enabled:
             return "recalibration is turned off in the configuration: recalibration.enabled"
-        beside = self._trial.beside
-        if beside is not None and beside.patch != self._policy.active_patch:
+        other = self._trial.compared_with
+        if other is not None and other.patch != self._policy.active_patch:
             active = self._policy.active_patch
-            return f"it was compared with {beside}; {active or 'the base'} is active now"
+            return f"it was compared with {other}; {active or 'the base'} is active now"
         return None
 
     def _go_on(self, proposal: Proposal, waiting: str | None) -> TrialEnd | None:
@@ -231,8 +231,8 @@ class PatchTrials:
         page: str | None = None,
         generation: Generation | None = None,
     ) -> None:
-        patch, beside, findings = self.patch, self._trial.beside, self._trial.findings
+        patch, other, findings = self.patch, self._trial.compared_with, self._trial.findings
         assert patch is not None, "a patch is on its way"
         self._context.emit(
-            PatchTried(patch, outcome, str(beside), reason, as_fields(findings), page, generation)
+            PatchTried(patch, outcome, str(other), reason, as_fields(findings), page, generation)
         )

@@ -89,7 +89,7 @@ class PredictService:
 
         Args:
             model: One that runs.
-            inputs: Finds them. Whoever calls keeps no name for it: what it holds leaves the memory when it is read.
+            inputs: Finds them. The caller keeps no name for it: what it holds leaves the memory when it is read.
             keeps_outputs: Whether raw outputs are wanted.
 
         Raises:

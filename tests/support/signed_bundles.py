@@ -10,7 +10,7 @@ from tests.support.bundle_models import small_model
 
 
 class Publisher:
-    """Somebody with a key, who signs bundles."""
+    """A person with a key, who signs bundles."""
 
     def __init__(self, folder: Path, name: str = "publisher.pem") -> None:
         folder.mkdir(parents=True, exist_ok=True)

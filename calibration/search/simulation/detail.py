@@ -59,7 +59,7 @@ OTHERS = (
     *(Detail("resolution", step) for step in RESOLUTION_STEPS),
     *(Detail("compression", step) for step in COMPRESSION_STEPS),
 )
-"""What is tried beside a blur."""
+"""What is tried in addition to a blur."""
 
 
 def _sharpness(planes: Plane) -> float:

@@ -1,4 +1,4 @@
-"""Replaces a publisher's key by a new one; the old one stays beside it, for bundles that it signed."""
+"""Replaces a publisher's key by a new one; the old one stays next to it, for bundles that it signed."""
 
 import os
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from edge_runtime.errors import BundleError
 from edge_runtime.system.disk import as_state_error
 
 SIGNATURE_MODE = 0o644
-"""Like the files beside it: the daemon's user is seldom the one who signs."""
+"""Like the other files of the bundle: the daemon's user is seldom the one who signs."""
 
 
 def sign_bundle(path: Path, key: PrivateKey) -> Path:

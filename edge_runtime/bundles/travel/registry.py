@@ -40,7 +40,7 @@ def ignore_bytes(count: int) -> None:
 class Blobs(Protocol):
     """What gives the bytes of blobs.
 
-    All methods raise ``RegistryLost`` (wait and try again) and ``RegistryRefused`` (somebody must act).
+    All methods raise ``RegistryLost`` (wait and try again) and ``RegistryRefused`` (an operator must act).
     """
 
     def open_blob(self, digest: str, start: int, /) -> AbstractContextManager[BlobPart]:

@@ -1,4 +1,4 @@
-"""The folder of the store: its owner, its lock, and the work folders beside the bundles.
+"""The folder of the store: its owner, its lock, and the work folders next to the bundles.
 
 A work folder is in the same file system, so that a rename moves a bundle in or out of it. Only the holder of the lock
 has one: whatever lies there when the lock is taken is of a process that has died.

@@ -61,7 +61,7 @@ export function clock(at, options = {second: "2-digit"}) {
   return Date.now() - when < 86400000 && when.getDate() === new Date().getDate() ? time : `${when.toLocaleDateString()} ${time}`;
 }
 
-// What a model answered to one frame: the words, and a figure or more words beside them.
+// What a model answered to one frame: the words, and a figure or more words next to them.
 export function answer(result) {
   if (!result) return null;
   if (result.top && result.top.length) return [result.top[0].label, figure(result.top[0].score, 2)];

@@ -2,7 +2,7 @@
 //
 // A panel is {id, title, element, show(state)?, open()?, close()?}. `show` is called every second while its view is
 // shown, with what `read` gives. `open` and `close` are called when its view is shown and left: what a panel loads
-// beside the state, it loads only between the two.
+// in addition to the state, it loads only between the two.
 import {load} from "./api.js";
 import {trends} from "./charts.js";
 import {actions} from "./actions.js";

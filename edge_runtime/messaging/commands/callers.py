@@ -49,7 +49,7 @@ class Key(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who signs."""
+    """A caller who signs."""
 
     name: str
     role: Role

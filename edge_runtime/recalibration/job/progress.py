@@ -1,6 +1,6 @@
 """Tells how far a job is, through a small file in its folder: its phase, and the share of this phase that is done.
 
-The daemon reads the file when somebody asks for the status. Each phase is told when it begins, and how far it is at
+The daemon reads the file when the status is asked for. Each phase is told when it begins, and how far it is at
 most once in ``EVERY_S``. A disk that refuses the file stops no job: the status then shows what was told before.
 """
 

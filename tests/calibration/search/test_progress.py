@@ -1,4 +1,4 @@
-"""A search tells how far it is, and can be stopped by whoever it tells."""
+"""A search tells how far it is, and can be stopped by those that it tells."""
 
 from itertools import pairwise
 from typing import get_args

@@ -1,4 +1,4 @@
-"""The log of commands: whole over kills and full disks, bounded, and broken by whoever changes it."""
+"""The log of commands: whole over kills and full disks, bounded, and broken by every change."""
 
 import os
 

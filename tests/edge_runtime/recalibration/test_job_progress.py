@@ -1,4 +1,4 @@
-"""How far a job is: told by its process, now and then, and read by whoever asks."""
+"""How far a job is: told by its process, now and then, and read by those who ask."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A child of the daemon: Ctrl-C does not reach it, and its niceness counts beside the daemon's threads."""
+"""A child of the daemon: Ctrl-C does not reach it, and its niceness counts against the daemon's threads."""
 
 import os
 import subprocess

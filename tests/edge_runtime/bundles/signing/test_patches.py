@@ -25,7 +25,7 @@ def open_state(folder, *keys, **more):
 
 
 def copy_patch(source, target):
-    """As somebody does who brings a patch from another box."""
+    """As a person does who brings a patch from another box."""
     shutil.copytree(source.patches / "p1", target.patches / "p1")
 
 

@@ -53,7 +53,7 @@ def out(tmp_path):
 
 
 class KillOnce:
-    """Kills the registry once some bytes are on their way; it comes back when somebody waits for it."""
+    """Kills the registry once some bytes are on their way; it comes back when a caller waits for it."""
 
     def __init__(self, registry, at_bytes):
         self.registry, self.left, self.kills = registry, at_bytes, 0

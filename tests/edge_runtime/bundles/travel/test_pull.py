@@ -61,7 +61,7 @@ def change_manifest(registry, change):
 
 
 def replace_blob(registry, path, data):
-    """As whoever may write to the registry can: another file, rightly named by the artifact."""
+    """As a writer to the registry can: another file, rightly named by the artifact."""
 
     def change(manifest):
         layer = next(one for one in manifest["layers"] if path in one["annotations"].values())

@@ -1,4 +1,4 @@
-"""Archives of somebody who means no good: a clear error, nothing outside is touched, the store stays as it was."""
+"""Archives of an attacker: a clear error, nothing outside is touched, the store stays as it was."""
 
 import gzip
 import io
