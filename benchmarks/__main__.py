@@ -68,6 +68,9 @@ BENCHMARKS = {
     "signals-speed": Benchmark(
         "windows of a sensor a second through broker and daemon, and a plain loop", "signals.speed"
     ),
+    "signals-payloads": Benchmark(
+        "the time to read a window from each payload format", "signals.payload_cost"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "live-view": Benchmark(
         "what the dashboard's live view costs, and how fast its views load", "performance.daemon.live_view"

@@ -3,29 +3,18 @@
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.signals.window import CHANNELS, LENGTH, RATE_HZ, make_window
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
 from edge_runtime.bundles.build.export import export_onnx
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.npy import write_npy
 from edge_runtime.inference.specs import ClassificationSpec, PayloadSpec, SignalSpec
 
-CHANNELS = ("ax", "ay", "az")
-LENGTH, RATE_HZ = 256, 256.0
 LABELS = ("idle", "walking", "loose", "worn")
 NAME = "shaking"
-
-
-def window(number: int) -> NDArray[np.float32]:
-    """A window (samples, channels) of waves and noise, another for each number."""
-    rng = np.random.default_rng(number)
-    at_s = np.arange(LENGTH)[:, None] / RATE_HZ
-    waves = np.sin(2 * np.pi * rng.uniform(2, 60, 3) * at_s + rng.uniform(0, 2 * np.pi, 3))
-    return np.asarray(rng.uniform(0.5, 1.5, 3) * waves + rng.normal(0, 0.1, (LENGTH, 3)), np.float32)
 
 
 def make_bundle(folder: Path, payload: PayloadSpec) -> Path:
@@ -43,6 +32,6 @@ def make_bundle(folder: Path, payload: PayloadSpec) -> Path:
     preprocess = SignalSpec.model_validate(
         {"kind": "signal", "channels": channels, "rate_hz": RATE_HZ, "length": LENGTH, "payload": payload}
     )
-    golden = {f"{i}.npy": write_npy(window(i)) for i in range(4)}
+    golden = {f"{i}.npy": write_npy(make_window(i)) for i in range(4)}
     recipe = Recipe(NAME, 1, preprocess, ClassificationSpec(scores="logits", top_k=1), tolerance=0.1)
     return build_bundle(recipe, Materials(model, golden, LABELS), OnnxEngine(model.data), folder)

@@ -20,6 +20,7 @@ from benchmarks.performance import process_tree
 from benchmarks.performance.peers.mqtt_load import broker
 from benchmarks.signals import net, plain_loop
 from benchmarks.signals.load import Load, Sensor
+from benchmarks.signals.window import make_window
 from edge_runtime.cli.bench.daemon import find_installed_environment
 from edge_runtime.inference.specs import PayloadSpec
 
@@ -39,7 +40,7 @@ class Run:
 
 
 def _payloads() -> list[bytes]:
-    return [net.window(number).astype("<f4").tobytes() for number in range(DIFFERENT)]
+    return [make_window(number).astype("<f4").tobytes() for number in range(DIFFERENT)]
 
 
 def _daemon_command(folder: Path, bundle: Path, port: int, batch: int) -> list[str]:

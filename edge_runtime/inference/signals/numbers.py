@@ -33,7 +33,7 @@ def to_numbers(values: Sequence[Any], names: Sequence[str]) -> NDArray[np.float6
         raise InputFlaw(RejectReason.NON_FINITE, "whole number beyond float64") from err
 
 
-def parse_number(text: str, name: str) -> float | None:
+def _parse_number(text: str, name: str) -> float | None:
     """The number that a text is, with a decimal point; None: it says that there is none.
 
     Raises:
@@ -48,7 +48,7 @@ def parse_number(text: str, name: str) -> float | None:
 
 def _to_number(value: Any, name: str) -> float | None:
     if isinstance(value, str):
-        return parse_number(value, name)
+        return _parse_number(value, name)
     if isinstance(value, bool) or not isinstance(value, int | float | None):
         found = f"{type(value).__name__} in {name}"
         raise InputFlaw(RejectReason.BAD_DTYPE, f"{found}; expected a number or nothing")

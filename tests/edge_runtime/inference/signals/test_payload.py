@@ -299,7 +299,8 @@ def test_times_of_csv_may_be_dates():
         ("ax;ay\n1;2.5\n", {"delimiter": ";", "decimal": ","}, RejectReason.BAD_DTYPE),
         ("ax;ay\n1;1.234,5\n", {"delimiter": ";", "decimal": ","}, RejectReason.BAD_DTYPE),
         ("ax,ay\n1,\u0661\n", {}, RejectReason.BAD_DTYPE),
-        ("ax,ay\n1,inf\n", {}, RejectReason.NON_FINITE),
+        ("ax,ay\n1,inf\n", {}, RejectReason.BAD_DTYPE),
+        ("ax,ay\n1,1e999\n", {}, RejectReason.NON_FINITE),
         ("ax,ay\n1," + "2" * 70_000, {}, RejectReason.TOO_LARGE),
     ],
 )  # fmt: skip
