@@ -48,9 +48,11 @@ if TYPE_CHECKING:
     )
     from calibration.gate.classification import GateSettings
     from calibration.gate.detection import DetectionGateSettings
+    from calibration.gate.values import ValueGateSettings
     from calibration.outputs.detection_layout import DetectionLayout
     from calibration.outputs.detections import Detections
     from calibration.outputs.read import ClassScores, NoAnswers
+    from calibration.outputs.values import Numbers, Values
     from calibration.patch import Affine, Patch
     from calibration.search.options import Options
     from calibration.stats.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
@@ -83,6 +85,7 @@ __all__ = [
     "ModelFiles",
     "Moments",
     "NoAnswers",
+    "Numbers",
     "Options",
     "Patch",
     "PatchError",
@@ -90,6 +93,8 @@ __all__ = [
     "TapMismatch",
     "TapMoments",
     "Target",
+    "ValueGateSettings",
+    "Values",
     "Verdict",
     "apply",
     "blend",
@@ -117,9 +122,11 @@ _HOMES = {
     "calibration.errors": "BaselineError CalibrationError DataError ModelError PatchError TapMismatch",
     "calibration.gate.classification": "GateSettings",
     "calibration.gate.detection": "DetectionGateSettings",
+    "calibration.gate.values": "ValueGateSettings",
     "calibration.outputs.detection_layout": "DetectionLayout",
     "calibration.outputs.detections": "Detections",
     "calibration.outputs.read": "ClassScores NoAnswers",
+    "calibration.outputs.values": "Numbers Values",
     "calibration.patch": "Affine Patch",
     "calibration.search.options": "Options",
     "calibration.stats.moments": "INPUT_TAP FrameMoments Moments TapMoments blend merge",

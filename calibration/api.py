@@ -314,8 +314,9 @@ def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None
     try:
         layout = layout or layout_of(named_only(run(x[:ANSWERED_AT_ONCE]), output))
         for start in range(0, len(x), ANSWERED_AT_ONCE):
-            outputs = named_only(run(x[start : start + ANSWERED_AT_ONCE]), output)
-            parts.append(answer_features(read_answers(outputs, layout), layout))
+            some = x[start : start + ANSWERED_AT_ONCE]
+            answers = read_answers(named_only(run(some), output), layout, some)
+            parts.append(answer_features(answers, layout))
     except UnknownAnswers:
         return {}
     whole = join(parts)

@@ -19,6 +19,7 @@ from calibration.errors import BaselineError, DataError
 from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers, ClassScores, Layout
+from calibration.outputs.values import Numbers, Values
 from calibration.stats import atomic_file, tensor_file
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, Moments, TapMoments
 from calibration.stats.sensor_features import SENSOR_TAPS
@@ -41,6 +42,7 @@ class HealthySamples:
         low: (C,) value of step 0; zeros for float pictures, the middle for signals.
         probabilities: (M, K) answers of the healthy model; None when it is no classifier.
         detections: Of the healthy model in the M samples; None when it is no detector.
+        numbers: (M, K) answers of the healthy model; None when it does not answer numbers.
         layout: How its outputs were read; None in the files of a classifier that version 0.1.0 wrote.
     """
 
@@ -50,20 +52,26 @@ class HealthySamples:
     probabilities: NDArray[np.float32] | None
     detections: Detections | None = None
     layout: Layout | None = None
+    numbers: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         return f"HealthySamples({len(self)} of {self.packed.shape[1:]}, answers={self.answers is not None})"
 
     @property
     def answers(self) -> Answers | None:
-        """What the healthy model answered: (M, K) float64 probabilities, or detections; None when neither."""
+        """What the healthy model answered: (M, K) float64 probabilities, detections or numbers; None when neither."""
+        if self.numbers is not None:
+            return Numbers(self.numbers)
         return self.detections if self.probabilities is None else self.probabilities.astype(np.float64)
 
     def with_answers(self, answers: Answers, layout: Layout | None) -> "HealthySamples":
         """The same samples with what the healthy model answered, and how that was read."""
         if isinstance(answers, Detections):
-            return replace(self, probabilities=None, detections=answers, layout=layout)
-        return replace(self, probabilities=answers.astype(np.float32), detections=None, layout=layout)
+            return replace(self, probabilities=None, detections=answers, numbers=None, layout=layout)
+        if isinstance(answers, Numbers):
+            return replace(self, probabilities=None, detections=None, numbers=answers.rows, layout=layout)
+        found = answers.astype(np.float32)
+        return replace(self, probabilities=found, detections=None, numbers=None, layout=layout)
 
     def samples(self) -> NDArray[np.float32]:
         """The healthy samples, float32 (M, C, ...)."""
@@ -77,7 +85,10 @@ class HealthySamples:
         """Those of its samples, with their answers."""
         answers = None if self.probabilities is None else self.probabilities[chosen]
         found = None if self.detections is None else self.detections[chosen]
-        return replace(self, packed=self.packed[chosen], probabilities=answers, detections=found)
+        numbers = None if self.numbers is None else self.numbers[chosen]
+        return replace(
+            self, packed=self.packed[chosen], probabilities=answers, detections=found, numbers=numbers
+        )
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -180,6 +191,8 @@ class Baseline:
             arrays |= {f"witness.{part}": getattr(kept, part) for part in ("packed", "step", "low")}
             if kept.probabilities is not None:
                 arrays["witness.probabilities"] = kept.probabilities
+            if kept.numbers is not None:
+                arrays["witness.numbers"] = kept.numbers
             if kept.detections is not None:
                 arrays |= {f"witness.{part}": getattr(kept.detections, part) for part in _DETECTION_PARTS}
         header = {
@@ -196,6 +209,7 @@ class Baseline:
             "facts": self.facts.to_json(),
             "detection_layout": layout.to_json() if isinstance(layout, DetectionLayout) else None,
             "class_scores": layout.value if isinstance(layout, ClassScores) else None,
+            "values": layout.value if isinstance(layout, Values) else None,
         }
         return tensor_file.encode(_KIND, arrays, header)
 
@@ -283,6 +297,13 @@ def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[
             raise ValueError(f"frame moments of {tap!r} are not finite or negative")
 
 
+def _with_numbers(kept: HealthySamples, arrays: tensor_file.Arrays, layout: Values) -> HealthySamples:
+    rows = arrays["witness.numbers"]
+    if rows.dtype != np.float64 or rows.ndim != 2 or len(rows) != len(kept) or not np.isfinite(rows).all():
+        raise ValueError(f"{rows.dtype} {rows.shape} numbers for {len(kept)} healthy samples, or not finite")
+    return kept.with_answers(Numbers(rows), layout)
+
+
 def _healthy_samples(
     arrays: tensor_file.Arrays, header: Mapping[str, Any], input_shape: tuple[int, ...]
 ) -> HealthySamples | None:
@@ -305,6 +326,8 @@ def _healthy_samples(
     kind, layout = header.get("class_scores"), header.get("detection_layout")  # older files have neither
     known = None if kind is None else ClassScores(kind)
     healthy_samples = HealthySamples(packed, step, low, answers, layout=known)
+    if header.get("values") is not None:
+        return _with_numbers(healthy_samples, arrays, Values(header["values"]))
     if layout is None:
         return healthy_samples
     read_by = DetectionLayout.from_json(layout)

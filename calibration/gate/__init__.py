@@ -1,4 +1,4 @@
-"""Decides whether a candidate may be used, by the gate for classifiers or the one for detectors. Pure."""
+"""Decides whether a candidate may be used, by the gate for classes, for boxes or for numbers. Pure."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,11 +6,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.gate import classification, detection, scores
+from calibration.gate import classification, detection, scores, values
 from calibration.gate.detection import DetectionGateSettings
 from calibration.gate.evidence import Evidence, are_finite
+from calibration.gate.values import ValueGateSettings
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers
+from calibration.outputs.values import Numbers
 
 __all__ = ["Evidence", "choose", "mean_fidelity"]
 
@@ -22,7 +24,10 @@ def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
     if isinstance(simulated, Detections):
         assert isinstance(healthy, Detections)
         return detection.soft_f1(simulated, healthy)
-    assert not isinstance(healthy, Detections)
+    if isinstance(simulated, Numbers):
+        assert isinstance(healthy, Numbers)
+        return float(values.fidelity(simulated, healthy).mean())
+    assert not isinstance(healthy, Detections | Numbers)
     return float(scores.fidelity(simulated, healthy).mean())
 
 
@@ -33,6 +38,7 @@ def choose(
     labels: NDArray[np.int64] | None,
     settings: classification.GateSettings,
     detection_settings: DetectionGateSettings,
+    value_settings: ValueGateSettings,
     *,
     tried: int,
 ) -> classification.Choice:
@@ -41,6 +47,10 @@ def choose(
         detected = cast("Sequence[Evidence[Detections]]", [unpatched, *candidates])
         assert healthy is None or isinstance(healthy, Detections)
         return detection.choose(detected[0], detected[1:], healthy, detection_settings, tried)
+    if isinstance(unpatched.live, Numbers):
+        numbers = cast("Sequence[Evidence[Numbers]]", [unpatched, *candidates])
+        assert healthy is None or isinstance(healthy, Numbers)
+        return values.choose(numbers[0], numbers[1:], healthy, value_settings, tried)
     classified = cast("Sequence[Evidence[NDArray[np.float64]]]", [unpatched, *candidates])
-    assert not isinstance(healthy, Detections)
+    assert not isinstance(healthy, Detections | Numbers)
     return classification.choose(classified[0], classified[1:], healthy, labels, settings, tried)

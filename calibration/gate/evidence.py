@@ -1,4 +1,4 @@
-"""The answers of a candidate, of a classifier or of a detector, and which candidates can be judged at all. Pure."""
+"""The answers of a candidate, classes, boxes or numbers, and which candidates can be judged at all. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers
+from calibration.outputs.values import Numbers
 
 A = TypeVar("A", bound=Answers)
 
@@ -72,4 +73,6 @@ def _shape(answers: Answers) -> tuple[int, ...]:
 
 def are_finite(answers: Answers) -> bool:
     """Whether all of them are numbers."""
-    return answers.is_finite if isinstance(answers, Detections) else bool(np.isfinite(answers).all())
+    return (
+        answers.is_finite if isinstance(answers, Detections | Numbers) else bool(np.isfinite(answers).all())
+    )

@@ -85,6 +85,16 @@ def by_labels(name: str, found: Scores, before: float, rivals: int, labels: int)
     )
 
 
+def by_values(best: str, found: Scores, before: Scores, samples: int) -> str:
+    """What the ``best`` candidate (see ``best_of``) of a model that answers numbers did."""
+    return (
+        f"{best}: on {samples} healthy samples, made to look like today's, its squared error against the healthy "
+        f"answers is {-found['fidelity']:.3f} of their variance, the unpatched model's {-before['fidelity']:.3f} "
+        f"(gain {found['gain']:+.3f} +- {found['gain_error']:.3f}); live answers lie {before['live_outside']:.1f} -> "
+        f"{found['live_outside']:.1f} spreads outside of the healthy range"
+    )
+
+
 def by_detections(best: str, found: Scores, before: Scores, frames: int) -> str:
     """What the ``best`` candidate (see ``best_of``) of a detector did."""
     return (

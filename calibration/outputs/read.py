@@ -1,4 +1,4 @@
-"""Reads a model's answers out of its raw outputs: class probabilities or detections. Pure.
+"""Reads a model's answers out of its raw outputs: class probabilities, detections or numbers. Pure.
 
 Without a layout, outputs that are clearly neither the scores of one class out of several nor detections are refused
 with a reason, and then nothing is judged without labels.
@@ -16,14 +16,15 @@ from calibration.outputs.activations import sigmoid, softmax
 from calibration.outputs.detection_layout import DetectionLayout, NotDetections, Outputs, read
 from calibration.outputs.detections import Detections, join, labels_as_detections
 from calibration.outputs.layout_inference import recognise
+from calibration.outputs.values import NotValues, Numbers, Values, join_numbers, read_numbers
 
 _UNIT = 1e-3
 """Rounding of a length of 1."""
 _MOST_ZEROS = 0.1
 """Share of values that may be exactly 0 where none is negative; behind a ReLU about a half are."""
 
-Answers = NDArray[np.float64] | Detections
-"""(N,K) class probabilities, or the detections of N frames."""
+Answers = NDArray[np.float64] | Detections | Numbers
+"""(N,K) class probabilities, the detections of N frames, or N times K numbers."""
 
 
 class ClassScores(Enum):
@@ -41,7 +42,7 @@ class NoAnswers(Enum):
     RAW = "raw"
 
 
-Layout = DetectionLayout | ClassScores | NoAnswers
+Layout = DetectionLayout | ClassScores | Values | NoAnswers
 """How a model's outputs are read."""
 
 
@@ -86,14 +87,23 @@ def layout_of(outputs: Mapping[str, NDArray[Any]]) -> Layout:
         ) from err
 
 
-def read_answers(outputs: Mapping[str, NDArray[Any]], layout: Layout) -> Answers:
-    """The answers in these outputs, by the layout that belongs to the model.
+def read_answers(
+    outputs: Mapping[str, NDArray[Any]], layout: Layout, x: NDArray[np.float32] | None = None
+) -> Answers:
+    """The answers in these outputs, by the layout that belongs to the model, to samples ``x`` (N, C, ...).
+
+    Only a reconstruction asks for ``x``.
 
     Raises:
         UnknownAnswers: they cannot be read so.
     """
     if isinstance(layout, NoAnswers):
         raise UnknownAnswers("the model's outputs are published as they are, so nothing says what they mean")
+    if isinstance(layout, Values):
+        try:
+            return read_numbers(layout, outputs, x)
+        except NotValues as err:
+            raise UnknownAnswers(str(err)) from err
     if isinstance(layout, ClassScores):
         scores = _only_scores(outputs, least=1 if layout is ClassScores.INDEPENDENT else 2)
         if scores is None:
@@ -107,15 +117,18 @@ def read_answers(outputs: Mapping[str, NDArray[Any]], layout: Layout) -> Answers
 
 def as_judged(answers: Answers, layout: Layout | None) -> Answers:
     """The answers as a gate without labels compares them: independent labels as sets, see ``labels_as_detections``."""
-    if layout is ClassScores.INDEPENDENT and not isinstance(answers, Detections):
+    if layout is ClassScores.INDEPENDENT and not isinstance(answers, Detections | Numbers):
         return labels_as_detections(answers)
     return answers
 
 
 def join_answers(parts: Sequence[Answers]) -> Answers:
     """The answers to the frames of all parts, one part after the other; all of one kind."""
-    boxes = [part for part in parts if isinstance(part, Detections)]
-    return join(boxes) if boxes else np.concatenate([p for p in parts if not isinstance(p, Detections)])
+    if boxes := [part for part in parts if isinstance(part, Detections)]:
+        return join(boxes)
+    if numbers := [part for part in parts if isinstance(part, Numbers)]:
+        return join_numbers(numbers)
+    return np.concatenate([part for part in parts if not isinstance(part, Detections | Numbers)])
 
 
 def _kind_of(scores: NDArray[np.float64]) -> ClassScores | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import HealthySamples
 from calibration.outputs.read import ClassScores, Layout, scores_output
+from calibration.outputs.values import Values
 from calibration.patch import Affine
 from calibration.search.distillation import (
     DistillationSettings,
@@ -33,6 +34,7 @@ _LOSSES: Mapping[Layout, LossKind] = {
     ClassScores.LOGITS: "softmax",
     ClassScores.PROBABILITIES: "likelihood",
     ClassScores.INDEPENDENT: "sigmoid",
+    Values.PLAIN: "squares",
 }
 
 
@@ -89,7 +91,7 @@ def distilled_candidates(
     answers = _answer_aim(target, teacher, x[:1])
     stages = choose_stages(target.taps, settings.stages)
     known = {aim.name for aim in stages}
-    kind: LossKind = "squares" if isinstance(teacher.layout, ClassScores) else "sigmoid"
+    kind: LossKind = "squares" if isinstance(teacher.layout, ClassScores | Values) else "sigmoid"
     heads = [Aim(head, kind) for head in target.heads if head not in known]
     some = x[np.arange(target.input_shape[0] or batch_of(x)) % len(x)]
     gradients = target.differentiate([*stages, *(answers or heads)], some)
@@ -121,15 +123,17 @@ BATCH_VALUES = 2 * 3 * 224 * 224
 
 
 def _answer_aim(target: Target, teacher: Teacher, x: Batch) -> list[Aim]:
-    """The output with the scores of a classifier; empty for a detector."""
-    kind = _LOSSES.get(teacher.layout) if isinstance(teacher.layout, ClassScores) else None
-    if kind is None or teacher.samples.probabilities is None:
+    """The output with the scores of a classifier, or with numbers; empty for a detector and a reconstruction."""
+    kind = _LOSSES.get(teacher.layout) if isinstance(teacher.layout, ClassScores | Values) else None
+    if kind is None or (teacher.samples.probabilities is None and teacher.samples.numbers is None):
         return []
-    name = teacher.output or scores_output(target.runner()(x))
+    outputs = {} if teacher.output else target.runner()(x)
+    name = teacher.output or (scores_output(outputs) if kind != "squares" else next(iter(outputs)))
     return [Aim(name, kind)] if name is not None else []
 
 
 def _as_scores(samples: HealthySamples, scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """The healthy answers (M, K) in the shape of the output, of which ``scores`` are some."""
-    assert samples.probabilities is not None
-    return samples.probabilities.reshape(-1, *scores.shape[1:])
+    answers = samples.probabilities if samples.numbers is None else samples.numbers
+    assert answers is not None
+    return answers.astype(np.float32).reshape(-1, *scores.shape[1:])

@@ -55,7 +55,7 @@ class Evaluator:
             is_conservative: As in :class:`calibration.gate.Evidence`.
 
         Raises:
-            UnknownAnswers: they are neither class scores nor detections.
+            UnknownAnswers: they cannot be read by the layout.
         """
         live = self.read(runner, self.live) if live is None else live
         again = None
@@ -69,7 +69,7 @@ class Evaluator:
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
-        answers = read_answers(named_only(runner(x), self.output), self.layout)
+        answers = read_answers(named_only(runner(x), self.output), self.layout, x)
         return answers if self.are_labelled else as_judged(answers, self.layout)
 
     def screen(

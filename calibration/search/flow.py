@@ -21,6 +21,7 @@ from calibration.outputs.read import (
     named_only,
     read_answers,
 )
+from calibration.outputs.values import Values
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import dead_channels, outliers, reference
 from calibration.search.candidates import UNPATCHED
@@ -106,7 +107,7 @@ class Search:
                 return verdict
             distilled = self._distilled(parts, layout, camera, whole_input)
             # On detectors moments still find what distillation does not.
-            is_brief = bool(distilled) and isinstance(layout, ClassScores)
+            is_brief = bool(distilled) and isinstance(layout, ClassScores | Values)
             patches = self._by_moments(parts, whole_input, are_distilled=is_brief)
             patches = {**patches, **distilled, **self._options.known}
             judge = self._make_judge(parts, layout, usual, camera)
@@ -141,7 +142,7 @@ class Search:
         known = self._options.known
         if not known or camera is None or not self._would_distil or parts.labels is not None:
             return None
-        is_brief = isinstance(layout, ClassScores)
+        is_brief = isinstance(layout, ClassScores | Values)
         patches = self._by_moments(parts, whole_input, are_distilled=is_brief) | dict(known)
         judge = self._make_judge(parts, layout, usual, camera)
         evidence = judge.collect(patches, self._conservative(patches), self._seeded)
@@ -249,10 +250,11 @@ class Search:
 
         The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
         """
-        outputs = named_only(self._target.runner()(self._given.x[parts.judged]), self._baseline.output)
+        judged = self._given.x[parts.judged]
+        outputs = named_only(self._target.runner()(judged), self._baseline.output)
         kept = self._baseline.healthy_samples
         layout = self._options.layout or (None if kept is None else kept.layout) or layout_of(outputs)
-        answers = read_answers(outputs, layout)
+        answers = read_answers(outputs, layout, judged)
         require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
@@ -264,8 +266,8 @@ class Search:
         gate = options.gate_settings
         if self._unexplained > MOST_LEFT_OF_SMALL_GAINS:
             gate = replace(gate, sure_gain=np.inf)
-        both = gate, options.detection_gate_settings
-        return Judge(self._target, evaluator, unpatched, parts.labels, *both, self._progress)
+        gates = gate, options.detection_gate_settings, options.value_gate_settings
+        return Judge(self._target, evaluator, unpatched, parts.labels, *gates, self._progress)
 
     def _conservative(self, patches: Mapping[str, Patch]) -> set[str]:
         """Names of the candidates that may be trusted on weak evidence."""

@@ -18,6 +18,7 @@ from calibration.outputs.read import (
     named_only,
     read_answers,
 )
+from calibration.outputs.values import Numbers
 from calibration.stats.sampling import spread_over
 from calibration.targets.base import Runner
 
@@ -30,7 +31,7 @@ _INFERRED_FROM = 48
 def add_answers(
     healthy_samples: HealthySamples, run: Runner, output: str | None, layout: Layout | None
 ) -> HealthySamples:
-    """The samples with the healthy model's answers; without where these are neither classes nor detections.
+    """The samples with the healthy model's answers; without where these are neither classes, detections nor numbers.
 
     Args:
         healthy_samples: Packed; the answers belong to them as they will be unpacked.
@@ -43,22 +44,28 @@ def add_answers(
     """
     count, parts = len(healthy_samples), list[Answers]()
 
-    def outputs(index: NDArray[np.intp]) -> Outputs:
-        return named_only(run(healthy_samples.only(index).samples()), output)
+    def outputs(x: NDArray[np.float32]) -> Outputs:
+        return named_only(run(x), output)
 
     try:
-        layout = layout or layout_of(outputs(spread_over(count, _INFERRED_FROM)))
+        layout = layout or layout_of(
+            outputs(healthy_samples.only(spread_over(count, _INFERRED_FROM)).samples())
+        )
         for index in np.array_split(np.arange(count), -(-count // ANSWERED_AT_ONCE)):
-            parts.append(read_answers(outputs(index), layout))
+            x = healthy_samples.only(index).samples()
+            parts.append(read_answers(outputs(x), layout, x))
     except UnknownAnswers:
-        return replace(healthy_samples, probabilities=None, detections=None, layout=None)
+        return replace(healthy_samples, probabilities=None, detections=None, numbers=None, layout=None)
     answers = join_answers(parts)
     _require_finite_answers(answers)
     return healthy_samples.with_answers(answers, layout)
 
 
 def _require_finite_answers(answers: Answers) -> None:
-    scores = answers.scores if isinstance(answers, Detections) else answers
+    if isinstance(answers, Detections):
+        scores: NDArray[np.floating] = answers.scores
+    else:
+        scores = answers.rows if isinstance(answers, Numbers) else answers
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if bad.size:
         found = f"answers to {bad.size} of {len(scores)} that are not finite numbers"

@@ -10,8 +10,10 @@ from calibration import gate
 from calibration.errors import DataError
 from calibration.gate.classification import Choice, GateSettings
 from calibration.gate.detection import DetectionGateSettings
+from calibration.gate.values import ValueGateSettings
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers
+from calibration.outputs.values import Numbers
 from calibration.patch import Patch
 from calibration.search.evaluation import Evaluator
 from calibration.search.progress import Progress, track
@@ -31,6 +33,7 @@ class Judge:
     """Classes of the live frames, if they are known."""
     settings: GateSettings
     detection_settings: DetectionGateSettings
+    value_settings: ValueGateSettings
     progress: Progress
 
     def collect(
@@ -65,6 +68,7 @@ class Judge:
             self.labels,
             self.settings,
             self.detection_settings,
+            self.value_settings,
             tried=tried,
         )
 
@@ -73,10 +77,9 @@ def require_fitting_labels(labels: NDArray[np.int64] | None, answers: Answers) -
     """Raise a DataError when a label is none of the model's classes, or the model is no classifier."""
     if labels is None:
         return
-    if isinstance(answers, Detections):
-        raise DataError(
-            "labels", "classes of whole pictures", "none, for a detector", "Leave the labels out."
-        )
+    if isinstance(answers, Detections | Numbers):
+        kind = "a detector" if isinstance(answers, Detections) else "a model that answers numbers"
+        raise DataError("labels", "classes of whole samples", f"none, for {kind}", "Leave the labels out.")
     classes = answers.shape[1]
     if labels.max() >= classes:
         bad = np.flatnonzero(labels >= classes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from calibration.gate.classification import GateSettings
 from calibration.gate.detection import DetectionGateSettings
+from calibration.gate.values import ValueGateSettings
 from calibration.outputs.read import Layout
 from calibration.patch import Patch
 from calibration.search.distillation import DistillationSettings
@@ -33,6 +34,7 @@ class Options:
             instead of at the input correction. The result is compared with the unpatched model all the same.
         gate_settings: Thresholds of the gate for classifiers.
         detection_gate_settings: Thresholds of the gate for detectors.
+        value_gate_settings: Thresholds of the gate for models that answer numbers.
     """
 
     seed: int = 0
@@ -50,3 +52,4 @@ class Options:
     start: Patch | None = None
     gate_settings: GateSettings = field(default_factory=GateSettings)
     detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
+    value_gate_settings: ValueGateSettings = field(default_factory=ValueGateSettings)

@@ -60,6 +60,12 @@ class PairLoss:
         once = np.asarray(1 / gradients.batch, np.float32)
         self._weights = {aim.name: once for aim in gradients.aims}
         """They make a loss a mean over the frames of a batch."""
+        numbers = [aim.name for aim in gradients.aims if aim.name in pairs.answers and aim.kind == "squares"]
+        for name in numbers:
+            values = self._targets[name].reshape(len(self._targets[name]), -1)
+            var = values.var(axis=0)  # each value has its unit
+            weight = np.where(var > 0, 2 / (values.shape[1] * gradients.batch * np.maximum(var, _TINY)), 0)
+            self._weights[name] = weight.reshape(1, *self._targets[name].shape[1:]).astype(np.float32)
         for name in self._maps:
             values = self._targets[name]
             of_a_frame = values.size // len(pairs.healthy)
@@ -126,6 +132,7 @@ class PairLoss:
         return {name: np.concatenate(parts[name])[: rows[name] * len(healthy)] for name in parts}
 
 
+_TINY = float(np.finfo(np.float32).tiny)
 _LEAST_SHARE = 1e-3
 """Of the largest loss: an aim that loses less is not lifted to the others."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers, Layout
+from calibration.outputs.values import Numbers
 from calibration.stats.moments import FrameMoments, MeanVar
 
 BINS = 16
@@ -39,6 +40,19 @@ def detection_features(
     return _pair(len(counted), float(np.mean(counted)) if counted else 0.0, np.zeros(BINS))
 
 
+def value_features(values: Sequence[float] | NDArray[np.floating]) -> MeanVar:
+    """Of the numbers that answer one sample: (K + 16,) each for up to 16 of them, (20,) for more.
+
+    More are told by their mean, spread, least and largest. No spread is given: the monitor takes that of the healthy
+    answers, so that units do not matter. The last sixteen are zeros, for there are no classes.
+    """
+    rows = np.asarray(values, np.float64).ravel()
+    if rows.size > BINS:
+        rows = np.array([rows.mean(), rows.std(), rows.min(), rows.max()])
+    found = np.concatenate([rows, np.zeros(BINS)])
+    return found, np.zeros_like(found)
+
+
 def answer_features(answers: Answers, layout: Layout | None = None) -> FrameMoments:
     """Of N frames, as the single-frame moments that a baseline keeps as ``output/answers``.
 
@@ -47,6 +61,8 @@ def answer_features(answers: Answers, layout: Layout | None = None) -> FrameMome
     if isinstance(answers, Detections):
         least = layout.score_threshold if isinstance(layout, DetectionLayout) else COUNTED_FROM
         found = [detection_features(scores, max(least, COUNTED_FROM)) for scores in answers.scores]
+    elif isinstance(answers, Numbers):
+        found = [value_features(row) for row in answers.rows]
     else:
         found = [class_features(int(row.argmax()), float(row.max())) for row in answers]
     means, ones = zip(*found, strict=True)

@@ -1,0 +1,69 @@
+"""Answers that are numbers by themselves: the values of a regression, or the score of an anomaly. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Values(Enum):
+    """How an output is read as numbers; never inferred from what a model gives."""
+
+    PLAIN = "values"
+    """As they are, all that an output has for a sample: of a regression, or the score of an anomaly."""
+    RECONSTRUCTION = "reconstruction"
+    """The input again: the answer is how far it is off, as the root of the mean square."""
+
+
+class NotValues(Exception):
+    """The outputs cannot be read as numbers; the text says why, as a clause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The answers to N samples: ``rows`` float64 (N, K)."""
+
+    rows: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, K)."""
+        return self.rows.shape
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of them are numbers."""
+        return bool(np.isfinite(self.rows).all())
+
+    def __getitem__(self, chosen: NDArray[np.intp]) -> "Numbers":
+        return Numbers(self.rows[chosen])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def join_numbers(parts: Sequence[Numbers]) -> Numbers:
+    """The answers to the samples of all parts, one part after the other."""
+    return Numbers(np.concatenate([part.rows for part in parts]))
+
+
+def read_numbers(
+    layout: Values, outputs: Mapping[str, NDArray[Any]], x: NDArray[np.float32] | None = None
+) -> Numbers:
+    """The answers in the only output, to samples ``x`` (N, C, ...), which a reconstruction is compared with.
+
+    Raises:
+        NotValues: there are several outputs, or it has another shape than it must.
+    """
+    found = [output for output in outputs.values() if np.issubdtype(output.dtype, np.floating)]
+    if len(found) != 1:
+        raise NotValues(f"{len(found)} of the model's outputs are numbers; name the one with the answers")
+    rows = np.asarray(found[0], np.float64)
+    if layout is Values.RECONSTRUCTION:
+        if x is None or rows.shape != x.shape:
+            raise NotValues(f"the model's output {rows.shape[1:]} is not its input again")
+        rows = np.sqrt(np.square(rows - x).reshape(len(x), -1).mean(axis=1))
+    return Numbers(rows.reshape(len(rows), -1))

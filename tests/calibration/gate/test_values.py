@@ -1,0 +1,80 @@
+"""When a patch of a model that answers numbers is good enough."""
+
+import numpy as np
+import pytest
+
+from calibration.gate.evidence import Evidence
+from calibration.gate.values import DEFAULTS, choose, fidelity
+from calibration.outputs.values import Numbers
+
+HEALTHY = Numbers(np.random.default_rng(0).normal([5, -100], [1, 30], (64, 2)))
+
+
+def evidence(name: str, off: float, noise: float = 0.0, live: float | None = None) -> Evidence[Numbers]:
+    """Answers that are off by so many healthy spreads, live ones as well unless told."""
+    rng = np.random.default_rng(1)
+    spread = HEALTHY.rows.std(axis=0)
+    simulated = HEALTHY.rows + spread * (off + noise * rng.normal(size=(64, 2)))
+    seen = HEALTHY.rows[:32] + spread * (off if live is None else live)
+    return Evidence(name, Numbers(seen), Numbers(simulated))
+
+
+def test_the_nearest_candidate_is_taken():
+    found = choose(evidence("identity", 2), [evidence("a", 0.5), evidence("b", 0.1)], HEALTHY)
+    assert (found.accepted, found.name) == (True, "b")
+    assert found.scores["b"]["gain"] == pytest.approx(4 - 0.01, abs=0.05)
+    assert found.scores["identity"]["gain"] == 0
+
+
+@pytest.mark.parametrize(
+    ("unpatched", "candidate"),
+    [
+        (evidence("identity", 0.3), evidence("a", 0.2)),  # too little to gain
+        (evidence("identity", 2), evidence("a", 1.2)),  # nearer, and still worse than one answer for all
+        (evidence("identity", 0.1), evidence("a", 2)),  # worse
+        (evidence("identity", 0, noise=0.4), evidence("a", 0, noise=0.4)),  # the same
+        (evidence("identity", 2, live=0.2), evidence("a", 0, live=9)),  # the live answers go astray
+    ],
+    ids=["little", "no better than a constant", "worse", "same", "astray"],
+)
+def test_in_doubt_nothing_is_changed(unpatched, candidate):
+    found = choose(unpatched, [candidate], HEALTHY)
+    assert (found.accepted, found.name) == (False, "identity")
+    assert all(found.reasons)
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [None, Numbers(HEALTHY.rows[:8]), Numbers(np.full((64, 2), 3.0))],
+    ids=["none", "few", "constant"],
+)
+def test_without_healthy_answers_that_differ_nothing_is_judged(healthy):
+    few = None if healthy is None else len(healthy)
+    parts = [evidence(name, off) for name, off in (("identity", 2), ("a", 0))]
+    cut = [
+        Evidence(one.name, one.live, None if few is None else Numbers(one.simulated.rows[:few]))
+        for one in parts
+    ]
+    found = choose(cut[0], cut[1:], healthy)
+    assert not found.accepted
+    assert found.scores == {}
+    assert all(found.reasons)
+
+
+def test_answers_that_are_not_finite_are_left_out():
+    broken = Evidence("a", Numbers(np.full((32, 2), np.nan)), HEALTHY)
+    found = choose(evidence("identity", 2), [broken, evidence("b", 0)], HEALTHY)
+    assert (found.accepted, found.name) == (True, "b")
+    assert "a" not in found.scores
+
+
+def test_units_do_not_matter_and_one_wild_sample_counts_little():
+    off = fidelity(evidence("a", 0.5).simulated, HEALTHY)
+    assert off == pytest.approx(np.full(64, -0.25))
+    wild = HEALTHY.rows.copy()
+    wild[0] = 1e9
+    assert fidelity(Numbers(wild), HEALTHY).mean() == pytest.approx(-9 / 64)
+
+
+def test_the_defaults_ask_for_more_than_the_mean_gives():
+    assert DEFAULTS.most_error < 1

@@ -1,0 +1,50 @@
+"""Answers that are numbers by themselves."""
+
+import numpy as np
+import pytest
+
+from calibration.outputs.read import UnknownAnswers, join_answers, read_answers
+from calibration.outputs.values import Numbers, Values
+
+ROWS = np.arange(6, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "read"), [((6,), (6, 1)), ((6, 1), (6, 1)), ((3, 2), (3, 2)), ((3, 2, 1), (3, 2))]
+)
+def test_all_that_an_output_has_for_a_sample_is_its_answer(shape, read):
+    found = read_answers({"y": ROWS.reshape(shape)}, Values.PLAIN)
+    assert isinstance(found, Numbers)
+    assert found.shape == read
+    assert found.rows.ravel().tolist() == ROWS.tolist()
+
+
+def test_a_reconstruction_is_as_far_off_as_the_root_of_the_mean_square():
+    x = np.zeros((2, 3, 4), np.float32)
+    y = x.copy()
+    y[1] = 2
+    found = read_answers({"y": y}, Values.RECONSTRUCTION, x)
+    assert isinstance(found, Numbers)
+    assert found.rows.tolist() == [[0.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "layout"),
+    [
+        ({"a": ROWS, "b": ROWS}, Values.PLAIN),
+        ({"a": ROWS.astype(np.int64)}, Values.PLAIN),
+        ({"a": ROWS}, Values.RECONSTRUCTION),
+    ],
+)
+def test_what_is_no_such_output_is_told(outputs, layout):
+    with pytest.raises(UnknownAnswers):
+        read_answers(outputs, layout, np.zeros((6, 2), np.float32))
+
+
+def test_numbers_are_cut_and_joined():
+    one = Numbers(ROWS.reshape(3, 2).astype(np.float64))
+    again = join_answers([one[np.array([0])], one[np.array([1, 2])]])
+    assert isinstance(again, Numbers)
+    assert again.rows.tolist() == one.rows.tolist()
+    assert one.is_finite
+    assert not Numbers(np.array([[np.nan]])).is_finite
