@@ -86,6 +86,7 @@ def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], how: Quantization 
     """
     with silence("nncf"):
         import nncf
+        import nncf.quantization.range_estimator as ranges
 
         network = openvino.Core().read_model(ir.data, ir.weights or b"")
         nodes = network.get_ordered_ops()
@@ -96,6 +97,9 @@ def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], how: Quantization 
         network.reshape([1, *samples.shape[1:]])  # with free shapes NNCF leaves depthwise weights float
         overflow = nncf.OverflowFix.ENABLE if how.weight_bits == 7 else nncf.OverflowFix.DISABLE
         scope = nncf.IgnoredScope(names=kept, validate=False) if kept else None
+        activations = ranges.RangeEstimatorParameters()
+        if how.keeps_extremes:
+            activations = ranges.RangeEstimatorParametersSet.MINMAX
         try:
             int8 = nncf.quantize(
                 network,
@@ -103,7 +107,10 @@ def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], how: Quantization 
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(samples),
                 ignored_scope=scope,
-                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    overflow_fix=overflow,
+                    activations_range_estimator_params=activations,
+                ),
             )
         except (*_FAILURES, nncf.InternalError, nncf.ValidationError, nncf.UnsupportedModelError) as err:
             raise _refusal("NNCF quantization of the", err) from err

@@ -163,7 +163,10 @@ def _make_candidates(
     if recipe.quantize == "int8":
         assert pictures is not None
         how = Quantization(
-            recipe.keep_float, recipe.weight_bits, keeps_decoding=recipe.postprocess.task == "detection"
+            recipe.keep_float,
+            recipe.weight_bits,
+            keeps_decoding=recipe.postprocess.task == "detection",
+            keeps_extremes=isinstance(spec, SignalSpec),
         )
         return list(quantize_candidates(floats, spec, recipe.postprocess, pictures, how, attempts))
     times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
