@@ -46,7 +46,7 @@ def _makes_pixel_levels(spec: PictureSpec) -> bool:
 def _shape_advice(shape: Sequence[int | None], spec: PreprocessSpec) -> str:
     """What to do about a shape, by what it looks like."""
     if isinstance(spec, SignalSpec):
-        return "Correct channels, length or layout under preprocess and build it again."
+        return _window_advice(shape, spec)
     if len(shape) != 3:
         return "Only models that take pictures, (N, C, H, W) or (N, H, W, C), can be used."
     sizes = {"nchw": (shape[0], shape[1], shape[2]), "nhwc": (shape[2], shape[0], shape[1])}
@@ -72,6 +72,31 @@ def _changes(
         changes.append("colour: grey" if channels == 1 else "colour: rgb (or bgr)")
     changes += [f"width: {width}"] if width not in (None, spec.width) else []
     changes += [f"height: {height}"] if height not in (None, spec.height) else []
+    return changes
+
+
+def _window_advice(shape: Sequence[int | None], spec: SignalSpec) -> str:
+    """Which of layout, channels and length is wrong, in the layout whose number of channels fits."""
+    if len(shape) not in (1, 2):
+        return "Only models that take windows, (N, C, T), (N, T, C) or (N, F), can be used."
+    if len(shape) == 1:
+        sizes: dict[str, tuple[int | None, int | None]] = {"nf": (shape[0], 1)}
+    else:
+        sizes = {"nct": (shape[0], shape[1]), "ntc": (shape[1], shape[0])}
+    count = len(spec.channels)
+    layout = min(sizes, key=lambda name: (sizes[name][0] not in (None, count), name != spec.layout))
+    changes = _window_changes(layout, *sizes[layout], spec)
+    return f"{', '.join(changes)} under preprocess and build it again."
+
+
+def _window_changes(layout: str, channels: int | None, length: int | None, spec: SignalSpec) -> list[str]:
+    changes = [] if layout == spec.layout else [f"Set layout: {layout}"]
+    if channels not in (None, len(spec.channels)):
+        changes.append(
+            f"{'name' if changes else 'Name'} {channels} channels ({len(spec.channels)} are there)"
+        )
+    if length not in (None, spec.length):
+        changes.append(f"{'set' if changes else 'Set'} length: {length}")
     return changes
 
 

@@ -12,6 +12,7 @@ _Values = tuple[float, ...]
 _IMAGENET_MEAN: _Values = (123.675, 116.28, 103.53)
 _IMAGENET_STD: _Values = (58.395, 57.12, 57.375)
 _GREY_IMAGENET: tuple[_Values, _Values] = ((118.0,), (57.6,))
+_GRAVITY = 9.80665
 _Change = tuple[str, dict[str, Any]]
 _SHAPES: list[_Change] = [
     *(
@@ -27,9 +28,9 @@ _SHAPES: list[_Change] = [
 
 
 def list_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
-    """Named variations, none equal to the spec itself: scaling x colour order, then geometry and filter."""
+    """Named variations, none equal to the spec itself: scaling x order of the channels, then geometry and filter."""
     if isinstance(spec, SignalSpec):
-        return _apply(spec, _mistakes_of_signals(spec))
+        return _apply(spec, [*_mistakes_of_signals(spec), *_units(spec)])
     none: _Change = ("", {})
     pairs = product([none, *_colours(spec)], [none, *_scalings(spec)])
     both = [(" and ".join(filter(None, (one[0], other[0]))), {**other[1], **one[1]}) for one, other in pairs]
@@ -54,6 +55,29 @@ def _mistakes_of_signals(spec: SignalSpec) -> list[_Change]:
     ]
     if count > 1:  # a channel keeps its name and takes the meaning of another
         changes.append(("the channels in reverse order", {"channels": spec.channels[::-1]}))
+    return changes
+
+
+def _units(spec: SignalSpec) -> list[_Change]:
+    """Other units of the values: mean and std of what the payload says, and g for m/s2 or the other way round."""
+    in_counts = [
+        one.model_copy(update={"mean": one.mean * one.scale + one.offset, "std": one.std * abs(one.scale)})
+        for one in spec.channels
+        if one.scale
+    ]
+    changes: list[_Change] = []
+    if len(in_counts) == len(spec.channels):
+        words = "mean and std in numbers of the payload (these times scale, the mean plus offset)"
+        changes.append((words, {"channels": tuple(in_counts)}))
+    for words, factor in (
+        ("mean and std times 9.80665 (g in m/s2)", _GRAVITY),
+        ("mean and std divided by 9.80665 (m/s2 in g)", 1 / _GRAVITY),
+    ):
+        scaled = [
+            one.model_copy(update={"mean": one.mean * factor, "std": one.std * factor})
+            for one in spec.channels
+        ]
+        changes.append((words, {"channels": tuple(scaled)}))
     return changes
 
 

@@ -70,13 +70,17 @@ class Bundle:
 
     @property
     def model_files(self) -> ModelFiles:
-        """The model's bytes: one file, or the two of an OpenVINO IR.
+        """The model's bytes, one file or the two of an OpenVINO IR, and the layout of its input.
 
         Raises:
             BundleError: one changed since it was verified.
         """
         weights = self.manifest.weights
-        return ModelFiles(self.read(self.manifest.model), None if weights is None else self.read(weights))
+        return ModelFiles(
+            self.read(self.manifest.model),
+            None if weights is None else self.read(weights),
+            layout=self.manifest.preprocess.layout,
+        )
 
     def read(self, name: str) -> bytes:
         """One listed file; the bytes that come out are those that were hashed.

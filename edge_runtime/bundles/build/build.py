@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +189,8 @@ def _factory_moments(recipe: Recipe, materials: Materials) -> tuple[bytes | None
         return None, ""
     healthy = channels_first(materials.healthy, recipe.preprocess)
     try:
-        baseline = calibration.profile(materials.model, healthy, healthy_samples=0, created_wall_s=0.0)
+        model = replace(materials.model, layout=recipe.preprocess.layout)
+        baseline = calibration.profile(model, healthy, healthy_samples=0, created_wall_s=0.0)
     except ModelError as err:
         return None, shorten(f"{err.found}; expected {err.expected}", 300)
     return baseline.to_bytes(), ""

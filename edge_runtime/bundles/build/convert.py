@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.decoding import find_ir_decoding
+from edge_runtime.bundles.build.layer_names import name_input
 from edge_runtime.bundles.build.quantize_onnx import match_layers
 from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.recipe_file import Quantization
@@ -69,7 +70,7 @@ def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequ
     if len(network.outputs) != len(outputs):
         found = f"{len(network.outputs)} outputs after the conversion"
         raise BundleError("model", found, f"{len(outputs)}", "Export the net to ONNX and give that file.")
-    network.inputs[0].set_names({"image"})
+    network.inputs[0].set_names({name_input(sample_shape)})
     for port, name in zip(network.outputs, outputs, strict=True):
         port.set_names({name})
         port.get_node().set_friendly_name(name)

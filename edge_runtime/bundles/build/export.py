@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from calibration.targets.torchscript.program import TORCH_FAILURES, name_outputs
 from edge_runtime.bundles.build.checkpoint import Checkpoint, find_parts, find_prefix, match_names
-from edge_runtime.bundles.build.layer_names import name_layers
+from edge_runtime.bundles.build.layer_names import name_input, name_layers
 from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
@@ -130,15 +130,15 @@ def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
             found = name_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
     except _AUTHORS as err:
-        words = f"its forward fails on prepared pictures {batch.shape}: {type(err).__name__}: {shorten(err)}"
+        words = f"its forward fails on prepared inputs {batch.shape}: {type(err).__name__}: {shorten(err)}"
         fix = (
-            "Check preprocess (colour, layout, width, height) and the factory: one picture input, float32 weights "
-            "(return net.float())."
+            "Check preprocess (colour, layout, width, height; or channels, length, layout) and the factory: one input, "
+            "float32 weights (return net.float())."
         )
-        raise BundleError("factory", words, "a net that takes a batch of pictures", fix) from err
+        raise BundleError("factory", words, "a net that takes a batch of them", fix) from err
     if not found:
         fix = (
-            "Let forward give tensors whose first axis is the batch, for any number of pictures; of boxes whose number "
+            "Let forward give tensors whose first axis is the batch, for any number of them; of boxes whose number "
             "depends on the picture a fixed number of the best, or those before NMS."
         )
         raise BundleError("factory", "no output of the net has a batch axis", "one or more", fix)
@@ -196,7 +196,7 @@ def _exported(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: A
         return torch.onnx.export(
             net,
             (zeros,),
-            input_names=["image"],
+            input_names=[name_input(zeros.shape[1:])],
             output_names=names,
             dynamic_shapes=dynamic_shapes,
             opset_version=_OPSET,

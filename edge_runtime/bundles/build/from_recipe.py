@@ -23,6 +23,7 @@ from edge_runtime.bundles.build.candidates import (
 )
 from edge_runtime.bundles.build.checkpoint import read_version
 from edge_runtime.bundles.build.measure import measure_times_ms, name_processor
+from edge_runtime.bundles.build.notes import list_notes
 from edge_runtime.bundles.build.recipe_file import Quantization, RecipeFile, read_recipe
 from edge_runtime.bundles.build.recipe_inputs import read_golden, read_labels, read_pictures
 from edge_runtime.bundles.build.refusals import FormatAttempts
@@ -38,13 +39,11 @@ from edge_runtime.bundles.build.source_model import (
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.manifest import Measured, Provenance
 from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepare_golden, run_one
-from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.datatypes import Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError, ExitCode
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec, StrictModel
 
-UNUSUAL = 20.0
-"""Nets take values of about -3 to 3; larger ones mean that mean and std are for 0 to 1 instead of 0 to 255."""
 _TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
 STEPS = (
     "reading the model",
@@ -148,7 +147,8 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str, tell: 
             held_out = None if pictures is None else pictures.held_out
             materials = Materials(taken.model, golden, labels, held_out)
             path = build_bundle(final, materials, taken.engine, out_dir)
-            return _describe(path, taken, candidates, attempts, recipe.quantize)
+            seen = probes if held_out is None else held_out
+            return _describe(path, taken, candidates, attempts, recipe.quantize, seen)
     raise attempts.refusal()
 
 
@@ -202,6 +202,7 @@ def _describe(
     candidates: Sequence[ModelCandidate],
     attempts: FormatAttempts,
     quantize: str,
+    samples: NDArray[np.float32],
 ) -> Built:
     bundle = load_bundle(path)
     size = len(taken.model.data) + len(taken.model.weights or b"")
@@ -210,7 +211,7 @@ def _describe(
     return Built(
         path=path, bundle=bundle.id, format=taken.format, quantize=quantize, is_int8=is_quantized(taken),
         size_bytes=size, measured=taken.measured,
-        candidates=figures, notes=_notes(bundle),
+        candidates=figures, notes=list_notes(bundle.manifest, samples),
     )  # fmt: skip
 
 
@@ -238,27 +239,6 @@ def _check_quantized(
     except BundleError as err:
         found = f"after int8 quantization {err.found}; the float model's answers could be read"
         raise BundleError("quantize", found, err.expected, f"{KEEP_FLOAT}, or take another format.") from err
-
-
-def _notes(bundle: Bundle) -> tuple[str, ...]:
-    notes, spec, reason = [], bundle.manifest.preprocess, bundle.manifest.calibration.no_moments
-    if reason:
-        notes.append(f"no factory moments, so this model cannot be recalibrated: {reason}")
-    low, high = min(_levels(spec, 0)), max(_levels(spec, 255))
-    if low < -UNUSUAL or high > UNUSUAL:
-        notes.append(
-            f"pictures become values from {low:.3g} to {high:.3g}, unusual for a net: mean and std are of levels 0 "
-            "to 255. If training had them for 0 to 1, multiply both by 255"
-        )
-    return tuple(notes)
-
-
-def _levels(spec: PreprocessSpec, level: int) -> list[float]:
-    """The value of a grey level in each channel; [0] for a model that normalises by itself, or takes no pictures."""
-    if isinstance(spec, SignalSpec):
-        return [0.0]
-    is_raw = set(spec.mean) == {0.0} and set(spec.std) == {1.0}
-    return [0.0] if is_raw else [(level - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
 
 
 def _version(recipe: RecipeFile, source: SourceModel) -> int:

@@ -1,8 +1,13 @@
-"""Names of layers that a person can read in reports, for an exported ONNX model."""
+"""Names of layers and inputs that a person can read in reports, for an exported model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from typing import Any
+
+
+def name_input(sample_shape: Sequence[int]) -> str:
+    """Name of the input that takes samples of this shape, without the batch axis."""
+    return "image" if len(sample_shape) == 3 else "window"
 
 
 def name_layers(model: Any) -> None:

@@ -32,22 +32,28 @@ def shorten(said: BaseException | str, most: int = 220) -> str:
 def make_refusal(at: Path | str, err: EngineError) -> BundleError:
     """An author's model that an engine cannot run is bad data, not a failure of this program."""
     text = shorten(err, 400)
-    expected = "a picture model that runs"
+    expected = "a model of one picture or window that runs"
     if "no batch axis" in text:
         fix = (
             "Export it with a batch axis on every output. Where the number of boxes depends on the picture, export "
             "a fixed number of the best, or those before NMS, and set nms_iou."
         )
     elif "model inputs:" in text:
-        expected = "one float32, float16 or uint8 input (N, C, H, W) or (N, H, W, C)"
+        expected = (
+            "one float32, float16 or uint8 input: pictures (N, C, H, W) or (N, H, W, C), windows (N, C, T), (N, T, C) "
+            "or (N, F)"
+        )
         text = text.partition("; expected ")[0]
-        fix = "Export the picture part of the model alone, with such an input."
+        fix = "Export the part of the model that takes them alone, with such an input."
     elif "forward() is missing value" in text:
-        fix = "Wrap the net so that forward takes the picture alone, and save that."
+        fix = "Wrap the net so that forward takes the picture or window alone, and save that."
     elif "Half" in text or "BFloat16" in text:
-        fix = "Save the module with float32 weights (module.float()): pictures are float32."
+        fix = "Save the module with float32 weights (module.float()): inputs are float32."
     elif text.startswith("torch failed"):
-        fix = "Check preprocess (width, height, layout, colour): TorchScript files do not say what they take."
+        fix = (
+            "Check preprocess (width, height, layout, colour; or channels, length, layout): TorchScript files do not "
+            "say what they take."
+        )
     else:
         fix = "Run it once in the library that is named here, and export it again."
     return BundleError(at, text, expected, fix)

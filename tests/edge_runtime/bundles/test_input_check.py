@@ -7,7 +7,7 @@ import pytest
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
-from edge_runtime.inference.specs import PictureSpec
+from edge_runtime.inference.specs import PictureSpec, read_preprocess
 
 
 def spec(**changes: Any) -> PictureSpec:
@@ -62,3 +62,22 @@ def test_a_model_of_pixel_levels_gets_no_fractions() -> None:
         text = refusal(image.shape, "uint8", mean=mean, std=std)
         assert "uint8" in text
         assert "mean" in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [
+        ((None, 256, 3), "Set layout: ntc under"),
+        ((None, 3, 128), "Set length: 128 under"),
+        ((None, 6, 256), "Name 6 channels"),
+        ((None, 128, 3), "Set layout: ntc, set length: 128"),
+        ((None, 3), "Set layout: nf, set length: 1"),
+        ((None, 3, 64, 96), "Only models that take windows"),
+    ],
+)
+def test_a_window_that_does_not_fit_names_the_keys(shape: tuple[int | None, ...], advice: str) -> None:
+    channels = [{"name": name} for name in ("ax", "ay", "az")]
+    window = read_preprocess({"kind": "signal", "channels": channels, "length": 256})
+    with pytest.raises(BundleError) as caught:
+        check_input("net.onnx", window, TensorSpec("window", "float", shape))
+    assert advice in caught.value.fix

@@ -75,18 +75,11 @@ class Turned(torch.nn.Module):
 
 
 NHWC = {**PREPROCESS, "layout": "nhwc"}
-WITHOUT_MOMENTS: list[tuple[str, bytes, dict[str, Any]]] = [
-    ("net.onnx", nothing_correctable(), RAW),
-    ("net.pt", torchscript_bytes(Turned()), {"preprocess": NHWC}),
-]
 
 
-@pytest.mark.parametrize(("name", "model", "keys"), WITHOUT_MOMENTS)
-def test_a_model_that_cannot_be_recalibrated_is_built_without_moments_and_says_so(
-    author: Author, name: str, model: bytes, keys: dict[str, Any]
-) -> None:
+def test_a_model_that_cannot_be_recalibrated_is_built_without_moments_and_says_so(author: Author) -> None:
     author.pictures("cal", range(10, 16))
-    found = built(author, model, name, calibration="cal", **keys)
+    found = built(author, nothing_correctable(), "net.onnx", calibration="cal", **RAW)
     hints = load_bundle(found.path).manifest.calibration
     assert hints.moments is None
     assert hints.no_moments
@@ -94,18 +87,19 @@ def test_a_model_that_cannot_be_recalibrated_is_built_without_moments_and_says_s
 
 
 @pytest.mark.parametrize(
-    ("model", "keys"),
+    ("name", "model", "keys"),
     [
-        (channels_last(), {"preprocess": NHWC}),
-        (small_model(dtype=TensorProto.UINT8), {"preprocess": LEVELS}),
-        (small_model(dtype=TensorProto.FLOAT16), {}),
+        ("net.onnx", channels_last(), {"preprocess": NHWC}),
+        ("net.pt", torchscript_bytes(Turned()), {"preprocess": NHWC}),
+        ("net.onnx", small_model(dtype=TensorProto.UINT8), {"preprocess": LEVELS}),
+        ("net.onnx", small_model(dtype=TensorProto.FLOAT16), {}),
     ],
 )
 def test_bytes_half_floats_and_channels_last_have_moments_as_others(
-    author: Author, model: bytes, keys: dict[str, Any]
+    author: Author, name: str, model: bytes, keys: dict[str, Any]
 ) -> None:
     author.pictures("cal", range(10, 16))
-    found = built(author, model, calibration="cal", **keys)
+    found = built(author, model, name, calibration="cal", **keys)
     assert load_bundle(found.path).manifest.calibration.moments is not None
     assert not found.notes
 
