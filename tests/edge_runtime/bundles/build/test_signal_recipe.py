@@ -37,7 +37,7 @@ def test_every_kind_of_model_becomes_a_bundle_that_verifies_and_answers(tmp_path
 def test_int8_is_measured_and_keeps_the_answers(tmp_path, kind):
     author = SignalAuthor(tmp_path)
     author.model(kind)
-    author.windows("calibration", 60, seed=21)
+    author.windows("calibration", 60, seed=21, suffix=".csv")
     author.windows("labelled", 80, seed=31, by_label=True)
     built = author.build(
         quantize="int8", calibration="calibration", labelled="labelled", limits={"time_over_float": 100.0}
@@ -99,3 +99,13 @@ def test_a_record_of_many_windows_is_cut_for_answers_and_calibration(tmp_path):
     assert len(answers) == 40
     assert [one["from_s"] for one in answers[:3]] == [0.0, 2.56, 5.12]
     assert load_bundle(built.path).manifest.calibration.moments is not None
+
+
+def test_golden_windows_of_csv_become_array_files(tmp_path):
+    author = SignalAuthor(tmp_path)
+    author.model("onnx")
+    author.windows("tables", 4, seed=5, suffix=".csv")
+    built = author.build(golden="tables")
+    [first, *_] = load_bundle(built.path).manifest.golden
+    stored = np.load(built.path / first.input)
+    np.testing.assert_allclose(stored, machine_windows(4, seed=5)[0])
