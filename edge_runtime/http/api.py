@@ -28,11 +28,10 @@ from edge_runtime.http.live import make_live_route
 from edge_runtime.http.login import make_session_route
 from edge_runtime.http.metric_samples import Sample
 from edge_runtime.http.oip import make_oip_routes
-from edge_runtime.http.openapi_dashboard import LARGEST_TREND_NUMBER
+from edge_runtime.http.parameters import AFTER, MOST, SPAN_S
 from edge_runtime.http.pictures import PictureService, PictureTaker, make_picture_route
 from edge_runtime.http.predict import make_predict_routes
 from edge_runtime.http.preview import make_preview_route
-from edge_runtime.http.query import read_number
 from edge_runtime.http.result_events import ResultFeed, make_result_events_route
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.serving.access import Access
@@ -62,7 +61,6 @@ class HealthVerdict(Protocol):
 Items = Callable[[int], list[dict[str, Any]]]
 View = Callable[[Request], Response]
 
-USUAL_ITEMS, MOST_ITEMS = 50, 500
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
@@ -215,12 +213,11 @@ def _show_verdict(
 
 
 def _show_items(name: str, items: Items, request: Request) -> Response:
-    return answer_json({name: items(read_number(request, "most", USUAL_ITEMS, 1, MOST_ITEMS))})
+    return answer_json({name: items(MOST.read(request))})
 
 
 def _show_trends(trends: Callable[[float, int], object], request: Request) -> Response:
-    span_s = read_number(request, "span_s", 3600, 0, LARGEST_TREND_NUMBER)
-    return answer_json(trends(float(span_s), read_number(request, "after", 0, 0, LARGEST_TREND_NUMBER)))
+    return answer_json(trends(float(SPAN_S.read(request)), AFTER.read(request)))
 
 
 def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from edge_runtime.http.answers import answer_json, guard
 from edge_runtime.http.http_access import require
-from edge_runtime.http.pictures import PictureTaker, Taken, read_side
-from edge_runtime.http.query import read_number
+from edge_runtime.http.parameters import LONGEST_MS, MAX_SIDE
+from edge_runtime.http.pictures import PictureTaker, Taken
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
 from edge_runtime.serving.room import Room
@@ -28,8 +28,6 @@ from edge_runtime.system.supervised_thread import Crashes
 LOOK_S = 0.2
 MOST_CAMERAS = 64
 RESULTS_OF_ONE = 8
-LONGEST_MS = 5000
-"""It waits at most so long for a first picture."""
 MOST_REQUESTS = 16
 Items = Callable[[int], list[dict[str, Any]]]
 Outcomes = dict[str, Taken | Refusal]
@@ -47,7 +45,7 @@ async def _show(taker: PictureTaker, results: Items, room: Room, request: Reques
     if not 1 <= len(named) <= MOST_CAMERAS:
         raise Refusal(400, f"{len(named)} cameras; expected camera=NAME once to {MOST_CAMERAS} times")
     cameras = list(dict.fromkeys(named))
-    max_side, longest_ms = read_side(request), read_number(request, "longest_ms", LONGEST_MS, 0, LONGEST_MS)
+    max_side, longest_ms = MAX_SIDE.read(request), LONGEST_MS.read(request)
     with room.enter(0):
         found = await _gather(taker, cameras, max_side, longest_ms / 1000)
     newest = results(min(256, RESULTS_OF_ONE * len(cameras)))

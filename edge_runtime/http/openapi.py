@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from edge_runtime import __version__
 from edge_runtime.http.identify import OPEN
 from edge_runtime.http.openapi_commands import COMMAND_SCHEMAS, command_paths
-from edge_runtime.http.openapi_dashboard import LIVE, LIVE_ANSWER, LOG_LINE, MAX_SIDE, TRENDS, TRENDS_ANSWER
+from edge_runtime.http.openapi_dashboard import LIVE, LIVE_ANSWER, LOG_LINE, TRENDS, TRENDS_ANSWER
 from edge_runtime.http.openapi_oip import OIP_SCHEMAS
 from edge_runtime.http.openapi_parts import (
     ANY,
@@ -20,6 +20,7 @@ from edge_runtime.http.openapi_parts import (
     refer_to,
     refuse_with,
 )
+from edge_runtime.http.parameters import FPS, MAX_SIDE, MOST
 from edge_runtime.messaging.message_schemas import REJECTION, RESULT
 from edge_runtime.messaging.type_schemas import Schema, describe_types
 from edge_runtime.serving.oip_request import Request as InferRequest
@@ -81,17 +82,6 @@ _WHY = {
     504: "No answer within `http.predict.timeout_s`.",
 }
 _REFUSED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
-_MOST: Schema = {
-    "name": "most",
-    "in": "query",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
-}
-
-_FPS: Schema = {
-    "name": "fps",
-    "in": "query",
-    "schema": {"type": "number", "minimum": 0.1, "maximum": 5, "default": 2},
-}
 
 
 def describe(status: type, health: type) -> Schema:
@@ -153,7 +143,9 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         yield (
             f"/{name}",
             _get(
-                f"The newest {name}, the newest first.", {200: answer_with(listed), **_refusals(400)}, _MOST
+                f"The newest {name}, the newest first.",
+                {200: answer_with(listed), **_refusals(400)},
+                MOST.describe(),
             ),
         )
     yield (
@@ -175,11 +167,14 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         ),
     )
     yield "/results/events", _result_events()
-    yield "/cameras/{stream}/picture.jpg", _picture("The next picture of a camera.", "image/jpeg", MAX_SIDE)
+    yield (
+        "/cameras/{stream}/picture.jpg",
+        _picture("The next picture of a camera.", "image/jpeg", MAX_SIDE.describe()),
+    )
     preview = "Pictures of a camera, one after the other."
     yield (
         "/cameras/{stream}/preview.mjpg",
-        _picture(preview, "multipart/x-mixed-replace", MAX_SIDE, _FPS),
+        _picture(preview, "multipart/x-mixed-replace", MAX_SIDE.describe(), FPS.describe()),
     )
     lines = {
         "type": "object",
@@ -191,7 +186,7 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         _get(
             "The newest lines of the log, the newest first.",
             {200: answer_with(lines), **_refusals(400)},
-            _MOST,
+            MOST.describe(),
         ),
     )
     yield (

@@ -1,13 +1,9 @@
 """What the dashboard asks for, as schemas of the OpenAPI document. Values only."""
 
 from edge_runtime.http.openapi_parts import ANY, TEXT
+from edge_runtime.http.parameters import AFTER, LONGEST_MS, MAX_SIDE, SPAN_S
 from edge_runtime.messaging.type_schemas import Schema
 
-MAX_SIDE: Schema = {
-    "name": "max_side",
-    "in": "query",
-    "schema": {"type": "integer", "minimum": 16, "maximum": 1920, "default": 640},
-}
 LIVE: tuple[Schema, ...] = (
     {
         "name": "camera",
@@ -15,13 +11,8 @@ LIVE: tuple[Schema, ...] = (
         "required": True,
         "schema": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 64},
     },
-    MAX_SIDE,
-    {
-        "name": "longest_ms",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 5000, "default": 5000},
-        "description": "How long it waits for a first picture.",
-    },
+    MAX_SIDE.describe(),
+    LONGEST_MS.describe(),
 )
 LIVE_ANSWER: Schema = {
     "type": "object",
@@ -47,15 +38,7 @@ LIVE_ANSWER: Schema = {
     },
     "required": ["pictures", "refused", "waiting", "results"],
 }
-LARGEST_TREND_NUMBER = 9_999_999_999
-TRENDS: tuple[Schema, ...] = tuple(
-    {
-        "name": name,
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 0, "maximum": LARGEST_TREND_NUMBER, "default": default},
-    }
-    for name, default in (("span_s", 3600), ("after", 0))
-)
+TRENDS: tuple[Schema, ...] = (SPAN_S.describe(), AFTER.describe())
 _NUMBER: Schema = {"type": "number"}
 TRENDS_ANSWER: Schema = {
     "type": "object",

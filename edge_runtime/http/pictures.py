@@ -20,7 +20,7 @@ from starlette.routing import Route
 from edge_runtime.datatypes import Frame
 from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.http_access import require
-from edge_runtime.http.query import read_number
+from edge_runtime.http.parameters import MAX_SIDE
 from edge_runtime.inference.preprocess.snapshot import Snapshot
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
@@ -30,7 +30,6 @@ from edge_runtime.system.supervised_thread import Crashes
 
 MOST_REQUESTS = 16
 """At a time, of all pages together; they share the frames that they wait for."""
-SMALLEST_SIDE, LARGEST_SIDE, USUAL_SIDE = 16, 1920, 640
 QUALITY = 75
 Taken = tuple[Frame, Snapshot]
 Call = Callable[[Frame], None]
@@ -139,7 +138,7 @@ def make_picture_route(taker: PictureTaker, crashes: Crashes) -> Route:
 
 async def _show(taker: PictureTaker, room: Room, request: Request) -> Response:
     require(request, Role.OPERATOR)
-    stream, max_side = request.path_params["stream"], read_side(request)
+    stream, max_side = request.path_params["stream"], MAX_SIDE.read(request)
     with room.enter(0):
         taken = await taker.take(stream, max_side)
     return Response(taken[1].jpeg, 200, {**FRESH, **describe_picture(taken)}, "image/jpeg")
@@ -158,12 +157,3 @@ def describe_picture(taken: Taken) -> dict[str, str]:
 
 def _make(source: PictureSource, stream: str, frame: Frame, max_side: int) -> Taken:
     return frame, source.make(stream, frame, max_side, QUALITY)
-
-
-def read_side(request: Request) -> int:
-    """The longer side that is asked for, pixels.
-
-    Raises:
-        Refusal: it is no such number.
-    """
-    return read_number(request, "max_side", USUAL_SIDE, SMALLEST_SIDE, LARGEST_SIDE)

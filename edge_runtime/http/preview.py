@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from edge_runtime.http.answers import guard
 from edge_runtime.http.http_access import require
-from edge_runtime.http.pictures import PictureTaker, Taken, describe_picture, read_side
-from edge_runtime.http.query import read_number
+from edge_runtime.http.parameters import FPS, MAX_SIDE
+from edge_runtime.http.pictures import PictureTaker, Taken, describe_picture
 from edge_runtime.http.stream_response import RightWatch, StreamResponse
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
@@ -24,7 +24,6 @@ from edge_runtime.serving.room import Room
 from edge_runtime.system.supervised_thread import Crashes
 
 MOST_CLIENTS = 8
-SMALLEST_FPS, USUAL_FPS, LARGEST_FPS = 0.1, 2.0, 5.0
 SILENT = 503
 """A camera that gives no picture now may give one later; every other refusal lasts."""
 AGAIN_S = 1.0
@@ -43,8 +42,7 @@ def make_preview_route(taker: PictureTaker, crashes: Crashes) -> Route:
 
 async def _open(taker: PictureTaker, room: Room, crashes: Crashes, request: Request) -> Response:
     require(request, Role.OPERATOR)
-    stream, side = request.path_params["stream"], read_side(request)
-    fps = read_number(request, "fps", USUAL_FPS, SMALLEST_FPS, LARGEST_FPS)
+    stream, side, fps = request.path_params["stream"], MAX_SIDE.read(request), FPS.read(request)
     with ExitStack() as place:
         place.enter_context(room.enter(0))
         first = await taker.take(stream, side)  # where there is none, the status says so
