@@ -224,6 +224,8 @@ class Value:
     """Where it is; None: it has no limits."""
     spread: float | None = None
     """Standard deviation of healthy values, by which two answers are compared; None: not known. Not published."""
+    raw: float | None = None
+    """The model's own number, by which a drift of the answers is seen; None: not known. Not published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ from pydantic import (
 )
 
 from edge_runtime.inference.specs import (
+    AnomalySpec,
     ClassificationSpec,
     PostprocessSpec,
     PreprocessSpec,
+    RegressionSpec,
     StrictModel,
     find_contradiction,
 )
@@ -209,8 +211,9 @@ class Manifest(StrictModel):
 
     @property
     def scores_output(self) -> str | None:
-        """Name of the output with the class scores; None where there is only one, or the model is no classifier."""
-        return self.postprocess.output if isinstance(self.postprocess, ClassificationSpec) else None
+        """Name of the output with the class scores, values or score; None where there is only one, or none of these."""
+        one_output = ClassificationSpec | RegressionSpec | AnomalySpec
+        return self.postprocess.output if isinstance(self.postprocess, one_output) else None
 
     @model_validator(mode="after")
     def _outputs_fit_inputs(self) -> Self:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calibration.outputs.detection_layout import DetectionLayout, NotDetections, strongest, unpack
 from calibration.outputs.detections import Boxes
 from calibration.outputs.read import ClassScores, Layout, NoAnswers
+from calibration.outputs.values import Values
 from edge_runtime.datatypes import Geometry
 from edge_runtime.inference.specs import DetectionSpec, PostprocessSpec
 
@@ -39,7 +40,11 @@ def answer_layout(spec: PostprocessSpec) -> Layout:
             return detection_layout(spec)
         case "classification":
             return _CLASS_SCORES[spec.scores]
-        case "regression" | "anomaly" | "raw":
+        case "regression":
+            return Values.PLAIN
+        case "anomaly":
+            return Values.PLAIN if spec.score == "output" else Values.RECONSTRUCTION
+        case "raw":
             return NoAnswers.RAW
 
 

@@ -76,7 +76,7 @@ def draw_threshold(spec: AnomalySpec, healthy: Iterable[float]) -> float | None:
 
 def _in_unit(spec: RegressionValue, number: float) -> Value:
     value = number * spec.scale + spec.offset
-    return Value(spec.name, value, spec.unit, _find_limits(spec, value), spec.usual_spread)
+    return Value(spec.name, value, spec.unit, _find_limits(spec, value), spec.usual_spread, number)
 
 
 def _find_limits(spec: RegressionValue, value: float) -> Literal["inside", "below", "above"] | None:

@@ -20,7 +20,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.errors import CalibrationError
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
-from calibration.stats.output_features import class_features, detection_features
+from calibration.stats.output_features import class_features, detection_features, value_features
 from calibration.stats.sensor_features import has_sensor_features, sensor_features
 from edge_runtime.config import DriftConfig
 from edge_runtime.datatypes import Result
@@ -213,6 +213,8 @@ class DriftWatch:
             moments[ANSWERS_TAP] = class_features(result.top[0].index, result.top[0].score)
         elif result is not None and result.detections is not None:
             moments[ANSWERS_TAP] = detection_features([found.score for found in result.detections])
+        elif result is not None and (numbers := _list_numbers(result)):
+            moments[ANSWERS_TAP] = value_features(numbers)
         comparison.seen_at_s.append(at_s)
         return comparison.states.update(moments, at_s)
 
@@ -242,6 +244,13 @@ def _open_one(waiting: deque[Callable[[], None]]) -> None:
         waiting.popleft()()
     except CalibrationError as err:
         log.error("a known state cannot be watched for", reason=str(err))
+
+
+def _list_numbers(result: Result) -> list[float]:
+    """The model's own numbers of a regression, or its score; none of other answers."""
+    if result.anomaly is not None:
+        return [result.anomaly.score]
+    return [one.raw for one in result.values or () if one.raw is not None]
 
 
 def _flatten(values: NDArray[Any]) -> NDArray[np.float64]:

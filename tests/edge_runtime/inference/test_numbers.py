@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from calibration.outputs.read import NoAnswers
+from calibration.outputs.values import Values
 from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.datatypes import Anomaly, Rejected, RejectReason, Sample, Value
 from edge_runtime.inference.answers import ANOMALOUS, INSIDE, NORMAL, confidence_of, is_finite, label_of
@@ -52,9 +52,9 @@ def test_numbers_become_values_in_their_unit_with_their_place_in_the_limits():
         "values": [HEAT, {"name": "days", "high": 5}, {"name": "load", "spread": 0.5}],
     }
     assert answer(spec, {"y": [[2.5, 3.0, 0.25]]}).values == (
-        Value("heat", 85.0, "degC", "above", 10.0),
-        Value("days", 3.0, "", "inside", 1.0),
-        Value("load", 0.25, "", None, 0.5),
+        Value("heat", 85.0, "degC", "above", 10.0, 2.5),
+        Value("days", 3.0, "", "inside", 1.0, 3.0),
+        Value("load", 0.25, "", None, 0.5, 0.25),
     )
 
 
@@ -147,10 +147,15 @@ def test_answers_that_are_not_finite_are_known():
 
 
 @pytest.mark.parametrize(
-    "spec", [{"task": "regression", "values": [HEAT]}, {"task": "anomaly", "score": "output"}]
+    ("spec", "layout"),
+    [
+        ({"task": "regression", "values": [HEAT]}, Values.PLAIN),
+        ({"task": "anomaly", "score": "output"}, Values.PLAIN),
+        ({"task": "anomaly", "score": "reconstruction"}, Values.RECONSTRUCTION),
+    ],
 )
-def test_the_calibration_reads_no_classes_from_them(spec: dict[str, Any]):
-    assert answer_layout(SPECS.validate_python(spec)) is NoAnswers.RAW
+def test_the_calibration_reads_the_same_numbers(spec: dict[str, Any], layout: Values):
+    assert answer_layout(SPECS.validate_python(spec)) is layout
 
 
 def test_windows_have_no_boxes():

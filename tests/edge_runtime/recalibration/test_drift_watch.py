@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from calibration.drift.monitor import DriftStatus
+from calibration.stats.moments import ANSWERS_TAP
+from calibration.stats.output_features import value_features
+from edge_runtime.datatypes import Anomaly, Result, Timings, Value
 from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector
 from edge_runtime.recalibration.drift.watch import Comparison, DriftWatch
 from edge_runtime.recalibration.patch_policy import is_same_drift
@@ -61,6 +64,21 @@ def watch_with(monitor, window=4):
 def test_tells_when_a_drift_is_noticed_and_when_it_has_gone():
     seen = watch((2.0, True, True), (2.0, False, True), (0.1, False, False))
     assert [seen.look(TENSOR, float(i)) for i in range(4)] == ["alarm", None, "returned", None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "numbers"),
+    [
+        ({"values": (Value("heat", 85.0, raw=2.5), Value("wear", 1.0, raw=-1.0))}, [2.5, -1.0]),
+        ({"anomaly": Anomaly(0.75, None)}, [0.75]),
+    ],
+)
+def test_gives_the_monitor_the_model_s_own_numbers(answer, numbers):
+    monitor = ScriptedMonitor()
+    seen, _ = watch_with(monitor)
+    seen.look(TENSOR, 0.0, Result("box", "pump", 1, 0.0, "m", "m/1", Timings(0, 0, 0, 0, 0), **answer))
+    [moments] = monitor.moments
+    assert [one.tolist() for one in moments[ANSWERS_TAP]] == [one.tolist() for one in value_features(numbers)]
 
 
 def test_gives_the_monitor_the_input_and_every_tap_of_the_probe():
