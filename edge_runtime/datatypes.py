@@ -105,6 +105,8 @@ class Frame:
     """Who gets the answer in place of everybody else; see ``Pipeline.ask``."""
     full_size: tuple[int, int] | None = None
     """Width and height of the picture that this one, for a person, is a smaller copy of; None: it is whole."""
+    rate_hz: float | None = None
+    """Samples a second of a window, as its stream says; None: as the bundle says."""
     flaw: "Flaw | None" = None
     """Why the source could make nothing of what it got; the frame is rejected for it."""
 

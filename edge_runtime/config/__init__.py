@@ -17,6 +17,7 @@ from edge_runtime.config.parts import Address, load_address
 from edge_runtime.config.reference import ReferenceConfig
 from edge_runtime.config.rollout import RolloutConfig, RolloutMetric
 from edge_runtime.config.safe_mode import find_safe_config
+from edge_runtime.config.sensors import PayloadConfig, SensorConfig
 from edge_runtime.config.shape import (
     AuditConfig,
     CommissionConfig,
@@ -27,6 +28,7 @@ from edge_runtime.config.shape import (
     OutboxConfig,
     PicturesConfig,
     RecalibrationConfig,
+    StreamConfig,
 )
 from edge_runtime.config.tracking import TrackingConfig
 
@@ -48,11 +50,14 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "OutboxConfig",
+    "PayloadConfig",
     "PicturesConfig",
     "RecalibrationConfig",
     "ReferenceConfig",
     "RolloutConfig",
     "RolloutMetric",
+    "SensorConfig",
+    "StreamConfig",
     "TlsConfig",
     "TrackingConfig",
     "VersionPolicy",

@@ -18,6 +18,7 @@ class Effect(StrEnum):
     LIVE = "live"
     """Read the new value from now on."""
     REOPEN_CAMERA = "reopen_camera"
+    REOPEN_SENSOR = "reopen_sensor"
     RECONNECT = "reconnect"
     """Leave the broker and connect with the new settings; what waits in the outbox goes there."""
     REBUILD_MODEL = "rebuild_model"
@@ -39,6 +40,8 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("cameras.*.recordings", Effect.LIVE),
     ("cameras.*.tracking", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
+    ("sensors.*.priority", Effect.LIVE),
+    ("sensors", Effect.REOPEN_SENSOR),
     ("mqtt.home_assistant", Effect.LIVE),
     ("mqtt", Effect.RECONNECT),
     ("commands", Effect.RECONNECT),
@@ -53,7 +56,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
 class Changes(dict[str, Effect]):
     """The effect of every key that differs between two configurations, by its dotted path.
 
-    A camera, model or section that came or went is one change at its own path.
+    A camera, sensor, model or section that came or went is one change at its own path.
     """
 
     def paths(self, effect: Effect) -> tuple[str, ...]:
@@ -61,9 +64,10 @@ class Changes(dict[str, Effect]):
         return tuple(path for path, its_effect in self.items() if its_effect is effect)
 
     @property
-    def cameras(self) -> frozenset[str]:
+    def streams(self) -> frozenset[str]:
         """Streams to close (if they ran) and to open again (if the new configuration has them enabled)."""
-        return frozenset(path.split(".")[1] for path in self.paths(Effect.REOPEN_CAMERA))
+        paths = (*self.paths(Effect.REOPEN_CAMERA), *self.paths(Effect.REOPEN_SENSOR))
+        return frozenset(path.split(".")[1] for path in paths if "." in path)
 
     @property
     def models(self) -> frozenset[str]:

@@ -100,6 +100,11 @@ class CameraConfig(Section):
         return CameraAddress(self.path)
 
     @property
+    def is_over_mqtt(self) -> bool:
+        """Whether it needs the broker."""
+        return self.address.kind is CameraKind.MQTT
+
+    @property
     def is_idle_allowed(self) -> bool:
         """Whether silence is normal for this source."""
         return self.may_idle if self.may_idle is not None else self.address.kind.may_idle

@@ -27,6 +27,7 @@ from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
 from edge_runtime.system.environment import SECRET_PREFIX, secrets_in
 from edge_runtime.system.regular_file import TRANSIENT
+from edge_runtime.system.sensor_address import STANDARD_INPUT
 
 MAX_SECRET_BYTES = 4096
 TRACKER = "trackforge"
@@ -158,7 +159,7 @@ def secrets_of(config: Config, env: Mapping[str, str]) -> frozenset[str]:
     names = {
         config.device,
         *config.models,
-        *config.cameras,
+        *config.streams,
         *(model.bundle for model in config.models.values()),
     }
     # A fleet may name its devices by a variable: topics show them anyway.
@@ -210,32 +211,46 @@ class Filling:
 def _cross_problems(document: Document) -> Iterator[Problem]:
     """Problems between sections; found in raw data, so that they are reported with all others."""
     data = document.data
-    models, cameras = data.get("models"), data.get("cameras")
-    if not isinstance(cameras, dict):
-        return
-    yield from _canary_problems(document, models, cameras)
-    devices: dict[str, str] = {}
-    for name, camera in cameras.items():
-        if not isinstance(camera, dict):
-            continue
-        model, path = camera.get("model"), camera.get("path")
-        if isinstance(models, dict) and isinstance(model, str) and model not in models:
-            yield _at(
-                document, ("cameras", name, "model"), f"no model {show(model)}", did_you_mean(model, models)
-            )
-        if not isinstance(path, str):
-            continue
-        kind = kind_of(path)
-        if kind is CameraKind.MQTT and not data.get("mqtt"):
-            yield _at(document, ("cameras", name, "path"), "'mqtt' without a broker", "a section 'mqtt'")
-        if kind is CameraKind.DEVICE and camera.get("enabled") is not False:
-            if path in devices:
-                found = f"{path}, which camera {devices[path]!r} has open already"
-                yield _at(document, ("cameras", name, "path"), found, "each device once")
-            devices.setdefault(path, name)
+    models = data.get("models")
+    cameras, sensors = (_mappings_in(data.get(section)) for section in ("cameras", "sensors"))
+    yield from _canary_problems(document, models, {**cameras, **sensors})
+    for section, streams in (("cameras", cameras), ("sensors", sensors)):
+        for name, stream in streams.items():
+            model = stream.get("model")
+            if isinstance(models, dict) and isinstance(model, str) and model not in models:
+                where = (section, name, "model")
+                yield _at(document, where, f"no model {show(model)}", did_you_mean(model, models))
+            if stream.get("path") == "mqtt" and not data.get("mqtt"):
+                yield _at(document, (section, name, "path"), "'mqtt' without a broker", "a section 'mqtt'")
+    yield from _problems_of_exclusive_paths(document, cameras, sensors)
 
 
-def _canary_problems(document: Document, models: Any, cameras: dict[Any, Any]) -> Iterator[Problem]:
+def _mappings_in(section: Any) -> dict[str, dict[Any, Any]]:
+    """The streams of a section that are mappings; another error says what is wrong with the others."""
+    found = section.items() if isinstance(section, dict) else ()
+    return {str(name): one for name, one in found if isinstance(one, dict)}
+
+
+def _problems_of_exclusive_paths(
+    document: Document, cameras: Mapping[str, Any], sensors: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """A device, and standard input, are read by one stream only."""
+    users: dict[str, str] = {}
+    for section, streams in (("cameras", cameras), ("sensors", sensors)):
+        for name, stream in streams.items():
+            path = stream.get("path")
+            if not isinstance(path, str) or stream.get("enabled") is False:
+                continue
+            is_device = section == "cameras" and kind_of(path) is CameraKind.DEVICE
+            if not is_device and not (section == "sensors" and path == STANDARD_INPUT):
+                continue
+            if path in users:
+                found = f"{path}, which {section[:-1]} {users[path]!r} has open already"
+                yield _at(document, (section, name, "path"), found, "each device once")
+            users.setdefault(path, name)
+
+
+def _canary_problems(document: Document, models: Any, running: Mapping[str, Any]) -> Iterator[Problem]:
     """The streams of a canary are cameras of its model, and not all: the active version needs some to compare with."""
     for model, section in models.items() if isinstance(models, dict) else ():
         streams: Any = section
@@ -244,9 +259,7 @@ def _canary_problems(document: Document, models: Any, cameras: dict[Any, Any]) -
         if not isinstance(streams, list) or not streams:
             continue
         path = ("models", str(model), "rollout", "canary", "streams")
-        own = [
-            str(name) for name, one in cameras.items() if isinstance(one, dict) and one.get("model") == model
-        ]
+        own = [name for name, one in running.items() if one.get("model") == model]
         for index, stream in enumerate(streams):
             if isinstance(stream, str) and stream not in own:
                 found = f"no camera {show(stream)} of this model"

@@ -31,7 +31,9 @@ from edge_runtime.errors import ConfigError
 
 NO_NAME = "unnamed"
 """``device`` where no text tells it."""
-_READ_OTHERWISE = frozenset({"models", "cameras", "device", "state_dir", "mqtt", "commands", "sink"})
+_READ_OTHERWISE = frozenset(
+    {"models", "cameras", "sensors", "device", "state_dir", "mqtt", "commands", "sink"}
+)
 
 
 def find_safe_config(path: Path, env: Mapping[str, str]) -> Config:
@@ -47,7 +49,7 @@ def make_safe_config(text: bytes, before: bytes | None, path: Path, env: Mapping
     own_file = resolve_links(path)
     with suppress(ConfigError):
         whole = parse_config(text, str(path), env, base=own_file.parent, own_file=own_file)
-        return whole.model_copy(update={"models": {}, "cameras": {}})
+        return whole.model_copy(update={"models": {}, "cameras": {}, "sensors": {}})
     reading = _Reading(_parse(text, path), None if before is None else _parse(before, path), path, env)
     names = Config.model_fields.keys() - _READ_OTHERWISE
     device, state_dir = reading.find("device", NO_NAME), reading.find("state_dir", None)

@@ -2,8 +2,8 @@
 
 Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that names a
 program, a shell line or a Python object. ``load`` reads files, ``problems`` words errors; the kinds of value are in
-``values``, and cameras and broker, the parts with an outside, in ``connections``, installed bundles in ``bundles``,
-reference sets in ``reference``.
+``values``, sensors in ``sensors``, cameras and broker, the parts with an outside, in ``connections``, installed bundles
+in ``bundles``, reference sets in ``reference``.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,14 @@ from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.reference import ReferenceConfig
 from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
+from edge_runtime.config.sensors import SensorConfig
 from edge_runtime.config.telemetry import TelemetryConfig
 from edge_runtime.config.trust import TrustConfig
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
 from edge_runtime.system.autonomy import Autonomy
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
-MAX_CAMERAS, MAX_MODELS = 64, 16
+MAX_CAMERAS, MAX_SENSORS, MAX_MODELS = 64, 64, 16
 """Far above what one box can infer; a bound so that a generated file cannot exhaust it."""
 
 
@@ -237,6 +238,9 @@ class LogConfig(Section):
     """json: one JSON object a line; console: for people; auto: console at a terminal, else json."""
 
 
+StreamConfig = CameraConfig | SensorConfig
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """Where a configuration was read from. Always equal: how it is written makes no difference."""
@@ -246,7 +250,7 @@ class _Source:
 
 
 class Config(Section):
-    """One edge box: its models, its cameras, and where results go."""
+    """One edge box: its models, its cameras and sensors, and where results go."""
 
     device: Name = Field(examples=["belt-3"])
     """Name of this box in topics and result ids."""
@@ -254,8 +258,10 @@ class Config(Section):
     """Bundles, patches, baselines and the outbox live here."""
     models: dict[Name, ModelConfig] = Field(min_length=1, max_length=MAX_MODELS)
     """Models by name."""
-    cameras: dict[Name, CameraConfig] = Field(min_length=1, max_length=MAX_CAMERAS)
-    """Cameras by stream name."""
+    cameras: dict[Name, CameraConfig] = Field(default_factory=dict, max_length=MAX_CAMERAS)
+    """Cameras by stream name. There is at least one camera or sensor."""
+    sensors: dict[Name, SensorConfig] = Field(default_factory=dict, max_length=MAX_SENSORS)
+    """Sensors by stream name, of which each model's bundle says what a window is."""
     mqtt: MqttConfig | None = None
     """The broker; left out: results go to the local sink and the HTTP API only."""
     commands: CommandsConfig = Field(default_factory=CommandsConfig)
@@ -284,8 +290,24 @@ class Config(Section):
 
     @classmethod
     def for_safe_mode(cls, **sections: Any) -> Self:
-        """One without models and cameras, which no text gives; the others are checked already, or their defaults."""
-        return cls.model_construct(models={}, cameras={}, **sections)
+        """One without models and streams, which no text gives; the others are checked already, or their defaults."""
+        return cls.model_construct(models={}, cameras={}, sensors={}, **sections)
+
+    @model_validator(mode="after")
+    def _check_streams(self) -> Self:
+        self.require(bool(self.cameras or self.sensors), "cameras", "at least one camera or sensor", "none")
+        both = sorted(self.cameras.keys() & self.sensors.keys())
+        self.require(not both, "sensors", "names that no camera has", ", ".join(both))
+        return self
+
+    @property
+    def streams(self) -> Mapping[str, StreamConfig]:
+        """Cameras and sensors by stream name."""
+        return {**self.cameras, **self.sensors}
+
+    def section_of(self, stream: str) -> Literal["cameras", "sensors"]:
+        """Where a stream is configured."""
+        return "sensors" if stream in self.sensors else "cameras"
 
     @property
     def is_safe_mode(self) -> bool:

@@ -55,6 +55,10 @@ def _others(config: Config, own_file: Path | None) -> Iterator[tuple[str, Path, 
         path = camera.address.local_path
         if path is not None:
             yield f"a picture or in the folder of camera {name!r}", path, camera.subfolders
+    for name, sensor in config.sensors.items():
+        folder = sensor.address.local_path
+        if folder is not None:
+            yield f"a file or in the folder of sensor {name!r}", folder, sensor.subfolders
     for name in config.models:
         yield f"in the bundle of model {name!r}", config.bundle_root(name), True
     reference = config.recalibration.reference

@@ -18,11 +18,13 @@ from pydantic_core import PydanticCustomError
 from edge_runtime.config.install_sources import BadAddress, parse_prefix
 from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
 from edge_runtime.system.redaction import redact_url
+from edge_runtime.system.sensor_address import BadSensorAddress, SensorAddress
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
 DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:,()-]{0,63}$"
 MAX_PATH_LENGTH = 2048
+MAX_TOPIC_BYTES = 1024
 
 
 def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
@@ -77,6 +79,26 @@ def _check_camera_path(value: str, info: ValidationInfo) -> str:
         return value if path is None else CameraAddress(str(_resolve(path, info))).text
     except BadCameraAddress as err:
         raise refusal(err.expected) from err
+
+
+def _check_sensor_path(value: str, info: ValidationInfo) -> str:
+    if len(value) > MAX_PATH_LENGTH:
+        raise refusal(f"at most {MAX_PATH_LENGTH} characters", found=f"{len(value)} characters")
+    try:
+        path = SensorAddress(value).local_path
+    except BadSensorAddress as err:
+        raise refusal(err.expected) from err
+    return value if path is None else str(_resolve(path, info))
+
+
+def _check_topic(value: str) -> str:
+    """Brokers keep topics that begin with '$' for themselves."""
+    is_text = all(
+        char not in "+#" and 32 <= ord(char) < 0xD800 and not 127 <= ord(char) < 160 for char in value
+    )
+    if not value or not is_text or value.startswith("$") or len(value.encode()) > MAX_TOPIC_BYTES:
+        raise refusal(f"a topic of 1 to {MAX_TOPIC_BYTES} bytes without '+', '#' and a leading '$'")
+    return value
 
 
 def _check_bundle(value: str, info: ValidationInfo) -> str:
@@ -175,6 +197,8 @@ TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
 CronLine = Annotated[str, AfterValidator(_check_cron)]
 FilePath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string"})]
 CameraPath = Annotated[str, AfterValidator(_check_camera_path)]
+SensorPath = Annotated[str, AfterValidator(_check_sensor_path)]
+Topic = Annotated[str, AfterValidator(_check_topic)]
 BundleRef = Annotated[str, AfterValidator(_check_bundle)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]

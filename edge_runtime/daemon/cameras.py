@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from edge_runtime.config import CameraConfig
+from edge_runtime.config import CameraConfig, StreamConfig
 from edge_runtime.daemon.health import SourceFacts
 from edge_runtime.daemon.workers import StreamWorker
 from edge_runtime.datatypes import Frame
@@ -20,10 +20,27 @@ from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 
-OpenSource = Callable[[str, CameraConfig, int], Source]
+OpenSource = Callable[[str, StreamConfig, int], Source]
 """(stream, its configuration, first sequence number) -> a source."""
 CLOSE_S = 3.0
+SENSOR_SILENCE_S = 5.0
 GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStatus:
+    """What became of the samples of a sensor."""
+
+    came: int
+    """In messages that could be read."""
+    late: int
+    """Left out: their windows were complete already, or their time fits no neighbour's."""
+    duplicate: int
+    """Left out: another one of the same time had come."""
+    gaps: int
+    """How often a new window was begun after a pause longer than a window."""
+    clock_jumps: int
+    """How often a new window was begun, since the sensor's clock was put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,8 @@ class CameraStatus:
     """How often the device was opened again."""
     priority: str | None
     """None for a stream that is no longer in the configuration."""
+    samples: SampleStatus | None = None
+    """Of a sensor; None for a camera."""
 
 
 class Cameras:
@@ -67,13 +86,13 @@ class Cameras:
         self._counts: dict[str, SourceCounts] = {}
         """Of the same streams, up to when they were closed."""
 
-    def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
+    def open(self, stream: str, section: StreamConfig, pipeline: Pipeline) -> None:
         """Start a stream's worker. A source that cannot be opened is a problem in the status, not an error here."""
         sequence = self._paused.pop(stream, None) or SequenceNumbers(self._sequences / f"{stream}.seq")
         worker = self._workers[stream] = StreamWorker(
             stream,
-            camera,
-            lambda: self._open_source(stream, camera, sequence.next),
+            section,
+            lambda: self._open_source(stream, section, sequence.next),
             pipeline,
             self._crashes,
             Backoff(random.Random()),  # noqa: S311 - jitter, not a secret
@@ -131,6 +150,7 @@ class Cameras:
         """For the health verdict."""
         workers = dict(self._workers).items()
         metrics = {stream: worker.pipeline.metrics.stream(stream) for stream, worker in workers}
+        counts = {stream: worker.source_counts() for stream, worker in workers}
         return tuple(
             SourceFacts(
                 stream=stream,
@@ -139,8 +159,8 @@ class Cameras:
                 rejected_in_a_row=metrics[stream].rejected_in_a_row,
                 last_rejection=metrics[stream].last_rejection,
                 unanswered_since_s=metrics[stream].unanswered_since_s,
-                allowed_silence_s=_allowed_silence_s(worker.camera),
-                may_idle=worker.camera.is_idle_allowed,
+                allowed_silence_s=_allowed_silence_s(worker.section, counts[stream]),
+                may_idle=worker.section.is_idle_allowed,
                 is_finished=worker.is_finished,
                 problem=worker.last_problem,
             )
@@ -151,23 +171,35 @@ class Cameras:
         """Of every open stream, since the start of the daemon."""
         return {stream: worker.source_counts() for stream, worker in dict(self._workers).items()}
 
-    def status(self, configured: Mapping[str, CameraConfig]) -> dict[str, CameraStatus]:
+    def status(self, configured: Mapping[str, StreamConfig]) -> dict[str, CameraStatus]:
         """Every open stream, with its priority in this configuration: that may change while the stream stays open."""
         found = {}
         for stream, worker in dict(self._workers).items():
             counts, now = worker.source_counts(), configured.get(stream)
             found[stream] = CameraStatus(
-                model=worker.camera.model,
-                path=worker.camera.safe_path,
+                model=worker.section.model,
+                path=worker.section.safe_path,
                 finished=worker.is_finished,
                 problem=counts.last_problem,
                 captured=counts.captured,
                 dropped=counts.dropped,
                 restarts=counts.restarts,
+                samples=None if isinstance(worker.section, CameraConfig) else _describe_samples(counts),
                 priority=None if now is None else now.priority,
             )
         return found
 
 
-def _allowed_silence_s(camera: CameraConfig) -> float:
-    return camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0)
+def _describe_samples(counts: SourceCounts) -> SampleStatus:
+    return SampleStatus(
+        counts.samples, counts.late_samples, counts.duplicate_samples, counts.gaps, counts.clock_jumps
+    )
+
+
+def _allowed_silence_s(section: StreamConfig, counts: SourceCounts) -> float:
+    """Of a sensor at least three windows: one is on its way, and one may have been refused."""
+    if isinstance(section, CameraConfig):
+        return section.stall_timeout_s + GRACE_S + (1 / section.fps if section.fps else 0.0)
+    if section.stall_timeout_s is not None:
+        return section.stall_timeout_s
+    return max(SENSOR_SILENCE_S, 3 * counts.interval_s)

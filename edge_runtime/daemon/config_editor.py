@@ -205,12 +205,13 @@ class ConfigEditor:
                     load_model_bundle(config, name)
             except EdgeRuntimeError as err:
                 problems.append(str(err))
-        for name in sorted(plan.cameras & config.cameras.keys()):
-            problem = look_at_path(config.cameras[name].address)
+        for name in sorted(plan.streams & config.streams.keys()):
+            problem = look_at_path(config.streams[name].address)
             if problem is not None:
-                line = config.line_of("cameras", name, "path")
+                section = config.section_of(name)
+                line = config.line_of(section, name, "path")
                 problems.append(
-                    f"line {line}: cameras.{name}.path: {problem.found}; expected {problem.expected}"
+                    f"line {line}: {section}.{name}.path: {problem.found}; expected {problem.expected}"
                 )
         if any(key.startswith("commands") for key in plan):
             try:

@@ -189,7 +189,7 @@ class HomeAssistant:
         models = {name: runtime.status() for name, runtime in dict(self._running.models).items()}
         rates = self._rates.update(count_results(models), now_s)
         shown: Mapping[str, float | None] = {
-            name: rates.get(name) for name, camera in config.cameras.items() if camera.enabled
+            name: rates.get(name) for name, section in config.streams.items() if section.enabled
         }
         rollouts = {name: model.rollout for name, model in config.models.items()}
         figures = describe_figures(models, rollouts, shown)

@@ -142,9 +142,9 @@ class Daemon:
             runtime.start()
         self.pictures.start()
         self.objects.start()
-        for stream, camera in config.cameras.items():
-            if camera.enabled:
-                self.cameras.open(stream, camera, models[camera.model].pipeline)
+        for stream, section in config.streams.items():
+            if section.enabled:
+                self.cameras.open(stream, section, models[section.model].pipeline)
         is_patient = config.is_safe_mode or self.notify.is_managed
         self.listeners.start(time.monotonic(), is_patient=is_patient)
         self.recordings.start()

@@ -252,7 +252,7 @@ class ModelRuntime:
 def make_batch_policy(config: Config, name: str) -> BatchPolicy:
     """The schedule's limits from the configuration."""
     model = config.models[name]
-    streams = {stream: one.priority for stream, one in config.cameras.items() if one.model == name}
+    streams = {stream: one.priority for stream, one in config.streams.items() if one.model == name}
     streams[REQUESTS] = config.http.predict.priority
     return BatchPolicy(
         max_batch_size=model.batch.max_batch_size,

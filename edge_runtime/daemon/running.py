@@ -119,7 +119,7 @@ class Running:
     def _hand_over(
         self, request: TaskRequest, runtime: ModelRuntime, controller: RecalibrationController
     ) -> dict[str, Any]:
-        streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
+        streams = [name for name, section in self.config.streams.items() if section.model == runtime.name]
         if request.stream is not None and request.stream not in streams:
             raise CommandError(
                 f"no stream {request.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"

@@ -184,7 +184,7 @@ class StatusReporter:
             health=self.health(),
             safe_mode=running.config.is_safe_mode,
             models={name: runtime.status() for name, runtime in models.items()},
-            cameras=self._cameras.status(running.config.cameras),
+            cameras=self._cameras.status(running.config.streams),
             delivery={channel.name: channel.status() for channel in self._delivery.channels},
             recording=self._describe_recording(),
             broker=self._broker(),

@@ -9,7 +9,6 @@ from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.system.camera_address import CameraKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +27,20 @@ class TakeOver:
         models: Mapping[str, ModelRuntime],
         connection: BrokerConnection | None,
     ) -> None:
-        """Replace what changed; cameras that changed are closed before and opened again after.
+        """Replace what changed; streams that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
         """
         running = self.running
         of_connection = {
-            stream
-            for stream, camera in new.cameras.items()
-            if connection and camera.address.kind is CameraKind.MQTT
+            stream for stream, section in new.streams.items() if connection and section.is_over_mqtt
         }
-        streams = sorted(plan.cameras | of_connection)
+        streams = sorted(plan.streams | of_connection)
         for stream in streams:
             self.cameras.close(stream)
         for name in models.keys() & running.models.keys():
             models[name].pipeline.continue_counts(running.models[name].pipeline)
-        for stream, known in running.config.cameras.items():
+        for stream, known in running.config.streams.items():
             if known.enabled and known.model in models and stream not in streams:
                 self.cameras.move(stream, models[known.model].pipeline)
         self._replace_models(plan.models, models)
@@ -53,9 +50,9 @@ class TakeOver:
             runtime.reconfigure(new)
         self.configure_log(new)
         for stream in streams:
-            camera = new.cameras.get(stream)
-            if camera is not None and camera.enabled:
-                self.cameras.open(stream, camera, running.models[camera.model].pipeline)
+            section = new.streams.get(stream)
+            if section is not None and section.enabled:
+                self.cameras.open(stream, section, running.models[section.model].pipeline)
 
     def _replace_models(self, names: frozenset[str], opened: Mapping[str, ModelRuntime]) -> None:
         running = self.running.models

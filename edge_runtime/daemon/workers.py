@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import structlog
 
-from edge_runtime.config import CameraConfig
+from edge_runtime.config import CameraConfig, StreamConfig
 from edge_runtime.daemon.frame_tap import FrameTap
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
@@ -36,7 +36,7 @@ class StreamWorker:
     def __init__(
         self,
         stream: str,
-        camera: CameraConfig,
+        section: StreamConfig,
         open_source: Callable[[], Source],
         pipeline: Pipeline,
         crashes: Crashes,
@@ -50,7 +50,8 @@ class StreamWorker:
         ``before``: counts of this stream while it was open earlier, with which this worker goes on. ``on_frame`` sees
         every frame before it is answered, and must keep no array of it.
         """
-        self.stream, self.camera = stream, camera
+        self.stream, self.section = stream, section
+        self._colour = section.colour if isinstance(section, CameraConfig) else None
         self._open_source, self._backoff, self.sequence = open_source, backoff, sequence
         self.pipeline, self.since_s = pipeline, time.monotonic()
         """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
@@ -122,8 +123,8 @@ class StreamWorker:
                     continue
                 quiet, self._has_given = 0, True
                 self.sequence.mark_used(frame.seq)
-                if self.camera.colour is not None:  # the channel order that the source really gives
-                    frame = replace(frame, colour=self.camera.colour)
+                if self._colour is not None:  # the channel order that the source really gives
+                    frame = replace(frame, colour=self._colour)
                 self.tap.offer(frame)
                 self._on_frame(frame)
                 with self._handing_over:

@@ -10,7 +10,8 @@ from edge_runtime.datatypes import Frame
 class SourceCounts:
     """Counters of a source so far; all numbers only grow.
 
-    When nothing is in flight, ``captured == delivered + dropped``.
+    When nothing is in flight, ``captured == delivered + dropped``. Frames of a sensor are its windows, and messages
+    that cannot be read; a message that is dropped unread counts as one frame.
     """
 
     captured: int = 0
@@ -25,6 +26,18 @@ class SourceCounts:
     """How often the capture process was silent for too long and was killed."""
     cpu_s: float = 0.0
     """CPU time of the capture processes; 0 for sources without one."""
+    samples: int = 0
+    """Of a sensor: that came."""
+    late_samples: int = 0
+    """Left out, since their windows were complete already."""
+    duplicate_samples: int = 0
+    """Left out, since another one of the same time had come."""
+    gaps: int = 0
+    """How often a sensor was silent for longer than a window, and a new window was begun."""
+    clock_jumps: int = 0
+    """How often a sensor's clock was put back, and a new window was begun."""
+    interval_s: float = 0.0
+    """From frame to frame, where the source knows it; 0: it does not."""
     last_problem: str | None = None
     """Why it gives no frame just now, or not all; None again once a camera gives one."""
     last_captured_at_s: float | None = None
@@ -48,7 +61,8 @@ class SourceCounts:
         return replace(self, **sums)
 
 
-_SUMMED = ("captured", "delivered", "dropped", "restarts", "stalls", "cpu_s")
+_OF_SAMPLES = ("samples", "late_samples", "duplicate_samples", "gaps", "clock_jumps")
+_SUMMED = ("captured", "delivered", "dropped", "restarts", "stalls", "cpu_s", *_OF_SAMPLES)
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""What is at the local path of a camera: nothing yet, something that works, or something that never will.
+"""What is at the local path of a camera or sensor: nothing yet, something that works, or something that never will.
 
 The disk is only looked at; nothing is opened.
 """
@@ -10,18 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.system.camera_address import CameraAddress, CameraKind
+from edge_runtime.system.sensor_address import SensorAddress
 
 _NEVER = {
     errno.ENOTDIR: "a part of the path before the last is a file",
     errno.ENAMETOOLONG: "the path is too long for the file system",
     errno.ELOOP: "its links lead in a circle",
 }
+_FILES = {
+    CameraAddress: "a video file or a folder of pictures",
+    SensorAddress: "a file of samples or a folder of them",
+}
 DEVICE_FORMS = "/dev/videoN or /dev/v4l/by-id/NAME"
 
 
 @dataclass(frozen=True, slots=True)
 class PathProblem:
-    """Why a camera's path gives no pictures now."""
+    """Why a path gives no frames now."""
 
     found: str
     expected: str
@@ -29,13 +34,13 @@ class PathProblem:
     """True when waiting does not help: something else is there, or the path cannot exist."""
 
 
-def look_at_path(address: CameraAddress) -> PathProblem | None:
-    """The problem with the local path of a camera; None when there is none, or it is elsewhere."""
+def look_at_path(address: CameraAddress | SensorAddress) -> PathProblem | None:
+    """The problem with the local path of a stream; None when there is none, or it is elsewhere."""
     path = address.local_path
     if path is None:
         return None
     is_device = address.kind is CameraKind.DEVICE
-    expected = "a camera" if is_device else "a video file or a folder of pictures"
+    expected = "a camera" if is_device else _FILES[type(address)]
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from edge_runtime.bundles.travel.chunks import MAX_CHUNK_BYTES, name_chunk
-from edge_runtime.config import CameraConfig, Config, secrets_of
+from edge_runtime.config import Config, SensorConfig, StreamConfig, secrets_of
 from edge_runtime.config.commands import CommandsConfig
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.home_assistant import HomeAssistant
@@ -40,6 +40,7 @@ from edge_runtime.daemon.wiring.messaging import (
     open_connection,
 )
 from edge_runtime.daemon.wiring.models import open_model
+from edge_runtime.daemon.wiring.sensors import make_spec_finder, open_sensor
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.daemon.wiring.telemetry import open_traces
 from edge_runtime.datatypes import Result
@@ -225,9 +226,13 @@ def _make_cameras(
     answered = AnsweredFolders(streams, delivery)
     resources.callback(answered.close)
 
-    def open_one(stream: str, camera: CameraConfig, first_seq: int) -> Source:
+    def open_one(stream: str, section: StreamConfig, first_seq: int) -> Source:
+        connection = running.connection
+        if isinstance(section, SensorConfig):
+            find_spec = make_spec_finder(running, stream, section)
+            return open_sensor(stream, section, first_seq, connection=connection, find_spec=find_spec)
         return open_source(
-            stream, camera, first_seq, connection=running.connection, answered=answered, pictures=pictures
+            stream, section, first_seq, connection=connection, answered=answered, pictures=pictures
         )
 
     return Cameras(open_one, streams, crashes, feed.offer_frame)

@@ -1,15 +1,13 @@
-"""From a camera section to a source: the only file that names concrete sources."""
+"""From a camera section to a source: the only file, with ``sensors``, that names concrete sources."""
 
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from edge_runtime.config import CameraConfig, PicturesConfig
+from edge_runtime.daemon.wiring.messages import post_message
 from edge_runtime.errors import SourceLost
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.sources.answered_files import AnsweredFiles
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.capture_protocol import VideoOptions
@@ -17,10 +15,11 @@ from edge_runtime.sources.demo import DATA
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource
-from edge_runtime.sources.mqtt_origin import read_origin
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.camera_path import look_at_path
+
+RETAINED = "a picture that the broker had kept (retained) was ignored: its age is unknown"
 
 
 class AnsweredFolders:
@@ -71,7 +70,7 @@ def open_source(
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
             source = MqttImagesSource(stream, fps=camera.fps, first_seq=first_seq)
             topic = connection.topics.picture(stream)
-            post = partial(_post, source, connection.may_answer)
+            post = partial(post_message, source, connection.may_answer, RETAINED)
             # Many cameras publish every picture with the retain flag: only one that the broker had kept is old.
             source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
             return source
@@ -92,21 +91,6 @@ def open_source(
             return VideoSource(
                 stream, camera.path, video_options(camera, pictures.max_frame_mib << 20), first_seq=first_seq
             )
-
-
-def _post(pictures: MqttImagesSource, may_answer: Callable[[str], bool], message: Message) -> None:
-    """Ignore a retained picture: its age is unknown, and it comes again at every connection."""
-    if message.is_retained:
-        pictures.ignore("a picture that the broker had kept (retained) was ignored: its age is unknown")
-    else:
-        origin = read_origin(
-            correlation=message.correlation,
-            content_type=message.content_type,
-            properties=message.properties,
-            response_topic=message.response_topic,
-            may_answer=may_answer,
-        )
-        pictures.offer(message.payload, time.monotonic(), origin)
 
 
 def _is_folder(stream: str, path: str) -> bool:

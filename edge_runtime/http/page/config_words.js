@@ -3,7 +3,7 @@ import {list} from "./dialog.js";
 import {make} from "./dom.js";
 
 const EFFECTS = {
-  live: "at once", reopen_camera: "the camera is opened again", reconnect: "the broker is connected to again",
+  live: "at once", reopen_camera: "the camera is opened again", reopen_sensor: "the sensor is opened again", reconnect: "the broker is connected to again",
   rebuild_model: "the model is opened again while the old one answers", restart: "after a restart of the daemon",
 };
 const OUTCOMES = {in_force: "It is in force.", written: "It is in the file; the daemon starts anew with it.", waits: "It is in force soon: its parts are still being opened."};

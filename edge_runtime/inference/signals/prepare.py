@@ -78,7 +78,7 @@ class SignalPreprocessor:
             if not isinstance(payload, np.ndarray):
                 payload = self._read(payload)
                 decoded_s = time.monotonic()
-            values, filled = self._in_units(payload)
+            values, filled = self._in_units(payload, frame.rate_hz or self.spec.input_rate_hz)
             tensor = self.normalise(values)
         prepared_s = time.monotonic()
         return Sample(
@@ -115,17 +115,17 @@ class SignalPreprocessor:
         if size > self._max_bytes:
             raise InputFlaw(RejectReason.TOO_LARGE, f"{size} bytes; at most {self._max_bytes} are taken")
 
-    def _in_units(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+    def _in_units(self, numbers: NDArray[np.float64], from_hz: float) -> tuple[NDArray[np.float32], float]:
         """A window's values, float32 (channels, samples) at the model's rate, and the share that was filled."""
         spec = self.spec
-        wanted = (spec.input_length, len(self._names))
+        wanted = (max(1, round(spec.length * from_hz / spec.rate_hz)), len(self._names))
         if numbers.shape != wanted:
             found = f"window of {numbers.shape[0]} samples of {numbers.shape[-1]} channels"
             raise InputFlaw(RejectReason.BAD_SHAPE, f"{found}; expected {wanted[0]} of {wanted[1]}")
         known = blank_sentinels(numbers, spec.missing.sentinels) * self._scale + self._offset
         known = blank_outside(known, self._low, self._high)
         whole, filled = fill_missing(known, spec.missing, self._mean.tolist(), self._names)
-        at_rate = resample(whole, spec.input_rate_hz, spec.rate_hz, spec.length)
+        at_rate = resample(whole, from_hz, spec.rate_hz, spec.length)
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(at_rate.T, np.float32)
         if not (np.abs(values) <= LARGEST_VALUE).all():

@@ -6,7 +6,7 @@ The slots from the begin of the next window on are kept, and nothing before it. 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,10 @@ class WindowCounts:
     """How often a new window was begun, since nothing had come for longer than a window."""
     clock_jumps: int = 0
     """How often the times of the samples went back, and a new window was begun."""
+
+    def plus(self, other: "WindowCounts") -> "WindowCounts":
+        """The counts of both."""
+        return WindowCounts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
 class Windower:

@@ -105,7 +105,7 @@ def make_components(
 
     Args:
         config: In force.
-        models: Those that are open; another has no entities, nor have its cameras.
+        models: Those that are open; another has no entities, nor have its streams.
         topics: Of the device.
         unique: What the ids of the entities begin with: no other device has it.
     """
@@ -128,10 +128,12 @@ def make_components(
             "value_template": _EVENT,
         },
     }
-    for name, camera in config.cameras.items():
-        if camera.enabled and camera.model in models:
-            components.update(_make_camera(name, models[camera.model], topics))
-            components.update(_make_extras(name, camera, config, topics, models[camera.model].task))
+    for name, section in config.streams.items():
+        if section.enabled and section.model in models:
+            model = models[section.model]
+            components.update(_make_camera(name, model, topics))
+            if isinstance(section, CameraConfig):
+                components.update(_make_extras(name, section, config, topics, model.task))
     for name in config.models:
         if name in models:
             components.update(_make_model(name, models[name], config, topics))

@@ -111,6 +111,10 @@ class Topics:
         """Where pictures of a stream come in, when its camera's path is ``mqtt``."""
         return f"{self.root}/picture/{check_part(stream, 'stream')}"
 
+    def signal(self, stream: str) -> str:
+        """Where samples of a sensor come in, when its path is ``mqtt`` and it names no other topic."""
+        return f"{self.root}/signal/{check_part(stream, 'stream')}"
+
     def request(self, verb: str) -> str:
         """Where a command is sent."""
         return f"{self.root}/request/{check_part(verb, 'verb')}"

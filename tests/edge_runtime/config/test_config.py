@@ -421,7 +421,7 @@ def test_cameras_and_models_that_come_and_go_are_named() -> None:
         + "  side: {path: a.mp4, model: other}\n"
     )
     for found in (changes(parse(MINIMAL), parse(more)), changes(parse(more), parse(MINIMAL))):
-        assert (found.cameras, found.models, found.needs_restart) == ({"side"}, {"other"}, ())
+        assert (found.streams, found.models, found.needs_restart) == ({"side"}, {"other"}, ())
 
 
 def test_a_changed_secret_is_a_change() -> None:

@@ -1,0 +1,67 @@
+"""From a sensor section to a source of windows."""
+
+from functools import partial
+
+from edge_runtime.config import SensorConfig
+from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.wiring.messages import post_message
+from edge_runtime.errors import SourceLost
+from edge_runtime.inference.specs import PayloadSpec, PreprocessSpec, SignalSpec
+from edge_runtime.messaging.connection import BrokerConnection
+from edge_runtime.sources.base import Source
+from edge_runtime.sources.mqtt_signals import MqttSignalsSource
+from edge_runtime.sources.window_frames import FindSpec
+from edge_runtime.system.camera_path import look_at_path
+
+RETAINED = "a message that the broker had kept (retained) was ignored: its age is unknown"
+
+
+def open_sensor(
+    stream: str, sensor: SensorConfig, first_seq: int, *, connection: BrokerConnection, find_spec: FindSpec
+) -> Source:
+    """The source of one sensor section.
+
+    Raises:
+        SourceLost: it cannot be opened now, or its model takes no windows.
+    """
+    wrong = look_at_path(sensor.address)
+    if wrong is not None and wrong.is_lasting:
+        raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
+    client = connection.client
+    assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
+    source = MqttSignalsSource(stream, find_spec, first_seq=first_seq)
+    topic = sensor.topic or connection.topics.signal(stream)
+    post = partial(post_message, source, connection.may_answer, RETAINED)
+    source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
+    return source
+
+
+def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> FindSpec:
+    """What the model that answers now wants of a sensor, asked at every message.
+
+    The finder raises ``SourceLost`` where the model takes pictures.
+    """
+    known: tuple[PreprocessSpec, SignalSpec] | None = None
+
+    def find() -> SignalSpec:
+        nonlocal known
+        spec = running.models[sensor.model].bundle.manifest.preprocess
+        if known is None or known[0] is not spec:
+            if not isinstance(spec, SignalSpec):
+                found = f"model {sensor.model!r} takes pictures"
+                raise SourceLost(stream, f"{found}; expected one whose bundle takes windows (kind: signal)")
+            known = spec, adapt_spec(spec, sensor)
+        return known[1]
+
+    return find
+
+
+def adapt_spec(spec: SignalSpec, sensor: SensorConfig) -> SignalSpec:
+    """The input of a model with what a sensor's section says otherwise."""
+    said = {name: value for name, value in sensor.payload if value is not None}
+    if said.get("time") == "":
+        said["time"] = None
+    payload = PayloadSpec.model_validate(spec.payload.model_dump() | said)
+    others = {"late_s": sensor.late_s, "hop": sensor.hop}
+    changed = {name: value for name, value in others.items() if value is not None}
+    return spec.fed_by(payload).model_copy(update=changed)

@@ -1,0 +1,78 @@
+"""Samples of a sensor that arrive as MQTT messages, as a stream of windows. No MQTT library here."""
+
+import time
+from collections.abc import Callable
+
+from edge_runtime.datatypes import Frame
+from edge_runtime.sources.base import SourceCounts
+from edge_runtime.sources.message_queue import MessageQueue
+from edge_runtime.sources.window_frames import FindSpec, WindowFrames
+
+CAPACITY = 16_384
+"""Messages: a sensor that sends each sample by itself sends thousands a second."""
+MAX_BYTES = 64 << 20
+
+
+class MqttSignalsSource(MessageQueue):
+    """A stream of windows over MQTT as a ``Source``; the oldest messages are dropped when too many wait.
+
+    A message may complete no window, one, or several. One that cannot be read gives a frame with its flaw. A message
+    that is dropped unread counts as one frame.
+
+    Args:
+        find_spec: What the model that answers wants; see :class:`WindowFrames`.
+        capacity: Messages kept.
+        max_payload_bytes: Larger messages are refused and counted.
+        clock, wall_clock: Monotonic and Unix seconds.
+        first_seq: Sequence number of the first frame.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        find_spec: FindSpec,
+        *,
+        capacity: int = CAPACITY,
+        max_payload_bytes: int = 16 << 20,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        first_seq: int = 0,
+    ) -> None:
+        super().__init__(
+            stream,
+            capacity=capacity,
+            max_payload_bytes=max_payload_bytes,
+            max_bytes=MAX_BYTES,
+            is_frame=False,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        self._windows = WindowFrames(stream, find_spec, first_seq)
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next window, or the next message that cannot be read; None when none came in time.
+
+        Raises:
+            EndOfStream: closed.
+            SourceLost: the model takes no windows any more.
+        """
+        end_s = self._clock() + timeout_s
+        while (frame := self._windows.next_frame()) is None:
+            message = self._take(max(0.0, end_s - self._clock()))
+            if message is None:
+                return None
+            at_wall_s = self._find_wall_s(message.at_s)
+            self._windows.put(
+                message.payload,
+                message.at_s,
+                at_wall_s,
+                message.origin,
+                is_after_loss=message.is_after_loss,
+            )
+        with self._changed:
+            self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=frame.captured_at_s)
+        return frame
+
+    def stats(self) -> SourceCounts:
+        """Counters so far, from any thread."""
+        return self._windows.add_counts(self._counts)

@@ -1,0 +1,145 @@
+"""Messages and files of one sensor -> frames of its windows: the part that every source of samples shares.
+
+A message that cannot be read becomes a frame with the reason, which is rejected and counted like a bad picture.
+"""
+
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from edge_runtime.datatypes import Flaw, Frame, Origin, RejectReason
+from edge_runtime.inference.flaw import InputFlaw, shorten
+from edge_runtime.inference.signals.payload import read_payload
+from edge_runtime.inference.signals.readings import Readings
+from edge_runtime.inference.signals.windows import Window, WindowCounts, Windower
+from edge_runtime.inference.specs import SignalSpec
+from edge_runtime.sources.base import SourceCounts
+from edge_runtime.system.supervised_thread import Contained
+
+log = structlog.get_logger()
+
+FindSpec = Callable[[], SignalSpec]
+"""What the model that answers now wants of this stream. The same object as long as it is the same; raises
+``SourceLost`` where the model takes no windows."""
+
+
+class WindowFrames:
+    """Frames of one stream, made one at a time as they are asked for.
+
+    Args:
+        stream: Name of the stream.
+        find_spec: Asked at every message: another bundle, with other windows, may have come into force.
+        first_seq: Sequence number of the first frame.
+    """
+
+    def __init__(self, stream: str, find_spec: FindSpec, first_seq: int = 0) -> None:
+        self.stream, self._find_spec, self._next_seq = stream, find_spec, first_seq
+        self._windower = Windower(find_spec())
+        self._before = WindowCounts()
+        """Counts of the windowers before."""
+        self._frames: Iterator[Frame] = iter(())
+
+    @property
+    def spec(self) -> SignalSpec:
+        """That the windows are made by."""
+        return self._windower.spec
+
+    def put(
+        self,
+        payload: bytes,
+        at_s: float,
+        at_wall_s: float,
+        origin: Origin | None = None,
+        *,
+        is_after_loss: bool = False,
+        is_file: bool = False,
+    ) -> None:
+        """Take a message; ask for all frames of the one before first.
+
+        Args:
+            payload: All its bytes.
+            at_s: When it came, monotonic.
+            at_wall_s: The same as Unix time: of its last sample, where samples have no times.
+            origin: What its sender says about it.
+            is_after_loss: Whether messages were lost since the one before.
+            is_file: Whether it did not come when it was measured, so that a pause says nothing.
+        """
+        self._follow_spec()
+        if is_after_loss:
+            self._windower.begin_anew()
+        try:
+            readings = self._read(payload)
+        except InputFlaw as flaw:
+            self._frames = iter([self._refuse(Flaw(flaw.reason, flaw.detail), at_s, at_wall_s, origin)])
+            return
+        self.put_readings(readings, at_s, at_wall_s, origin, is_file=is_file)
+
+    def put_readings(
+        self,
+        readings: Readings,
+        at_s: float,
+        at_wall_s: float,
+        origin: Origin | None = None,
+        *,
+        is_file: bool = False,
+    ) -> None:
+        """Take samples that were read already."""
+        windows = self._windower.add(readings, None if is_file else at_s, at_wall_s)
+        self._frames = (self._make_frame(window, at_s, origin) for window in windows)
+
+    def finish(self, at_s: float) -> None:
+        """Nothing more comes: no late sample is waited for."""
+        self._frames = (self._make_frame(window, at_s, None) for window in self._windower.finish())
+
+    def next_frame(self) -> Frame | None:
+        """The next frame of the last message; None when there is no more."""
+        return next(self._frames, None)
+
+    def add_counts(self, counts: SourceCounts) -> SourceCounts:
+        """These counts with those of the samples."""
+        now, before = self._windower.counts, self._before
+        return counts.plus(
+            samples=before.samples + now.samples,
+            late_samples=before.late + now.late,
+            duplicate_samples=before.duplicates + now.duplicates,
+            gaps=before.gaps + now.gaps,
+            clock_jumps=before.clock_jumps + now.clock_jumps,
+            interval_s=self._windower.interval_s + self.spec.late_s,
+        )
+
+    def _follow_spec(self) -> None:
+        spec = self._find_spec()
+        if spec is self._windower.spec:
+            return
+        log.info("windows are made as another bundle wants them", stream=self.stream)
+        self._before = self._before.plus(self._windower.counts)
+        self._windower = Windower(spec)
+
+    def _read(self, payload: bytes) -> Readings:
+        """The samples of a message. An error that no check foresaw is a flaw too: it must not end the stream."""
+        spec = self._windower.spec
+        with Contained(lambda _: None) as failure:
+            return read_payload(payload, spec.payload, [channel.name for channel in spec.channels])
+        if isinstance(failure.error, InputFlaw):
+            raise failure.error
+        detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"
+        raise InputFlaw(RejectReason.UNREADABLE, shorten(detail))
+
+    def _make_frame(self, window: Window, at_s: float, origin: Origin | None) -> Frame:
+        return Frame(
+            stream=self.stream,
+            seq=self._number(),
+            payload=window.numbers,
+            captured_at_s=at_s,
+            captured_at_wall_s=window.ended_at_wall_s,
+            colour=None,
+            origin=origin,
+            rate_hz=self.spec.input_rate_hz,
+        )
+
+    def _refuse(self, flaw: Flaw, at_s: float, at_wall_s: float, origin: Origin | None) -> Frame:
+        return Frame(self.stream, self._number(), b"", at_s, at_wall_s, None, origin=origin, flaw=flaw)
+
+    def _number(self) -> int:
+        seq, self._next_seq = self._next_seq, self._next_seq + 1
+        return seq
