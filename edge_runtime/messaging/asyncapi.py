@@ -29,7 +29,7 @@ from edge_runtime.messaging.type_schemas import REF, Schema, describe_model, des
 
 VERSION = "3.0.0"
 
-_RECEIVED = frozenset({"picture", "upload", "home-assistant"})
+_RECEIVED = frozenset({"picture", "signal", "upload", "home-assistant"})
 _RETAINED = frozenset({"availability", "state", "discovery"})
 _LIGHT = frozenset({"figures", "progress", "snapshot"})
 """Not worth keeping while the broker is away: at QoS 0."""
@@ -135,6 +135,10 @@ def _device_topics(topics: Topics) -> Mapping[str, tuple[str, str]]:
         ),
         "upload": (f"{root}/upload/{{chunk}}", "Chunks that a command install has named."),
         "picture": (f"{root}/picture/{{stream}}", "Pictures for a camera with the path mqtt."),
+        "signal": (
+            f"{root}/signal/{{stream}}",
+            "Samples of a sensor with the path mqtt that names no other topic.",
+        ),
     }
 
 
@@ -166,6 +170,10 @@ def _device_messages(types: DaemonTypes) -> dict[str, Schema]:
         "snapshot": {"summary": "A JPEG of at most 640 pixels.", "contentType": "image/jpeg"},
         "picture": {
             "summary": "An encoded picture: JPEG, PNG and others.",
+            "contentType": "application/octet-stream",
+        },
+        "signal": {
+            "summary": "Samples in the declared format: JSON, CSV, CBOR, MessagePack, raw numbers or .npy.",
             "contentType": "application/octet-stream",
         },
     }

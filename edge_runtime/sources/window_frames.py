@@ -119,7 +119,8 @@ class WindowFrames:
         """The samples of a message. An error that no check foresaw is a flaw too: it must not end the stream."""
         spec = self._windower.spec
         with Contained(lambda _: None) as failure:
-            return read_payload(payload, spec.payload, [channel.name for channel in spec.channels])
+            names = [channel.name for channel in spec.channels]
+            return read_payload(payload, spec.payload, names, spec.input_rate_hz)
         if isinstance(failure.error, InputFlaw):
             raise failure.error
         detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"

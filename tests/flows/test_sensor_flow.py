@@ -1,10 +1,6 @@
 """A whole daemon that answers windows of a sensor, whose samples come over a real broker."""
 
 import json
-import random
-import threading
-import time
-from collections import Counter
 
 import paho.mqtt.client as paho
 import pytest
@@ -13,7 +9,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_runtime.inference.npy import write_npy
 from tests.support.daemon_box import Box
 from tests.support.mosquitto import Mosquitto
-from tests.support.signal_bundles import CHANNELS, LABELS, LENGTH, RATE_HZ, build_signal_bundle, machine_windows
+from tests.support.signal_bundles import (
+    LABELS,
+    build_signal_bundle,
+    machine_windows,
+)
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration

@@ -26,6 +26,7 @@ _PAYLOADS = {
     "home-assistant": "text: `online` or `offline`",
     "upload": "bytes of an archive",
     "picture": "the bytes of a picture or of a `.npy` array",
+    "signal": "[samples](../signals.md) in the declared format",
     "request": "[commands](commands.md)",
     "response": "[commands](commands.md#answers)",
 }

@@ -80,6 +80,8 @@ class Windower:
         """The last slot with a sample; None before the first one."""
         self._is_opening = True
         """Whether a sample before ``start`` may still come in time."""
+        self._is_counted = False
+        """Whether the latest samples had no times."""
         self._arrived_at_s: float | None = None
         self.counts = WindowCounts()
 
@@ -105,6 +107,9 @@ class Windower:
         """
         numbers, times_s = readings.numbers, readings.times_wall_s
         self._count(samples=len(numbers))
+        if (times_s is None) != self._is_counted:
+            self._begin()
+            self._is_counted = times_s is None
         if times_s is None:
             yield from self._add_counted(numbers, arrived_at_s, arrived_at_wall_s)
             return
@@ -116,7 +121,7 @@ class Windower:
 
     def begin_anew(self) -> None:
         """Samples were lost on the way: those without times that come next do not continue those before."""
-        if self.spec.payload.time is None and self._newest is not None:
+        if self._is_counted and self._newest is not None:
             self._count(gaps=1)
             self._begin()
 

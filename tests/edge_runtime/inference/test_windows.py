@@ -29,6 +29,10 @@ def readings(slots, offsets=None):
     return Readings(np.array([row(slot) for slot in slots]), times)
 
 
+def left_out(counts):
+    return counts.late + counts.duplicates, counts.gaps, counts.clock_jumps
+
+
 def numbers_of(windows):
     return [window.numbers[:, 0].tolist() for window in windows]
 
@@ -115,7 +119,8 @@ def test_any_cut_gives_the_same_whatever_the_times_are(length, hop, late, steps,
     wanted = feed(one_by_one, *[readings([slot]) for slot in slots])
     found = feed(other, *cut(slots, [0.0] * len(slots), at))
     assert as_none(found) == as_none(wanted)
-    assert other.counts == one_by_one.counts
+    # Of a sample that comes to a window that was full, and so is gone, nothing tells that it came twice.
+    assert left_out(other.counts) == left_out(one_by_one.counts)
 
 
 @settings(max_examples=100, deadline=None)
