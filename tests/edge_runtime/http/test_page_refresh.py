@@ -55,6 +55,51 @@ def test_a_link_keeps_the_focus_and_a_text_its_selection_while_all_around_them_c
     assert page.evaluate("String(getSelection())") == "parts/4+p17"
 
 
+DRIFT = {"drift": {"drifted": True, "score": 0.31, "threshold": 0.2}}
+WORK = {"phase": "working", "progress": {"phase": "judging", "share": 0.4}}
+NOW: list[tuple[dict[str, Any], str, str, str]] = [
+    (DRIFT, "parts/4", "drifted", "score 0.31"),
+    (DRIFT, "parts/4+p17", "drifted", "patch p17 is active"),
+    (
+        {**DRIFT, **WORK, "task": "recalibrate (drift alarm)"},
+        "parts/4",
+        "recalibrating",
+        "judging 40 %; drifted",
+    ),
+    ({**WORK, "task": "recalibrate (command, dry run)"}, "parts/4", "dry run", "judging 40 %"),
+    ({**WORK, "task": "commission (command)"}, "parts/4", "commissioning", "judging"),
+    ({**DRIFT, "corrected_by": "p17"}, "parts/4+p17", "corrected", "patch p17"),
+    ({}, "parts/4+p17", "patched", "p17"),
+]
+"""Status of a recalibration, generation, and what is said of it: a word, and more words."""
+
+
+def test_what_is_done_about_a_drift_is_said_in_words_above_the_streams(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = page.locator("#now li")
+    monkeypatch.setitem(STATUS, "recording", None)
+
+    def tell(found: dict[str, Any], generation: str) -> None:
+        model = {"generation": generation, "streams": {}, "recalibration": found}
+        monkeypatch.setitem(STATUS, "models", {"parts": model})
+
+    tell({}, "parts/4")
+    page.goto("/")
+    expect(page.locator("#ready")).to_have_text("ready")
+    expect(page.get_by_role("heading", name="Now")).to_be_hidden()
+    for found, generation, word, words in NOW:
+        tell(found, generation)
+        expect(lines.locator("b")).to_have_text(word)
+        expect(lines).to_contain_text(words)
+        link = lines.get_by_role("link", name="Drift over time")
+        if word == NOW[0][2] and generation == NOW[0][1]:
+            link.focus()
+        expect(link).to_be_focused()  # although the words change
+    page.keyboard.press("Enter")
+    expect(page.locator("#views a[aria-current]")).to_have_text("Charts")
+
+
 def test_a_button_keeps_the_focus_and_does_what_the_page_says_now(page: Page, models: dict[str, Any]) -> None:
     verbs = {verb: {} for verb in ("recalibrate", "commission", "rollback", "rollout")}
     rights = {"caller": "anna", "role": "operator", "verbs": verbs}
