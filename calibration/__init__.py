@@ -3,12 +3,13 @@
 Five lines in a notebook::
 
     import calibration as c
-    b = c.profile("m.onnx", x)                    # x: healthy, prepared, float32 (N, C, H, W)
-    v = c.recalibrate("m.onnx", b, reference)     # reference: what the camera sees now, prepared alike
+    b = c.profile("m.onnx", x)                    # x: healthy, prepared, float32 (N, C, ...)
+    v = c.recalibrate("m.onnx", b, reference)     # reference: what the sensor gives now, prepared alike
     if v.accepted:
         open("p.onnx", "wb").write(c.apply("m.onnx", v.patch))
 
-Arrays are prepared as the model expects them: resized, normalised, channels first. For a bundle,
+Samples are pictures (N, C, H, W), windows of a signal (N, C, T) or features (N, F), prepared as the model expects them:
+resized, normalised, channels first. Where a text says frame, a window is meant as well. For a bundle,
 ``edge_runtime.inference.preprocess.Preprocessor`` does it by the manifest. Record 64 healthy samples or more; 8 are
 the least. Run the original model again when the drift ends; :func:`watch_drift` tells.
 

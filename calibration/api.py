@@ -65,17 +65,18 @@ def profile(
 
     Args:
         model: ONNX, TorchScript or OpenVINO IR (path or bytes).
-        x: Prepared healthy samples, float32 (N, C, H, W), in the order in which they were seen; 64 and more are good,
-            8 the least from which drift can be scored and patches can be judged without labels. One that equals an
-            earlier one is left out.
+        x: Prepared healthy samples, float32: pictures (N, C, H, W), windows (N, C, T) or features (N, F), in the order
+            in which they were seen; 64 and more are good, 8 the least from which drift can be scored and patches can be
+            judged without labels. One that equals an earlier one is left out.
         healthy_samples: How many of them to keep, packed, for later: half of 64 or more teach patches, the
-            others judge them. 0 keeps no picture; None keeps 96 pictures of 224 x 224, and up to 512 smaller ones.
+            others judge them. 0 keeps none; None keeps 96 pictures of 224 x 224, and up to 512 smaller samples.
         effective_count: How many independent frames they are worth; None works it out from the likeness of neighbours.
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
         facts: Name and origin to note.
         output: Name of the output with the answers, of a model that has several.
-        layout: How the outputs are read; None infers it from the answers to healthy samples.
+        layout: How the outputs are read; None infers it from the answers to healthy samples, but for numbers
+            (:class:`calibration.Values`): these are never inferred.
         witness: The old name of ``healthy_samples``.
 
     Raises:
@@ -112,9 +113,9 @@ def profile(
 def snapshot(
     model: Model, x: NDArray[np.float32], *, threads: int = 1, created_wall_s: float | None = None
 ) -> Baseline:
-    """What the camera shows, as a baseline of the input and the first taps only: enough to know it again.
+    """What the sensor shows, as a baseline of the input and the first taps only: enough to know it again.
 
-    No picture is in it, and no patch can be made from it. A drift that was answered by a patch is remembered so.
+    No sample is in it, and no patch can be made from it. A drift that was answered by a patch is remembered so.
     Arguments and errors are those of :func:`profile`.
     """
     target = open_target(model, threads)
@@ -216,7 +217,7 @@ def measure_drift(
 def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> DriftReport:
     """What the daemon's monitor would say of ``x``, and how far it is from the baseline at every tap.
 
-    ``x`` are prepared frames, float32 (N, C, H, W), in the order in which they were seen; the monitor decides after 48.
+    ``x`` are prepared samples, float32 (N, C, ...), in the order in which they were seen; the monitor decides after 48.
     Errors are those of :func:`recalibrate`; a baseline that has expired still scores drift.
     """
     target = open_matching(model, baseline, threads)
@@ -239,14 +240,14 @@ def recalibrate(
     further_input: FrameMoments | None = None,
     progress: Progress = tell_nobody,
 ) -> Verdict:
-    """Find out whether a patch makes the model better on what the camera sees now, and make it.
+    """Find out whether a patch makes the model better on what the sensor shows now, and make it.
 
     The patch is for this drift alone: take it off when the drift ends, which :func:`watch_drift` tells.
 
     Args:
         model: The model file the baseline was recorded with.
         baseline: The healthy site.
-        x: Reference frames, prepared, float32 (N, C, H, W); 64 are good, 8 usable ones the least.
+        x: Reference samples, prepared, float32 (N, C, ...); 64 are good, 8 usable ones the least.
         y: Their classes, integers (N,), if known; then they decide instead of the label-free scores.
         options: Seed, threads, sizes; None is the defaults.
         further_input: Input moments (M, C) of further frames of the same time whose pictures were not kept; they take

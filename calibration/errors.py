@@ -25,7 +25,7 @@ class ModelError(CalibrationError):
 
 
 class DataError(CalibrationError):
-    """Pictures, a baseline or an array file cannot be used; the recorder of them must act."""
+    """Samples, a baseline or an array file cannot be used; the recorder of them must act."""
 
     def __init__(
         self, where: str, found: str, expected: str, fix: str = "", frames: Sequence[int] = ()

@@ -209,8 +209,9 @@ class Baseline:
             "facts": self.facts.to_json(),
             "detection_layout": layout.to_json() if isinstance(layout, DetectionLayout) else None,
             "class_scores": layout.value if isinstance(layout, ClassScores) else None,
-            "values": layout.value if isinstance(layout, Values) else None,
         }
+        if isinstance(layout, Values):
+            header["values"] = layout.value
         return tensor_file.encode(_KIND, arrays, header)
 
     def save(self, path: str | Path) -> None:

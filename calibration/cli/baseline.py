@@ -23,8 +23,8 @@ SAMPLES = click.option(
     "healthy_samples",
     type=click.IntRange(0, 512),
     default=None,
-    show_default="96 pictures of 224 x 224, up to 512 smaller ones",
-    help="Healthy samples to keep in the file, to judge patches on later. 0 keeps no picture.",
+    show_default="96 pictures of 224 x 224, up to 512 smaller samples",
+    help="Healthy samples to keep in the file, to judge patches on later. 0 keeps none.",
 )
 DAYS = click.option(
     "--expires-days",

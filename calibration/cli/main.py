@@ -35,14 +35,15 @@ from calibration.verdict import describe, drift_summary
 def cli() -> None:
     """Recalibrate BatchNorm statistics inside a finished model file.
 
-    Array files are npz with x, prepared exactly as for the model: float32 (N, C, H, W); and optionally y, int64 (N,).
+    Array files are npz with x, prepared exactly as for the model: float32, pictures (N, C, H, W), windows of a signal
+    (N, C, T) or features (N, F); and optionally y, int64 (N,).
     """
 
 
 @cli.command()
 @MODEL
 @file_option("--baseline", "Baseline of this model.")
-@file_option("--reference", "npz of what the camera sees now (x).")
+@file_option("--reference", "npz of what the sensor shows now (x).")
 @file_option(
     "--out", "Patch file to write; removed if the answer is no, so that no old one looks like this answer."
 )
@@ -52,7 +53,7 @@ def cli() -> None:
 @click.option(
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write as well."
 )
-@click.option("--no-thumbnails", is_flag=True, help="No picture in the page.")
+@click.option("--no-thumbnails", is_flag=True, help="No picture and no window in the page.")
 @OUTPUT
 @THREADS
 @JSON
@@ -134,7 +135,7 @@ def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
 @cli.command()
 @MODEL
 @file_option("--baseline", "Baseline of this model.")
-@file_option("--reference", "npz of what the camera sees now (x).")
+@file_option("--reference", "npz of what the sensor shows now (x).")
 @THREADS
 @JSON
 @report_errors

@@ -1,4 +1,4 @@
-"""Gathers for the report page the data that no verdict holds: drift at every layer, before and after, thumbnails.
+"""Gathers for the report page the data that no verdict holds: drift at every layer, thumbnails or charts.
 
 Runs the model on a dozen frames, live and healthy ones, and the patched model on the live ones.
 """
@@ -10,13 +10,19 @@ import numpy as np
 
 from calibration.baseline.baseline import Baseline
 from calibration.drift.divergence import drift_between
-from calibration.report.thumbnails import PictureScale, Strip, strips
+from calibration.report import windows
+from calibration.report.states import states
+from calibration.report.thumbnails import SHOWN, PictureScale, Strip, strips
+from calibration.report.windows import ChartRow, chart_rows
 from calibration.stats.moments import TapMoments
 from calibration.stats.sampling import spread_over
+from calibration.stats.signal_features import is_signal
 from calibration.targets.base import Batch
 from calibration.targets.open import Model, observe_patched, open_target
 from calibration.verdict import Verdict
 
+PICTURES = 4
+"""Axes of an array of pictures."""
 LAYER_FRAMES = 12
 """Frames per pass over all layers: a picture of the drift, not a measurement that anything depends on."""
 
@@ -42,6 +48,8 @@ class Material:
 
     layers: LayerDrift | None = None
     pictures: tuple[Strip, ...] = ()
+    windows: tuple[ChartRow, ...] = ()
+    """Of signals, instead of pictures."""
 
 
 def gather(
@@ -62,11 +70,14 @@ def gather(
         ModelError: the model cannot be run.
     """
     layers = _layer_drift(model, baseline, x, verdict, threads)
-    if not with_pictures or x.ndim != 4:
+    are_windows = is_signal(x.shape[1:])
+    if not with_pictures or not (are_windows or x.ndim == PICTURES):
         return Material(layers)
-    scale = scale or PictureScale.guess(x, baseline.healthy_samples)
-    rng = np.random.default_rng(verdict.seed)
-    return Material(layers, strips(x, baseline.moments, baseline.healthy_samples, verdict.patch, scale, rng))
+    rng, kept = np.random.default_rng(verdict.seed), baseline.healthy_samples
+    found = states(x, baseline.moments, kept, verdict.patch, windows.SHOWN if are_windows else SHOWN, rng)
+    if are_windows:
+        return Material(layers, windows=chart_rows(found))
+    return Material(layers, strips(found, scale or PictureScale.guess(x, kept)))
 
 
 def _layer_drift(model: Model, baseline: Baseline, x: Batch, verdict: Verdict, threads: int) -> LayerDrift:

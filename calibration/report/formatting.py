@@ -42,15 +42,22 @@ COLUMNS = (
     ScoreColumn("classes", "Classes in view", "How many classes the live answers are spread over."),
     ScoreColumn("live_objects", "Objects per live frame", "Detections that count, borderline ones in part."),
     ScoreColumn("healthy_objects", "… per healthy frame", "The same in the frames of the healthy site."),
-    ScoreColumn("is_plausible", "Plausible", "Neither far fewer nor far more objects than expected.", "flag"),
+    ScoreColumn("live_outside", "Live answers astray", "How far outside of the healthy range, in healthy spreads."),
+    ScoreColumn("is_plausible", "Plausible", "Whether the live answers are as can be expected.", "flag"),
 )  # fmt: skip
+_NEARNESS = ScoreColumn(
+    "fidelity",
+    "Fidelity",
+    "Minus the squared error against the healthy answers, in their variances; 0 is best.",
+)
 _SOFT_F1 = ScoreColumn("fidelity", "Soft F1", "Agreement with the healthy detections, 0 to 1.")
 
 
 def columns(scores: Iterable[Scores]) -> list[ScoreColumn]:
     """The columns for these scores: known ones in order, then others by name; errors join the column they belong to."""
     keys = {key for one in scores for key in one}
-    known = [_SOFT_F1 if one.key == "fidelity" and "live_objects" in keys else one for one in COLUMNS]
+    own = _SOFT_F1 if "live_objects" in keys else _NEARNESS if "live_outside" in keys else None
+    known = [own if own is not None and one.key == "fidelity" else one for one in COLUMNS]
     found = [one for one in known if one.key in keys]
     taken = {one.key for one in found} | {one.error for one in found}
     others = sorted(keys - taken)
@@ -75,7 +82,7 @@ def format_score(value: float | None, column: ScoreColumn) -> str:
 def correction_in_words(patch: Patch, taps: int) -> str:
     """What a patch does to a model of ``taps`` layers that can be corrected."""
     layers = sum(tap != INPUT_TAP for tap in patch.taps)
-    parts = ["the input picture"] if INPUT_TAP in patch.taps else []
+    parts = ["the input"] if INPUT_TAP in patch.taps else []
     if layers:
         parts.append(f"{layers} of {taps} layers" if layers < taps else f"all {taps} layers")
     return f"corrects {' and '.join(parts) or 'nothing'} ({plural(patch.channels, 'channel')})"
@@ -88,7 +95,7 @@ def baseline_in_words(baseline: Baseline, now_wall_s: float | None) -> str:
         parts.append(f"{age(now_wall_s - baseline.created_wall_s)} before")
     parts.append(f"{plural(baseline.count, 'frame')}, worth {baseline.effective_count:.0f} independent ones")
     kept = 0 if baseline.healthy_samples is None else len(baseline.healthy_samples)
-    parts.append(f"{kept} healthy pictures kept to judge by" if kept else "no healthy picture kept")
+    parts.append(f"{kept} healthy samples kept to judge by" if kept else "no healthy sample kept")
     return ", ".join(parts)
 
 

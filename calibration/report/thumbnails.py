@@ -4,6 +4,7 @@ Turns prepared samples back into small pictures that lie in the page itself. Arr
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.baseline.baseline import HealthySamples
-from calibration.patch import Patch, correction
-from calibration.search.simulation.camera import simulate_drift
-from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
-from calibration.stats.sampling import spread_over
+from calibration.report.states import State
 from calibration.targets.base import Batch
 
 MOST_SIDE = 112
@@ -22,8 +20,6 @@ MOST_SIDE = 112
 TINY_SIDE = 40
 """Pictures up to here are stored without loss: JPEG would blur the little there is."""
 SHOWN = 6
-MOST_LIVE = 24
-"""Live frames that a simulation for show looks at; more would not look different."""
 JPEG_QUALITY = 78
 
 
@@ -73,42 +69,9 @@ class Strip:
     """To be enlarged without smoothing."""
 
 
-def strips(
-    live: Batch,
-    healthy: Moments,
-    healthy_samples: HealthySamples | None,
-    patch: Patch | None,
-    scale: PictureScale,
-    rng: np.random.Generator,
-) -> tuple[Strip, ...]:
-    """The rows of thumbnails of the reference frames ``live``, float32 (N, C, H, W); none if they are no pictures.
-
-    Without a ``patch`` they show what correcting the input would look like; ``rng`` draws the simulated noise.
-    """
-    if live.ndim != 4 or not len(live):
-        return ()
-    shown, rows = live[spread_over(len(live), SHOWN)], list[Strip]()
-    if healthy_samples is not None:
-        before = healthy_samples.samples()[spread_over(len(healthy_samples), SHOWN)]
-        rows.append(_strip("The healthy site", "Kept in the baseline.", before, scale))
-    rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
-    rows.append(_correct(shown, live, healthy, patch, scale))
-    if healthy_samples is not None:
-        again = simulate_drift(before, live[spread_over(len(live), MOST_LIVE)]).draw(rng)
-        note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
-        rows.append(_strip("The drift, simulated", note, again, scale))
-    return tuple(rows)
-
-
-def _correct(shown: Batch, live: Batch, healthy: Moments, patch: Patch | None, scale: PictureScale) -> Strip:
-    chosen = None if patch is None else patch.taps.get(INPUT_TAP)
-    if chosen is not None:
-        note = "The same frames as the patched model sees them."
-        return _strip("The same, with the input corrected", note, chosen.apply(shown), scale)
-    whole = correction(moments_of_frames(live).pool(), healthy[INPUT_TAP])
-    instead = "It is not in use." if patch is None else "The patch corrects inner layers instead."
-    note = f"What correcting the input would make of them. {instead}"
-    return _strip("The same, if the input were corrected", note, whole.apply(shown), scale)
+def strips(found: Sequence[State], scale: PictureScale) -> tuple[Strip, ...]:
+    """A row of thumbnails for each state of pictures."""
+    return tuple(_strip(state.title, state.note, state.samples, scale) for state in found)
 
 
 def _strip(title: str, note: str, samples: Batch, scale: PictureScale) -> Strip:

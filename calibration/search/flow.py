@@ -22,12 +22,13 @@ from calibration.outputs.read import (
     read_answers,
 )
 from calibration.outputs.values import Values
-from calibration.patch import Affine, Patch, clipped_channels, correction
+from calibration.patch import Affine, Patch, clipped_channels
 from calibration.search import dead_channels, outliers, reference
 from calibration.search.candidates import UNPATCHED
 from calibration.search.distilled import DISTILLED, HALF_WAY
 from calibration.search.evaluation import Evaluator
 from calibration.search.explanation import explain, fitted_frames
+from calibration.search.input_correction import correct_input
 from calibration.search.judging import Judge, require_fitting_labels
 from calibration.search.known import is_conservative, is_good_enough
 from calibration.search.making import Maker
@@ -290,7 +291,8 @@ class Search:
         return self._maker.by_moments(observed, whole_input, are_distilled=are_distilled)
 
     def _input_correction(self, observed: Batch) -> Affine:
-        return correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
+        seen, healthy = self._given.input_moments(observed), self._baseline.moments[INPUT_TAP]
+        return correct_input(seen, healthy, observed.shape[1:])
 
     def _distilled(
         self, parts: Split, layout: Layout, camera: DriftModel | None, whole_input: Affine

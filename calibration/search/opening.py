@@ -71,7 +71,7 @@ def require_sample_shape(x: Batch, baseline: Baseline) -> None:
         DataError: with both shapes.
     """
     if x.shape[1:] != baseline.input_shape:
-        fix = "Prepare the pictures as those of the baseline were."
+        fix = "Prepare the samples as those of the baseline were."
         raise DataError(
             "reference", f"samples of {x.shape[1:]}", f"{baseline.input_shape} as in the baseline", fix
         )

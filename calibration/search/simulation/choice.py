@@ -1,6 +1,7 @@
 """What simulates the drift of a sample: a camera of pictures (C, H, W), a sensor of windows (C, T) or features (F,)."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from calibration.search.simulation import camera, sensor
 from calibration.search.simulation.model import DriftModel, Samples
@@ -17,6 +18,14 @@ def hypotheses(healthy: Samples, live: Samples) -> Iterator[DriftModel]:
     if is_signal(live.shape[1:]):
         return sensor.hypotheses(healthy, live)
     return camera.hypotheses(healthy, live)
+
+
+def simulate_for_show(healthy: Samples, live: Samples) -> DriftModel:
+    """The drift as it is usually explained, for people to look at; which explanation is right, is not asked."""
+    if not is_signal(live.shape[1:]):
+        return camera.fit_camera(healthy, live)
+    *_, usual = islice(sensor.hypotheses(healthy, live), 2)
+    return usual
 
 
 def why_unexplained(shape: Sequence[int], left: float, most: float) -> str:

@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,11 +230,3 @@ def test_samples_of_unknown_origin_and_without_colour_are_shown_too(
     assert (shown.min(), shown.max()) == (0, 255)
     constant = PictureScale.guess(grey * 0, None).to_bytes(grey * 0)
     assert constant.max() == 0
-
-
-def test_signals_that_are_no_pictures_make_a_page_without_any(tmp_path: Path, baseline: c.Baseline) -> None:
-    from calibration.report.thumbnails import strips
-
-    signal = np.zeros((9, 3, 16), np.float32)
-    scale = PictureScale(np.zeros(3), np.ones(3))
-    assert strips(signal, baseline.moments, None, None, scale, np.random.default_rng(0)) == ()
