@@ -133,7 +133,7 @@ class InferenceService:
             name, model = find_model(
                 self._predict.predictions, message.model_name or None, message.model_version or None
             )
-            asked = InferQuestion(lambda _: read_request(message), self._predict.check_picture)
+            asked = InferQuestion(lambda _: read_request(message), self._predict.check_size)
             answers = await self._predict.answer(name, asked.read, keeps_outputs=True)
             return encode_answer(name, asked.id, make_answer(asked.outputs, answers, model))
 

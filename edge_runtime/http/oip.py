@@ -82,9 +82,9 @@ async def _show_model_ready(service: PredictService, request: Request) -> Respon
 async def _infer(service: PredictService, request: Request) -> Response:
     asked = list[InferQuestion]()
 
-    async def read(request: Request, body: bytes, _: Place) -> Read:
+    async def read(request: Request, body: bytes, _: Place, __: ServedModel) -> Read:
         load = partial(load_body, body, _find_header_length(request))
-        asked.append(InferQuestion(load, service.check_picture))
+        asked.append(InferQuestion(load, service.check_size))
         return asked[0].read
 
     _, model = _find(service, request)

@@ -21,6 +21,7 @@ from edge_runtime.http.openapi_parts import (
     refuse_with,
 )
 from edge_runtime.http.parameters import FPS, MAX_SIDE, MOST
+from edge_runtime.http.window_types import CONTENT_TYPES
 from edge_runtime.messaging.message_schemas import REJECTION, RESULT
 from edge_runtime.messaging.type_schemas import Schema, describe_types
 from edge_runtime.serving.oip_request import Request as InferRequest
@@ -44,8 +45,8 @@ _SCHEMES: Schema = {
     "token": {"type": "http", "scheme": "bearer"},
     "session": {"type": "apiKey", "in": "cookie", "name": "edge-runtime-PORT"},
 }
-_PICTURE: Schema = {
-    "oneOf": [
+_INPUT: Schema = {
+    "anyOf": [
         {
             "type": "object",
             "properties": {
@@ -58,6 +59,7 @@ _PICTURE: Schema = {
             "properties": {"url": {**TEXT, "format": "uri", "description": "Where the file is loaded from."}},
             "required": ["url"],
         },
+        {"description": "Of a model of signals: samples as `preprocess.payload` of its bundle says."},
     ]
 }
 _FORM: Schema = {
@@ -73,8 +75,8 @@ _WHY = {
     405: "Not with this method.",
     408: "The body came too slowly (30 s).",
     413: "Larger than `pictures.max_file_mib`.",
-    415: "Encoded bodies are not taken.",
-    422: "The picture or tensor cannot be used.",
+    415: "Encoded bodies are not taken, and none of another format than the payload of the model's bundle.",
+    422: "The picture, window or tensor cannot be used.",
     429: "`http.predict.queue` pictures are under way, or too many wrong tokens came; see `Retry-After`.",
     500: "The inference failed, or its answer cannot be used; the log says why.",
     502: "No picture came from its address.",
@@ -201,7 +203,12 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     )
     yield "/openapi.json", _get("This document, about all addresses.", {200: answer_with(ANY)})
     for path, names in (("/predict", ()), ("/predict/{model}", ("model",))):
-        yield path, _post("A picture is answered.", _predict_body(), _predicted(), *map(name_in_path, names))
+        yield (
+            path,
+            _post(
+                "A picture or window is answered.", _predict_body(), _predicted(), *map(name_in_path, names)
+            ),
+        )
     yield from _oip_paths()
 
 
@@ -258,7 +265,8 @@ def _predict_body() -> Schema:
     return {
         "application/octet-stream": {},
         "multipart/form-data": {"schema": _FORM},
-        "application/json": {"schema": _PICTURE},
+        **{name: {} for names in CONTENT_TYPES.values() for name in names},
+        "application/json": {"schema": _INPUT},
     }
 
 

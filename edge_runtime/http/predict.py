@@ -1,4 +1,4 @@
-"""``POST /predict``: one picture in, its result out, by the way of a camera's frames.
+"""``POST /predict``: one picture or window in, its result out, by the way of a camera's frames.
 
 The answer is that which a frame of a camera would have had published, and goes to the caller alone.
 """
@@ -14,12 +14,14 @@ from starlette.routing import Route
 from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.http_access import require
 from edge_runtime.http.request_body import (
-    find_form_picture,
+    find_form_file,
     find_json_picture,
     find_size,
     find_url,
     read_body,
 )
+from edge_runtime.http.window_types import check_window_type
+from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.serving.predict_service import NEEDED_ROLE, PredictService, code_of
 from edge_runtime.serving.predictions import Answered, Input, Read, ServedModel
 from edge_runtime.serving.refusals import late
@@ -33,7 +35,7 @@ async def answer_request(
     service: PredictService,
     request: Request,
     model: str | None,
-    read: Callable[[Request, bytes, Place], Awaitable[Read]],
+    read: Callable[[Request, bytes, Place, ServedModel], Awaitable[Read]],
     *,
     keeps_outputs: bool = False,
 ) -> tuple[str, tuple[Answered, ...]]:
@@ -43,7 +45,7 @@ async def answer_request(
         service: Has them answered.
         request: Its body was not read.
         model: Name in the address.
-        read: Gives what will find the inputs in the body; may take more room.
+        read: Gives what will find the inputs in the body, for the model that runs now; may take more room.
         keeps_outputs: Whether raw outputs are wanted.
 
     Raises:
@@ -51,13 +53,13 @@ async def answer_request(
     """
     service.require_enabled()
     require(request, NEEDED_ROLE)
-    name, _ = service.predictions.find(model)
+    name, found = service.predictions.find(model)
     size_bytes = find_size(request, service.max_body_bytes, PICTURE_KEY)
     with service.room.enter(size_bytes) as place:
         # No name for the body: it is to leave the memory when it is decoded, not when it is answered.
         return name, await service.answer(
             name,
-            await read(request, await read_body(request, size_bytes, PICTURE_KEY), place),
+            await read(request, await read_body(request, size_bytes, PICTURE_KEY), place, found),
             keeps_outputs=keeps_outputs,
         )
 
@@ -70,24 +72,29 @@ def make_predict_routes(service: PredictService) -> list[Route]:
 
 async def _predict(service: PredictService, request: Request) -> Response:
     model = request.path_params.get("model")
-    _, (answered,) = await answer_request(service, request, model, partial(_read_picture, service))
+    _, (answered,) = await answer_request(service, request, model, partial(_read_input, service))
     return Response(answered.payload, code_of(answered), FRESH, "application/json")
 
 
-async def _read_picture(service: PredictService, request: Request, body: bytes, place: Place) -> Read:
+async def _read_input(
+    service: PredictService, request: Request, body: bytes, place: Place, model: ServedModel
+) -> Read:
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
-    picture: Callable[[], bytes]
+    spec = model.pipeline.preprocessor.spec
+    data: Callable[[], bytes] = partial(bytes, body)
     if kind == "multipart/form-data":
-        found = await find_form_picture(content_type, body)
-        picture = partial(bytes, found)
-    elif kind == "application/json" and (url := find_url(body)) is not None:
-        picture = partial(bytes, await _fetch(service, url, place))
+        data = partial(bytes, await find_form_file(content_type, body))
+    elif isinstance(spec, SignalSpec):
+        check_window_type(kind, spec.payload.format)
     elif kind == "application/json":
-        picture = partial(find_json_picture, body)
-    else:
-        picture = partial(bytes, body)
-    return partial(_as_inputs, service, picture)
+        url = find_url(body)
+        data = (
+            partial(find_json_picture, body)
+            if url is None
+            else partial(bytes, await _fetch(service, url, place))
+        )
+    return partial(_as_inputs, service, data)
 
 
 async def _fetch(service: PredictService, url: str, place: Place) -> bytes:
@@ -101,7 +108,7 @@ async def _fetch(service: PredictService, url: str, place: Place) -> bytes:
     return found
 
 
-def _as_inputs(service: PredictService, picture: Callable[[], bytes], _: ServedModel) -> list[Input]:
-    found = picture()
-    service.check_picture(found)
+def _as_inputs(service: PredictService, data: Callable[[], bytes], _: ServedModel) -> list[Input]:
+    found = data()
+    service.check_size(found)
     return [found]

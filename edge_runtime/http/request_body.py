@@ -1,6 +1,6 @@
 """Reading the body of a request: as long as may be, in bounded time.
 
-And the pictures in it: the raw bytes, a form (``curl -F``), or Base64 in JSON.
+And the picture or window in it: the raw bytes, a form (``curl -F``), or Base64 in JSON.
 """
 
 import asyncio
@@ -76,11 +76,11 @@ async def discard_body(request: Request) -> None:
                 pass
 
 
-async def find_form_picture(content_type: str, body: bytes) -> bytes:
+async def find_form_file(content_type: str, body: bytes) -> bytes:
     """The one file of a form; kept in memory. The server's thread does other work in between.
 
     Raises:
-        Refusal: it is no form, or there is not one picture in it.
+        Refusal: it is no form, or there is not one file in it.
     """
 
     async def stream() -> AsyncGenerator[bytes, None]:

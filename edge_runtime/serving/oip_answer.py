@@ -60,7 +60,7 @@ def make_answer(
     generations = list[str]()
     for index, one in enumerate(answers):
         if isinstance(one.answer, Rejected):
-            where = f"picture {index}: " if len(answers) > 1 else ""
+            where = f"input {index}: " if len(answers) > 1 else ""
             raise Refusal(code_of(one), f"{where}{one.answer.reason}: {one.answer.detail}")
         generations.append(one.answer.generation)
     arrays = [one.outputs for one in answers]

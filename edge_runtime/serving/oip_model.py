@@ -32,7 +32,7 @@ def find_model(predictions: Predictions, name: str | None, version: str | None) 
 
 
 def describe_model(name: str, model: ServedModel) -> dict[str, Any]:
-    """Its metadata: version, format, the one input and the outputs; -1 is the number of pictures."""
+    """Its metadata: version, format, the one input and the outputs; -1 is the number of pictures or windows."""
     engine, manifest = model.pipeline.slot.engine, model.bundle.manifest
     shape = [-1, *model.pipeline.preprocessor.spec.tensor_shape]
     outputs = [

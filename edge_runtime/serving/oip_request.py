@@ -1,7 +1,7 @@
 """An inference request of the Open Inference Protocol: what it asks for, checked against the model.
 
-The one input takes either prepared tensors, FP32 as the engine takes them, or BYTES: encoded pictures, which are
-prepared as those of a camera are.
+The one input takes either prepared tensors, FP32 as the engine takes them, or BYTES: encoded pictures or payloads of
+sensors, one window each, which are prepared as those of a camera or a sensor are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,15 +62,15 @@ class WantedOutput:
 
 @dataclass(eq=False)
 class InferQuestion:
-    """A request, read in the thread that prepares pictures: it may be long.
+    """A request, read in the thread that prepares inputs: it may be long.
 
     Args:
         load: Reads it, for a model: the request, and the data of each of its inputs. May raise ``Refusal``.
-        check_picture: Refuses pictures that are too large.
+        check_size: Refuses pictures and windows that are too large.
     """
 
     load: Callable[[ServedModel], tuple[Request, Sequence[TensorData]]]
-    check_picture: Callable[[bytes], None]
+    check_size: Callable[[bytes], None]
     id: str | None = field(default=None, init=False)
     outputs: tuple[WantedOutput, ...] = field(default=(), init=False)
 
@@ -93,22 +93,21 @@ class InferQuestion:
     def _read_input(self, given: RequestInput, data: TensorData, model: ServedModel) -> Sequence[Input]:
         limit, sample_shape = find_limit(model), model.pipeline.preprocessor.spec.tensor_shape
         if given.datatype == "BYTES":
-            pictures = data.read_elements(_check_count(prod(given.shape), limit))
-            for picture in pictures:
-                self.check_picture(picture)
-            return pictures
+            elements = data.read_elements(_check_count(prod(given.shape), limit))
+            for element in elements:
+                self.check_size(element)
+            return elements
         if given.datatype != "FP32":
-            raise Refusal(
-                400, f"input {given.name}: {given.datatype}; expected FP32, or BYTES with encoded pictures"
-            )
-        if len(given.shape) != 4 or tuple(given.shape[1:]) != sample_shape:
+            expected = "FP32, or BYTES with encoded pictures or windows"
+            raise Refusal(400, f"input {given.name}: {given.datatype}; expected {expected}")
+        if not given.shape or tuple(given.shape[1:]) != sample_shape:
             raise Refusal(400, f"input {given.name}: shape {given.shape}; expected {[-1, *sample_shape]}")
         _check_count(given.shape[0], limit)
         return list(np.ascontiguousarray(data.read_floats(given.shape)))
 
 
 def find_limit(model: ServedModel) -> int:
-    """How many pictures one request may hold."""
+    """How many pictures or windows one request may hold."""
     return model.pipeline.scheduler.policy.request_limit
 
 
@@ -128,7 +127,7 @@ def validate(found: Any) -> Request:
 
 def _check_count(count: int, limit: int) -> int:
     if not 1 <= count <= limit:
-        raise Refusal(400, f"{count} pictures in one request; expected 1 to {limit} (http.predict.queue)")
+        raise Refusal(400, f"{count} inputs in one request; expected 1 to {limit} (http.predict.queue)")
     return count
 
 

@@ -74,15 +74,15 @@ class PredictService:
         if not self.is_enabled:
             raise Refusal(403, "requests are turned off in the configuration (http.predict.enabled)")
 
-    def check_picture(self, picture: bytes) -> None:
-        """Refuse a picture that is too large for a camera's folder, too.
+    def check_size(self, data: bytes) -> None:
+        """Refuse a picture or window that is too large for a camera's folder, too.
 
         Raises:
             Refusal: it is.
         """
         most = self.max_picture_bytes
-        if len(picture) > most:
-            raise Refusal(413, f"{len(picture)} bytes; at most {most} are taken ({PICTURE_KEY})")
+        if len(data) > most:
+            raise Refusal(413, f"{len(data)} bytes; at most {most} are taken ({PICTURE_KEY})")
 
     async def answer(self, model: str, inputs: Read, *, keeps_outputs: bool = False) -> tuple[Answered, ...]:
         """The answers to the inputs of one request.

@@ -1,4 +1,4 @@
-"""Pictures and tensors that callers send, on their way through a model's pipeline, and the answers on their way back.
+"""Pictures, windows and tensors that callers send, on their way through a model's pipeline, and the answers back.
 
 One thread prepares them all: the server's own thread must stay free for probes of health, and a thread a request would
 take the cores from the cameras. Starting it waits for the first request.
@@ -47,7 +47,7 @@ class Answered:
 
 
 Input = bytes | NDArray[np.float32]
-"""An encoded picture, or a prepared tensor without the batch axis."""
+"""An encoded picture, the payload of a sensor, or a prepared tensor without the batch axis."""
 Read = Callable[[ServedModel], Sequence[Input]]
 """Reads the inputs out of a request, for a model; may raise ``Refusal``. There is at least one."""
 

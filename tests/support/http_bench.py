@@ -11,6 +11,8 @@ from edge_runtime.http.commands import CommandService
 from edge_runtime.http.openapi import describe
 from edge_runtime.http.pictures import PictureService
 from edge_runtime.http.server import HttpServer
+from edge_runtime.inference.engines.base import TensorSpec
+from edge_runtime.inference.specs import ClassificationSpec
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
@@ -19,6 +21,7 @@ from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import make_pipeline
+from tests.support.signal_bundles import signal_spec
 from tests.support.still_camera import StillCamera
 
 MOST_BYTES = 256 * 1024
@@ -26,16 +29,25 @@ DOCUMENT = describe(DaemonStatus, Health)
 NO_TRENDS = {"first": 1, "steps": 0, "step_s": 5.0, "offset_s": 0.0, "now_s": 0.0, "figures": [], "marks": []}
 
 
+def make_signal_parts(**spec):
+    """Arguments of ``Bench`` for a model of windows (3, 256): its scores are the means of the prepared channels."""
+    preprocess = signal_spec(**spec)
+    engine = FakeEngine(input=TensorSpec("input", "float", (None, *preprocess.tensor_shape)))
+    postprocess = ClassificationSpec(scores="logits", top_k=3)
+    return {"engine": engine, "manifest": SimpleNamespace(preprocess=preprocess, postprocess=postprocess)}
+
+
 class Bench:
     """One model, ``parts``; its engine waits while ``gate`` is not set."""
 
     def __init__(
         self, folder, *, access=None, queue=8, timeout_s=60.0, models=("parts",), camera=None,
-        certificate=None, port=None, listed=(), fetch_from=(), **policy,
+        certificate=None, port=None, listed=(), fetch_from=(), engine=None, **policy,
     ):  # fmt: skip
         self.feed = Delivery("belt-3", lambda result: None)
         self.listed, self.camera = list(listed), camera or StillCamera()
-        self.engine = FakeEngine(gate=threading.Event())
+        self.engine = engine or FakeEngine()
+        self.engine.gate = threading.Event()
         self.engine.gate.set()
         self.pipeline, self.results, _ = make_pipeline(self.engine, request_limit=queue, **policy)
         bundle = SimpleNamespace(manifest=SimpleNamespace(version=4, format="onnx"), labels=("a", "b", "c"))

@@ -9,7 +9,7 @@ from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import PicturePreprocessor
+from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.inference.specs import ClassificationSpec, PictureSpec
 from tests.support.fake_engine import FakeEngine
@@ -33,7 +33,15 @@ def make_frame(seq, stream="belt", picture=None, age_s=0.0):
 
 
 def make_pipeline(
-    engine=None, *, results=None, rejections=None, observer=None, workers=1, slot=None, **policy
+    engine=None,
+    *,
+    results=None,
+    rejections=None,
+    observer=None,
+    workers=1,
+    slot=None,
+    manifest=Manifest,
+    **policy,
 ):
     results = [] if results is None else results
     errors = []
@@ -41,10 +49,10 @@ def make_pipeline(
     pipeline = Pipeline(
         device="box",
         model="parts",
-        preprocessor=PicturePreprocessor(SPEC),
+        preprocessor=make_preprocessor(manifest.preprocess),
         scheduler=BatchScheduler(BatchPolicy(**{**usual, **policy}), workers),
         slot=slot or EngineSlot(Generation("parts/1"), engine or FakeEngine()),
-        postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
+        postprocessor=Postprocessor(manifest, ("a", "b", "c")),
         deliver=results.append,
         reject=lambda model, rejected: (rejections if rejections is not None else []).append(rejected),
         observer=observer,

@@ -18,6 +18,7 @@ from edge_runtime.cli.check import check_config
 from edge_runtime.grpc import service
 from edge_runtime.grpc.messages import SERVICE, find_message
 from edge_runtime.grpc.server import GrpcServer
+from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.listener import PortUnavailable
@@ -25,8 +26,10 @@ from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.token_holder import TokenHolder, hash_token
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.bundle_models import png
-from tests.support.http_bench import MOST_BYTES, Bench
+from tests.support.http_bench import MOST_BYTES, Bench, make_signal_parts
 from tests.support.mosquitto import free_port
+from tests.support.sensor_payloads import write_payload
+from tests.support.signal_bundles import CHANNELS, LENGTH, machine_windows, signal_spec
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -372,3 +375,21 @@ def _can_start(server):
     except PortUnavailable:
         return False
     return True
+
+
+def test_windows_of_sensors_come_as_tensors_or_as_payloads(tmp_path):
+    window = machine_windows(1)[0]
+    tensor = make_preprocessor(signal_spec()).normalise(window.T.astype(np.float32))
+    bench = GrpcBench(tmp_path, **make_signal_parts())
+    try:
+        assert list(bench.client.get_model_metadata("parts").inputs[0].shape) == [-1, 3, LENGTH]
+        prepared = triton.InferInput("input", [1, 3, LENGTH], "FP32")
+        prepared.set_data_from_numpy(tensor[None])
+        payload = triton.InferInput("input", [1], "BYTES")
+        data = write_payload(window, signal_spec().payload, CHANNELS)
+        payload.set_data_from_numpy(np.array([data], dtype=object))
+        for given in (prepared, payload):
+            found = bench.client.infer("parts", [given]).as_numpy("scores")
+            np.testing.assert_allclose(found, [tensor.mean(axis=1)], atol=1e-5)
+    finally:
+        bench.close()

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from edge_runtime.http.request_body import FORM_STEP_BYTES, find_form_picture, load_json
+from edge_runtime.http.request_body import FORM_STEP_BYTES, find_form_file, load_json
 from edge_runtime.serving.refusals import Refusal
 
 
@@ -23,7 +23,7 @@ def test_a_large_form_is_read_in_steps_between_which_others_are_served():
     async def read():
         others = asyncio.create_task(serve_others())
         body = head + picture + b"\r\n--bound--\r\n"
-        found = await find_form_picture("multipart/form-data; boundary=bound", body)
+        found = await find_form_file("multipart/form-data; boundary=bound", body)
         others.cancel()
         return found
 
@@ -33,7 +33,7 @@ def test_a_large_form_is_read_in_steps_between_which_others_are_served():
 
 def test_a_broken_form_is_told_to_its_sender_and_not_to_the_log(caplog):
     with caplog.at_level(logging.DEBUG), pytest.raises(Refusal) as caught:
-        asyncio.run(find_form_picture("multipart/form-data; boundary=b", b"--------"))
+        asyncio.run(find_form_file("multipart/form-data; boundary=b", b"--------"))
     assert caught.value.code == 400
     assert [one for one in caplog.records if one.name.startswith("python_multipart")] == []
 
@@ -46,7 +46,7 @@ def test_a_form_of_headers_is_refused(header):
     head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n'
     with pytest.raises(Refusal):
         asyncio.run(
-            find_form_picture("multipart/form-data; boundary=b", head + header + b"\r\npicture\r\n--b--\r\n")
+            find_form_file("multipart/form-data; boundary=b", head + header + b"\r\npicture\r\n--b--\r\n")
         )
 
 
