@@ -28,6 +28,9 @@ BENCHMARKS = {
     "accuracy": Benchmark(
         "loss recovered on three tracks, parity of formats, and their pages", "accuracy.evaluation"
     ),
+    "signal-parity": Benchmark(
+        "nets on signals in every format compared with re-estimation in torch", "accuracy.signal_parity"
+    ),
     "poison": Benchmark("recalibration with spoilt reference pictures", "accuracy.poison"),
     "gradients": Benchmark("derivatives of real nets compared with torch's", "accuracy.gradients"),
     "drift-rates": Benchmark("drifts found and false alarms of the drift monitor", "drift.rates"),

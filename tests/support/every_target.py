@@ -1,4 +1,7 @@
-"""The same two small classifiers in every format there is a target for, so that one test speaks for all of them."""
+"""Small nets in every format there is a target for, so that one test speaks for all of them.
+
+Two classifiers of pictures; and a net on signals, in the formats that read it in ways of their own.
+"""
 
 import copy
 import functools
@@ -15,8 +18,11 @@ from calibration.stats.moments import Moments
 from calibration.targets.base import ModelFiles, PatchedModel
 from calibration.targets.open import Model, open_target
 from calibration.targets.target import Target
-from tests.support.onnx_nets import classifier, quantized, with_batch_norm
+from tests.support.onnx_nets import Floats, classifier, hazy, pictures, quantized, with_batch_norm
 from tests.support.openvino_nets import by_nncf, ir_of
+from tests.support.signal_nets import FORMS as SIGNAL_FORMS
+from tests.support.signal_nets import SIGNAL_NETS, ChannelsLast, gained, time_first, windows
+from tests.support.signal_nets import int8 as signals_int8
 from tests.support.torch_nets import classifier as torch_classifier
 from tests.support.torch_nets import frozen, scripted, traced
 
@@ -64,6 +70,8 @@ def _reordered_int8(order: Order) -> bytes:
 @functools.cache
 def made(name: str, order: Order = USUAL) -> Model:
     """The model file; made once, because not every writer gives the same bytes twice."""
+    if name in SIGNALS:
+        return SIGNALS[name]()
     return _nncf() if name == NNCF else FORMATS[name](order)
 
 
@@ -85,8 +93,34 @@ FORMATS: dict[str, Callable[[Order], Model]] = {
 """Formats whose first layer can be made to take its inputs in another order."""
 
 
+def _signals_int8() -> Model:
+    net = SIGNAL_NETS["separable"]
+    return signals_int8(net.made(), net.samples(32, seed=99))
+
+
+def _signals(form: str) -> Model:
+    """Windows with the channels last."""
+    net = SIGNAL_NETS["separable"]
+    return SIGNAL_FORMS[form](ChannelsLast(net.made()).eval(), time_first(net.samples(2)))
+
+
 NNCF = "OpenVINO int8 by NNCF"
-NAMES = (*FORMATS, NNCF)
+SIGNALS: dict[str, Callable[[], Model]] = {
+    "signals, ONNX int8": _signals_int8,
+    "signals, OpenVINO float": functools.partial(_signals, "OpenVINO"),
+    "signals, TorchScript scripted": functools.partial(_signals, "TorchScript"),
+}
+NAMES = (*FORMATS, NNCF, *SIGNALS)
+
+
+def samples(name: str, n: int, seed: int = 0) -> Floats:
+    """What the model ``name`` takes, channels second."""
+    return windows(n, seed) if name in SIGNALS else pictures(n, seed)
+
+
+def drifted(name: str, x: Floats) -> Floats:
+    """The same from a sensor that has drifted."""
+    return gained(x) if name in SIGNALS else hazy(x)
 
 
 def full_patch(target: Target, seen: Moments, healthy: Moments, prior: float = 0.0) -> Patch:

@@ -7,17 +7,16 @@ trained on healthy pictures only; no drift is known to it.
 import gzip
 import io
 import math
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.accuracy.datasets.export import to_onnx
 from benchmarks.accuracy.datasets.fashion_net import fashion_net
 from benchmarks.accuracy.records import NotInstalled
 from calibration.stats.atomic_file import write_atomically
@@ -146,24 +145,8 @@ def train(part: Part, seed: int, epochs: int = EPOCHS) -> nn.Module:
 
 
 def exported(net: nn.Module, *, folded: bool = True) -> bytes:
-    """The net as float ONNX with a dynamic batch axis, its BatchNorms folded into the convolutions or live."""
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter
-        program: Any = torch.onnx.export(
-            net,
-            (torch.zeros(2, 1, SIDE, SIDE),),
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=({0: batch},),
-            opset_version=18,
-            dynamo=True,
-            optimize=folded,
-            verbose=False,
-        )
-    target = io.BytesIO()
-    program.save(target)
-    return target.getvalue()
+    """The net as float ONNX, its BatchNorms folded into the convolutions or live."""
+    return to_onnx(net, torch.zeros(2, 1, SIDE, SIDE), "image", folded=folded)
 
 
 def _trained_on(seed: int, pictures: Path) -> Part:

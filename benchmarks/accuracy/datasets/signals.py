@@ -5,18 +5,16 @@ package ``aeon``; windows of 50 values. ``mnist_1d``: 5,000 signals of one chann
 package ``mnist1d`` generates. Nets see healthy windows only; every channel is standardised by those they see.
 """
 
-import io
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.accuracy.datasets.export import to_onnx
 from benchmarks.accuracy.datasets.signal_net import signal_net
 from benchmarks.accuracy.records import NotInstalled
 from calibration.stats.atomic_file import write_atomically
@@ -122,23 +120,7 @@ def train(part: Part, seed: int, epochs: int) -> nn.Module:
 
 def exported(net: nn.Module, shape: tuple[int, ...]) -> bytes:
     """The net for windows of one shape (C, T) as float ONNX with a dynamic batch axis."""
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter
-        program: Any = torch.onnx.export(
-            net,
-            (torch.zeros(2, *shape),),
-            input_names=["window"],
-            output_names=["logits"],
-            dynamic_shapes=({0: batch},),
-            opset_version=18,
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-        )
-    target = io.BytesIO()
-    program.save(target)
-    return target.getvalue()
+    return to_onnx(net, torch.zeros(2, *shape), "window")
 
 
 def _cut(order: NDArray[np.intp], sizes: tuple[int, ...]) -> list[NDArray[np.intp]]:

@@ -7,6 +7,8 @@ import io
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +26,43 @@ ONNX_INT8 = "ONNX int8 QDQ"
 ONNX_FOLDED = "ONNX float, BatchNorm folded"
 
 
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A trained net and its ONNX forms."""
+
+    eager: nn.Module
+    """Float, live BatchNorm, in evaluation mode."""
+    live: bytes
+    """ONNX, as ``eager``."""
+    folded: bytes
+    """ONNX, BatchNorm folded."""
+    int8: bytes
+    """Of ``folded``, static QDQ."""
+
+
 def every_format(net: fashion.TrainedNet, samples: Samples) -> dict[str, ModelFiles]:
-    """The net by the name of its format.
+    """The net on pictures by the name of its format; ``samples`` (N,1,28,28) are quantized with."""
+    live, folded = (fashion.exported(net.eager, folded=is_folded) for is_folded in (False, True))
+    return convert(Exported(net.eager, live, folded, net.int8), samples)
+
+
+def convert(net: Exported, samples: Samples) -> dict[str, ModelFiles]:
+    """A net by the name of its format.
 
     Args:
-        net: The trained net and its int8 ONNX form.
-        samples: Prepared pictures to quantize with, float32 (N,1,28,28).
+        net: The net and its ONNX forms.
+        samples: Prepared samples to quantize with, float32 (N, ...) in the net's own layout.
     """
-    folded = fashion.exported(net.eager)
+    trace = partial(torch.jit.trace, example_inputs=torch.from_numpy(samples[:2]))
     return {
-        "ONNX float, live BatchNorm": ModelFiles(fashion.exported(net.eager, folded=False)),
-        ONNX_FOLDED: ModelFiles(folded),
+        "ONNX float, live BatchNorm": ModelFiles(net.live),
+        ONNX_FOLDED: ModelFiles(net.folded),
         ONNX_INT8: ModelFiles(net.int8),
-        "OpenVINO IR float": as_ir(folded),
+        "OpenVINO IR float": as_ir(net.folded),
         "OpenVINO IR int8, from QDQ": as_ir(net.int8),
-        "OpenVINO IR int8, by NNCF": as_ir(folded, by_nncf(samples)),
+        "OpenVINO IR int8, by NNCF": as_ir(net.folded, by_nncf(samples)),
         "TorchScript scripted": torchscript(torch.jit.script, net.eager),
-        "TorchScript traced": torchscript(_traced, net.eager),
+        "TorchScript traced": torchscript(trace, net.eager),
         "TorchScript frozen": torchscript(_frozen, net.eager),
     }
 
@@ -78,10 +100,6 @@ def torchscript(make: Callable[[nn.Module], Any], net: nn.Module) -> ModelFiles:
         warnings.simplefilter("ignore")  # torch calls TorchScript deprecated at every step
         torch.jit.save(make(net), coded)
     return ModelFiles(coded.getvalue())
-
-
-def _traced(net: nn.Module) -> Any:
-    return torch.jit.trace(net, torch.zeros(2, 1, fashion.SIDE, fashion.SIDE))
 
 
 def _frozen(net: nn.Module) -> Any:

@@ -25,14 +25,14 @@ def swa_update_bn(net: nn.Module, x: Samples) -> nn.Module:
     return again.eval()
 
 
-def fvcore_update_bn(net: nn.Module, x: Samples) -> nn.Module:
+def fvcore_update_bn(net: nn.Module, x: Samples, per_batch: int = MOST_PER_BATCH) -> nn.Module:
     """A copy of ``net`` with statistics by fvcore's ``update_bn_stats``: the population variance over all batches."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its other modules still use torch.jit.script
         from fvcore.nn.precise_bn import update_bn_stats
 
     again = copy.deepcopy(net).train()
-    batches = _batches(x)
+    batches = _batches(x, per_batch)
     update_bn_stats(again, batches, num_iters=len(batches))
     return again.eval()
 
@@ -50,6 +50,6 @@ def classify(net: nn.Module, x: Samples) -> NDArray[np.int64]:
         return np.concatenate([net(part).argmax(dim=1).numpy() for part in _batches(x)])
 
 
-def _batches(x: Samples) -> tuple[torch.Tensor, ...]:
-    parts: tuple[torch.Tensor, ...] = torch.from_numpy(x).split(MOST_PER_BATCH)
+def _batches(x: Samples, size: int = MOST_PER_BATCH) -> tuple[torch.Tensor, ...]:
+    parts: tuple[torch.Tensor, ...] = torch.from_numpy(x).split(size)
     return parts

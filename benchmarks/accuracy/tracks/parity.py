@@ -147,13 +147,21 @@ class Site:
 
 
 def own_moments(net: nn.Module, measured: Moments) -> Moments:
-    """What the BatchNorms of ``net`` give on the pictures it was trained with, under the names of the taps."""
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    """What the BatchNorms of ``net`` take and give on the samples it was trained with, under the names of the taps.
+
+    A linear layer in front of a BatchNorm is a tap too in some formats: then all of them are.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     names = [name for name in measured if name != INPUT_TAP]
+    pairs = []
+    for norm in norms:
+        statistics = norm.running_mean, norm.running_var
+        pairs += [statistics] if len(names) > len(norms) else []
+        pairs.append((norm.bias, norm.weight.square()))
     found = {INPUT_TAP: measured[INPUT_TAP]}
-    for name, norm in zip(names, norms, strict=True):
-        beta, gamma = (part.detach().double().numpy() for part in (norm.bias, norm.weight))
-        found[name] = TapMoments(beta, gamma**2, measured[name].count)
+    for name, pair in zip(names, pairs, strict=True):
+        mean, var = (part.detach().double().numpy() for part in pair if part is not None)
+        found[name] = TapMoments(mean, var, measured[name].count)
     return Moments(found)
 
 
