@@ -33,6 +33,7 @@ from edge_runtime.http.pictures import PictureService, PictureTaker, make_pictur
 from edge_runtime.http.predict import make_predict_routes
 from edge_runtime.http.preview import make_preview_route
 from edge_runtime.http.result_events import ResultFeed, make_result_events_route
+from edge_runtime.http.windows import make_window_route
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.serving.access import Access
 from edge_runtime.serving.predict_service import PredictService
@@ -159,6 +160,7 @@ def _make_picture_routes(pictures: PictureService, results: Items) -> list[Route
         make_live_route(taker, results, crashes),
         make_picture_route(taker, crashes),
         make_preview_route(taker, crashes),
+        make_window_route(taker, crashes),
     ]
 
 

@@ -1,4 +1,4 @@
-"""``GET /live``: the next pictures of several cameras and the newest results in one answer, for the dashboard.
+"""``GET /live``: the next pictures of cameras, charts of sensors and the newest results in one answer.
 
 Five requests a second for all cameras cost a third of what one for each picture would. It answers after
 :data:`LOOK_S` with the pictures that came, and waits longer only while none has.
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from calibration.report.window_chart import WindowChart
 from edge_runtime.http.answers import answer_json, guard
 from edge_runtime.http.http_access import require
 from edge_runtime.http.parameters import LONGEST_MS, MAX_SIDE
@@ -91,14 +92,11 @@ def _outcome(task: asyncio.Task[Taken]) -> Taken | Refusal:
 
 def _describe(name: str, taken: Taken) -> dict[str, Any]:
     frame, made = taken
-    return {
-        "camera": name,
-        "seq": frame.seq,
-        "captured_at": format_rfc3339(frame.captured_at_wall_s),
-        "width": made.full_width,
-        "height": made.full_height,
-        "jpeg": base64.b64encode(made.jpeg).decode(),
-    }
+    about = {"camera": name, "seq": frame.seq, "captured_at": format_rfc3339(frame.captured_at_wall_s)}
+    if isinstance(made, WindowChart):
+        return {**about, "width": made.width, "height": made.height, "svg": made.svg}
+    jpeg = base64.b64encode(made.jpeg).decode()
+    return {**about, "width": made.full_width, "height": made.full_height, "jpeg": jpeg}
 
 
 def _shorten(result: dict[str, Any]) -> dict[str, Any]:

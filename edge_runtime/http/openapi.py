@@ -178,6 +178,7 @@ def _paths() -> Iterator[tuple[str, Schema]]:
         "/cameras/{stream}/preview.mjpg",
         _picture(preview, "multipart/x-mixed-replace", MAX_SIDE.describe(), FPS.describe()),
     )
+    yield "/sensors/{stream}/window.svg", _picture("The next window of a sensor, a chart.", "image/svg+xml")
     lines = {
         "type": "object",
         "properties": {"log": {"type": "array", "items": LOG_LINE}},
@@ -193,7 +194,11 @@ def _paths() -> Iterator[tuple[str, Schema]]:
     )
     yield (
         "/live",
-        _get("The next pictures of several cameras, with their newest results.", _live_answers(), *LIVE),
+        _get(
+            "The next pictures of cameras and charts of sensors, with their newest results.",
+            _live_answers(),
+            *LIVE,
+        ),
     )
     yield "/metrics", _get("Counters, gauges and histograms for Prometheus.", {200: _other("text/plain")})
     yield from command_paths()
@@ -253,7 +258,7 @@ def _picture(summary: str, content_type: str, *parameters: Schema) -> Schema:
     if content_type == "image/jpeg":
         answer["headers"] = {**at, **headers}
     refused = _refusals(400, 401, 403, 404, 429, 500)
-    silent = {503: answer_with(refer_to("Error"), "The camera gives no picture now.")}
+    silent = {503: answer_with(refer_to("Error"), "The camera or sensor gives none now.")}
     return _get(summary, {200: answer, **refused, **silent}, name_in_path("stream"), *parameters)
 
 

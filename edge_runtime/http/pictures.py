@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from calibration.report.window_chart import WindowChart
 from edge_runtime.datatypes import Frame
 from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.http_access import require
@@ -31,7 +32,9 @@ from edge_runtime.system.supervised_thread import Crashes
 MOST_REQUESTS = 16
 """At a time, of all pages together; they share the frames that they wait for."""
 QUALITY = 75
-Taken = tuple[Frame, Snapshot]
+Made = Snapshot | WindowChart
+Taken = tuple[Frame, Made]
+TakenPicture = tuple[Frame, Snapshot]
 Call = Callable[[Frame], None]
 
 
@@ -44,8 +47,8 @@ class PictureSource(Protocol):
     def ask(self, stream: str, max_side: int) -> Future[Frame]:
         """The next frame, when it comes, large enough for such a picture; it must not be cancelled."""
 
-    def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
-        """Called in another thread."""
+    def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Made:
+        """The picture of a camera, or the chart of a sensor; called in another thread."""
 
     def describe_silence(self, stream: str) -> Refusal:
         """No frame came."""
@@ -98,8 +101,30 @@ class PictureTaker:
         """Why a camera has given no picture yet."""
         return self._source.describe_silence(stream).text
 
+    async def take_picture(self, stream: str, max_side: int) -> TakenPicture:
+        """The next frame of a camera and its picture.
+
+        Raises:
+            Refusal: there is none, or it is a sensor.
+        """
+        frame, made = await self.take(stream, max_side)
+        if isinstance(made, WindowChart):
+            raise Refusal(404, f"{stream!r} is a sensor; its windows are at /sensors/{stream}/window.svg")
+        return frame, made
+
+    async def take_window(self, stream: str, max_side: int) -> tuple[Frame, WindowChart]:
+        """The next window of a sensor and its chart.
+
+        Raises:
+            Refusal: there is none, or it is a camera.
+        """
+        frame, made = await self.take(stream, max_side)
+        if isinstance(made, Snapshot):
+            raise Refusal(404, f"{stream!r} is a camera; its pictures are at /cameras/{stream}/picture.jpg")
+        return frame, made
+
     async def take(self, stream: str, max_side: int) -> Taken:
-        """The next frame and its picture; the server's thread is not woken between the two.
+        """The next frame and its picture or chart; the server's thread is not woken between the two.
 
         Raises:
             Refusal: there is none, now or at all.
@@ -140,11 +165,11 @@ async def _show(taker: PictureTaker, room: Room, request: Request) -> Response:
     require(request, Role.OPERATOR)
     stream, max_side = request.path_params["stream"], MAX_SIDE.read(request)
     with room.enter(0):
-        taken = await taker.take(stream, max_side)
+        taken = await taker.take_picture(stream, max_side)
     return Response(taken[1].jpeg, 200, {**FRESH, **describe_picture(taken)}, "image/jpeg")
 
 
-def describe_picture(taken: Taken) -> dict[str, str]:
+def describe_picture(taken: TakenPicture) -> dict[str, str]:
     """Headers that say which frame it is, and in which coordinates its results are."""
     frame, made = taken
     return {

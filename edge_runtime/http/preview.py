@@ -16,7 +16,7 @@ from starlette.routing import Route
 from edge_runtime.http.answers import guard
 from edge_runtime.http.http_access import require
 from edge_runtime.http.parameters import FPS, MAX_SIDE
-from edge_runtime.http.pictures import PictureTaker, Taken, describe_picture
+from edge_runtime.http.pictures import PictureTaker, TakenPicture, describe_picture
 from edge_runtime.http.stream_response import RightWatch, StreamResponse
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.refusals import Refusal
@@ -45,13 +45,13 @@ async def _open(taker: PictureTaker, room: Room, crashes: Crashes, request: Requ
     stream, side, fps = request.path_params["stream"], MAX_SIDE.read(request), FPS.read(request)
     with ExitStack() as place:
         place.enter_context(room.enter(0))
-        first = await taker.take(stream, side)  # where there is none, the status says so
+        first = await taker.take_picture(stream, side)  # where there is none, the status says so
         parts = _show(taker, stream, side, 1.0 / fps, first, RightWatch(request, Role.OPERATOR))
         return StreamResponse(parts, _CONTENT_TYPE, place.pop_all(), crashes, _CRASHES)
 
 
 async def _show(
-    taker: PictureTaker, stream: str, side: int, period_s: float, taken: Taken, right: RightWatch
+    taker: PictureTaker, stream: str, side: int, period_s: float, taken: TakenPicture, right: RightWatch
 ) -> AsyncIterator[bytes]:
     """Browsers show a picture when they have seen the boundary behind it."""
     loop = asyncio.get_running_loop()
@@ -67,11 +67,11 @@ async def _show(
         taken = again
 
 
-async def _take_next(taker: PictureTaker, stream: str, side: int, right: RightWatch) -> Taken | None:
+async def _take_next(taker: PictureTaker, stream: str, side: int, right: RightWatch) -> TakenPicture | None:
     """The next picture, however long the camera is silent; None where there will be none."""
     while not right.is_over():
         try:
-            return await taker.take(stream, side)
+            return await taker.take_picture(stream, side)
         except Refusal as refusal:
             if refusal.code != SILENT:
                 return None
@@ -79,7 +79,7 @@ async def _take_next(taker: PictureTaker, stream: str, side: int, right: RightWa
     return None
 
 
-def _encode(taken: Taken) -> bytes:
+def _encode(taken: TakenPicture) -> bytes:
     _, made = taken
     headers = {"Content-Type": "image/jpeg", "Content-Length": str(len(made.jpeg)), **describe_picture(taken)}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -64,6 +64,8 @@ RESULT = {
     "timings_ms": {"total": 12.0},
 }
 BOX = {"index": 1, "label": "person", "score": 0.87, "box": [16.0, 30.5, 48.0, 70.5]}
+HEAT = {"name": "heat", "value": 81.2346, "unit": "degC", "limits": "above"}
+WEAR = {"name": "wear <b>", "value": 0.25, "unit": "mm", "limits": None}
 EVENT = {
     "event": "config",
     "at": "2026-11-23T15:20:59.123Z",
@@ -73,9 +75,13 @@ EVENT = {
 
 
 def list_results(camera: StillCamera) -> list[dict[str, Any]]:
-    """Every frame that was given has its result; ``yard`` is answered by a detector."""
+    """Every frame that was given has its result; ``yard`` is answered by a detector, ``pump`` by a regression."""
     at = format_rfc3339(CAPTURED_AT_S)
-    answers = {"belt": {}, "yard": {"top": None, "detections": [BOX]}}
+    answers = {
+        "belt": {},
+        "yard": {"top": None, "detections": [BOX]},
+        "pump": {"top": None, "values": [HEAT, WEAR]},
+    }
     found = [
         {**RESULT, "stream": stream, "seq": seq, "captured_at": at, **answers[stream]}
         for seq, stream in enumerate(camera.asked, 1)

@@ -1,10 +1,11 @@
-"""A source of pictures for the HTTP server: a new frame whenever one is asked for, or none at all."""
+"""A source of pictures and charts for the HTTP server: a new frame whenever one is asked for, or none at all."""
 
 from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 
+from calibration.report.window_chart import WindowAxes, WindowChart, draw_window
 from edge_runtime.datatypes import Frame
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.inference.preprocess.snapshot import Snapshot, make_snapshot
@@ -18,7 +19,7 @@ CAPTURED_AT_S = 1_790_000_000.25
 
 
 class StillCamera:
-    """Gives numbered frames at once; those of ``gate`` may not leave, and ``silent`` gives none."""
+    """Gives numbered frames at once; those of ``gate`` may not leave, ``silent`` gives none, ``pump`` is a sensor."""
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
         self.wait_s = wait_s
@@ -42,7 +43,11 @@ class StillCamera:
         frame = make_frame(len(self.asked), picture=np.full((HEIGHT, WIDTH, 3), level, np.uint8))
         return replace(frame, captured_at_wall_s=CAPTURED_AT_S)
 
-    def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Snapshot:
+    def make(self, stream: str, frame: Frame, max_side: int, quality: int) -> Snapshot | WindowChart:
+        if stream == "pump":
+            at_s = np.arange(256) / 100
+            wave = [np.sin(6 * at_s + frame.seq), 0.1 * np.cos(40 * at_s)]
+            return draw_window(np.array(wave), WindowAxes(("axial", "radial <b>"), ("g", "g"), 100.0), 360)
         return make_snapshot(frame, max_side, quality, PictureLimits(10**6, 10**6))
 
     def describe_silence(self, stream: str) -> Refusal:

@@ -16,6 +16,7 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import Health
 from edge_runtime.daemon.listeners import Server
 from edge_runtime.daemon.live_pictures import LivePictures
+from edge_runtime.daemon.live_windows import LiveWindows
 from edge_runtime.daemon.metrics import MetricsReader
 from edge_runtime.daemon.object_events import ObjectEvents
 from edge_runtime.daemon.running import Running
@@ -104,6 +105,8 @@ def make_servers(
         lambda: objects.skipped,
     )
 
+    live = LivePictures(snapshots, LiveWindows(running, cameras), lambda: running.is_stopping)
+
     def application() -> Any:
         from edge_runtime.http.api import build_app
         from edge_runtime.http.commands import CommandService
@@ -127,7 +130,7 @@ def make_servers(
             trends=trends.read,
             log=read_log,
             predict=predict,
-            pictures=PictureService(LivePictures(snapshots, lambda: running.is_stopping), crashes),
+            pictures=PictureService(live, crashes),
             feed=delivery,
             commands=CommandService(
                 port, lambda: running.is_stopping, partial(secrets.token_urlsafe, 12), crashes

@@ -76,7 +76,7 @@ const brief = value => Number(value.toPrecision(4)).toLocaleString("en", {maximu
 function values(found) {
   const outside = found.filter(one => one.limits === "above" || one.limits === "below");
   const words = found.slice(0, 3).map(one => `${one.name} ${brief(one.value)} ${one.unit}`.trim()).join(", ");
-  return [words + (found.length > 3 ? ` and ${found.length - 3} more` : ""), outside.map(one => `${one.name} ${one.limits} limits`).slice(0, 3).join(", ")];
+  return [words + (found.length > 3 ? ` and ${found.length - 3} more` : ""), outside.length ? `(${outside.map(one => `${one.name} ${one.limits} limits`).slice(0, 3).join(", ")})` : ""];
 }
 
 const anomaly = found => [{true: "anomalous", false: "normal", null: "no threshold yet"}[found.is_anomalous],

@@ -1,4 +1,4 @@
-// The live view: the next pictures of all cameras in sight, as often as LIVE_MS allows, and their results drawn on them.
+// The live view: the next pictures of all cameras and charts of all sensors in sight, as often as LIVE_MS allows, and their results drawn on them.
 // One request brings all of it. Only what is in sight, in a tab that is looked at, and not paused is asked for.
 import {ask} from "./api.js";
 import {answer, arrange, clock, figure, make} from "./dom.js";
@@ -127,7 +127,8 @@ function present(view, results) {
 }
 
 function draw(view, picture, result) {
-  view.picture.src = `data:image/jpeg;base64,${picture.jpeg}`;
+  view.picture.src = picture.svg ? `data:image/svg+xml,${encodeURIComponent(picture.svg)}` : `data:image/jpeg;base64,${picture.jpeg}`;
+  view.picture.alt = picture.svg ? `Sensor ${view.name}, its newest window` : `Camera ${view.name}, now`;
   view.picture.width = picture.width;
   view.picture.height = picture.height;   // with the style: the place that it takes before it is decoded
   view.picture.hidden = view.pause.hidden = false;

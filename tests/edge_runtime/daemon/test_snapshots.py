@@ -13,6 +13,7 @@ from edge_runtime.daemon import snapshots
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.frame_tap import FrameTap
 from edge_runtime.daemon.live_pictures import LivePictures
+from edge_runtime.daemon.live_windows import LiveWindows
 from edge_runtime.daemon.snapshots import Snapshots
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import CommandError, SourceLost
@@ -64,7 +65,8 @@ def site(tmp_path):
     pipeline, _, _ = make_pipeline(queue_limit=8)
     cameras = Cameras(lambda *_: camera, tmp_path / "streams", Crashes())
     belt = CameraConfig(path="rtsp://camera/1", model="parts", snapshots=True)
-    config = SimpleNamespace(cameras={"belt": belt, "gate": belt.model_copy(update={"snapshots": False})})
+    gate = belt.model_copy(update={"snapshots": False})
+    config = SimpleNamespace(cameras={"belt": belt, "gate": gate}, sensors={})
     cameras.open("belt", belt, pipeline)
     running = SimpleNamespace(config=config)
     yield SimpleNamespace(
@@ -73,6 +75,7 @@ def site(tmp_path):
         config=config,
         pipeline=pipeline,
         snapshots=Snapshots(running, cameras, PicturesConfig()),
+        windows=LiveWindows(running, cameras),
         progress=Heard(),
     )
     cameras.stop_all()
@@ -209,14 +212,14 @@ def test_encoded_pictures_are_handed_on_as_they_are():
 @pytest.mark.parametrize(("stream", "code"), [("gate", 403), ("yard", 404), ("belt", 503)])
 def test_over_http_each_refusal_has_its_code(site, stream, code):
     site.cameras.close("belt")
-    pictures = LivePictures(site.snapshots, lambda: False)
+    pictures = LivePictures(site.snapshots, site.windows, lambda: False)
     with pytest.raises(Refusal) as refused:
         pictures.ask(stream, 30)
     assert refused.value.code == code
 
 
 def test_over_http_it_is_the_same_picture(site):
-    pictures = LivePictures(site.snapshots, lambda: False)
+    pictures = LivePictures(site.snapshots, site.windows, lambda: False)
     coming = pictures.ask("belt", 30)
     site.camera.show(200)
     frame = coming.result(WAIT_S)
@@ -231,5 +234,5 @@ def test_over_http_it_is_the_same_picture(site):
 
 def test_over_http_a_daemon_that_stops_takes_no_frame(site):
     with pytest.raises(Refusal) as refused:
-        LivePictures(site.snapshots, lambda: True).ask("belt", 30)
+        LivePictures(site.snapshots, site.windows, lambda: True).ask("belt", 30)
     assert refused.value.code == 503

@@ -107,6 +107,41 @@ def test_live_pictures_move_with_their_results(page: Page, camera: StillCamera) 
     expect(belt.locator("button")).to_have_attribute("aria-pressed", "true")
 
 
+def test_charts_of_a_sensor_move_with_the_values_of_their_results(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STATUS, "cameras", {"pump": {}})
+    complaints = listen(page)
+    page.goto("/")
+    pump = page.locator(".camera")
+    chart = pump.locator("img")
+    expect(chart).to_have_attribute("src", re.compile("^data:image/svg"))
+    expect(chart).to_have_attribute("alt", re.compile("pump"))
+    first = chart.get_attribute("src")
+    expect(chart).not_to_have_attribute("src", first or "")  # it moves
+    assert chart.evaluate("img => img.decode().then(() => img.naturalWidth / img.naturalHeight)") > 1
+    expect(pump).to_contain_text("heat 81.23 degC, wear <b> 0.25 mm")
+    expect(pump).to_contain_text("heat above limits")
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("anomaly", "words"),
+    [
+        ({"score": 0.5, "threshold": None, "is_anomalous": None}, "no threshold yet"),
+        ({"score": 0.5, "threshold": 0.25, "is_anomalous": True}, "anomalous"),
+        ({"score": 0.5, "threshold": 0.75, "is_anomalous": False}, "normal"),
+    ],
+)
+def test_an_anomaly_is_said_in_words(
+    page: Page, monkeypatch: pytest.MonkeyPatch, anomaly: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setitem(RESULT, "top", None)
+    monkeypatch.setitem(RESULT, "anomaly", anomaly)
+    page.goto("/")
+    expect(page.locator("#streams")).to_contain_text(words)
+
+
 def test_a_failure_is_told_and_after_a_restart_the_page_goes_on_by_itself(
     page: Page, daemon: Daemon, camera: StillCamera
 ) -> None:

@@ -79,3 +79,19 @@ def test_a_question_that_cannot_be_answered_is_refused(bench, query):
     answer = bench.client.get(f"/live{query}")
     assert (answer.status_code, type(answer.json()["error"])) == (400, str)
     assert bench.crashes.in_a_row() == {}
+
+
+def test_a_sensor_gives_a_chart_and_the_values_of_its_results(bench):
+    values = [{"name": "wear", "value": 0.5, "unit": "mm", "limits": "inside"}]
+    bench.listed = [{"stream": "pump", "seq": 1, "captured_at": "x", "id": "1", "values": values}]
+    found = {}
+
+    def has_come():  # a machine that is slow has it later
+        found.update(look(bench, "pump"))
+        return found["pictures"]
+
+    assert until(has_come)
+    [one] = found["pictures"]
+    assert one["svg"].startswith("<svg")
+    assert "jpeg" not in one
+    assert found["results"][0]["values"] == values
