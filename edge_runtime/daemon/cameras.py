@@ -157,6 +157,8 @@ class Cameras:
                 started_at_s=worker.since_s,
                 last_frame_at_s=metrics[stream].last_frame_at_s,
                 rejected_in_a_row=metrics[stream].rejected_in_a_row,
+                last_result_at_s=metrics[stream].last_result_at_s,
+                patience_s=_patience_s(worker.section, counts[stream]),
                 last_rejection=metrics[stream].last_rejection,
                 unanswered_since_s=metrics[stream].unanswered_since_s,
                 allowed_silence_s=_allowed_silence_s(worker.section, counts[stream]),
@@ -188,6 +190,10 @@ class Cameras:
                 priority=None if now is None else now.priority,
             )
         return found
+
+
+def _patience_s(section: StreamConfig, counts: SourceCounts) -> float:
+    return 0.0 if isinstance(section, CameraConfig) else _allowed_silence_s(section, counts)
 
 
 def _describe_samples(counts: SourceCounts) -> SampleStatus:

@@ -92,6 +92,10 @@ class SourceFacts:
     problem: str | None = None
     rejected_in_a_row: int = 0
     """Frames without a result since the last one that had one."""
+    last_result_at_s: float | None = None
+    """Capture time of the newest frame when the last result came."""
+    patience_s: float = 0.0
+    """So long after a result rejections alone may come: of a sensor a message, and not a window, is rejected."""
     last_rejection: str = ""
     unanswered_since_s: float | None = None
     """Since when frames come in and none is answered or rejected; None when the latest one was."""
@@ -104,7 +108,11 @@ class SourceFacts:
     @property
     def is_rejecting(self) -> bool:
         """Whether the latest frames were all rejected."""
-        return self.rejected_in_a_row >= REJECTED_IN_A_ROW
+        if self.rejected_in_a_row < REJECTED_IN_A_ROW:
+            return False
+        if self.last_result_at_s is None or self.last_frame_at_s is None:
+            return True
+        return self.last_frame_at_s - self.last_result_at_s >= self.patience_s
 
     @property
     def rejections(self) -> str:

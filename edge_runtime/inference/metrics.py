@@ -82,6 +82,8 @@ class StreamMetrics:
     last_rejection: str = ""
     """Why the latest rejected frame was."""
     last_frame_at_s: float | None = None
+    last_result_at_s: float | None = None
+    """Capture time of the newest frame when the last result came."""
     unanswered_since_s: float | None = None
     """Capture time of the first frame since the last result, rejection or pause; None when the latest was answered."""
 
@@ -97,6 +99,7 @@ class StreamMetrics:
         """A frame was answered."""
         self.results += 1
         self.rejected_in_a_row, self.unanswered_since_s = 0, None
+        self.last_result_at_s = self.last_frame_at_s
 
     def note_rejection(self, reason: str) -> None:
         """A frame has no result: the picture or the answer cannot be used."""

@@ -36,8 +36,6 @@ class MessageQueue:
         clock, wall_clock: Monotonic and Unix seconds.
     """
 
-    is_live = True
-
     def __init__(
         self,
         stream: str,

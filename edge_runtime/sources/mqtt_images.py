@@ -25,6 +25,8 @@ class MqttImagesSource(MessageQueue):
         first_seq: Sequence number of the first frame.
     """
 
+    is_live = True
+
     def __init__(
         self,
         stream: str,

@@ -27,6 +27,10 @@ class MqttSignalsSource(MessageQueue):
         first_seq: Sequence number of the first frame.
     """
 
+    is_live = False
+    """A message of many windows, or a backlog after a pause, must not push out its own windows; so they wait for the
+    model, and what is dropped when it is slower than the sensor are the oldest messages."""
+
     def __init__(
         self,
         stream: str,
