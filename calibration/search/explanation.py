@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from calibration.search.co_variation import disagreement
 from calibration.search.preconditions import remaining_drift
 from calibration.search.simulation.choice import hypotheses
 from calibration.search.simulation.model import DriftModel
@@ -25,6 +26,8 @@ COMPARED_FRAMES = 16
 """Simulated frames that are compared with the live ones; all said the same."""
 EXPLAINED = 0.1
 """Share of the distance left at which no other explanation is looked for."""
+NOT_AT_ALL = 1.0
+"""Share of the distance that an explanation leaves which cannot be."""
 CLEARLY_NEARER = 0.7
 """Of the distance that the plainer explanation leaves: by less than that it is not replaced."""
 
@@ -59,12 +62,20 @@ def explain(
         spread_over(len(healthy), len(healthy) if is_signal(healthy.shape[1:]) else COMPARED_FRAMES)
     ]
     best: tuple[DriftModel, float] | None = None
-    for camera in hypotheses(healthy, live):
-        again = camera.show(compared).draw(np.random.default_rng(seed))
+    for model in hypotheses(healthy, live):
+        again = model.show(compared).draw(np.random.default_rng(seed))
         left = remaining_drift(seen, look(again), healthy_frames)
+        is_vector = live[0, 0].size == 1
+        if not model.is_possible or (is_vector and _vary_otherwise(live, again, seed)):
+            left = max(left, NOT_AT_ALL)
         if best is None or left < CLEARLY_NEARER * best[1]:
-            best = camera, left
+            best = model, left
         if best[1] <= EXPLAINED:
             break
     assert best is not None, "there is a plain explanation"
     return best
+
+
+def _vary_otherwise(live: Batch, simulated: Batch, seed: int) -> bool:
+    one, other = (part.reshape(len(part), -1) for part in (live, simulated))
+    return disagreement(one, other, np.random.default_rng(seed)) > 1

@@ -5,6 +5,7 @@ import numpy as np
 from tests.support.onnx_nets import Floats, Net, _run
 
 CHANNELS, LENGTH = 3, 48
+FEATURES = 8
 
 
 def signals(n: int, seed: int = 0, kinds: int = 5) -> Floats:
@@ -45,9 +46,34 @@ def signal_net(answers: int = 5, seed: int = 0) -> bytes:
         )
     net.add("Flatten", [net.add("GlobalAveragePool", [x], "pooled")], "flat")
     shape = ("N", CHANNELS, LENGTH)
-    features = _run(net.model("flat", shape, ("N", 16)), signals(256, seed=77))
-    directions = net.rng.normal(0, 1, (answers, 16)) / (features.std(0) + 1e-3)
-    weight = net.weight("fc_w", directions.astype(np.float32))
-    offset = net.weight("fc_b", (-directions @ features.mean(0)).astype(np.float32))
-    net.add("Gemm", ["flat", weight, offset], "answers", transB=1)
+    _add_head(net, "flat", _run(net.model("flat", shape, ("N", 16)), signals(256, seed=77)), answers)
     return net.model("answers", shape, ("N", answers))
+
+
+def features(n: int, seed: int = 0, kinds: int = 4) -> Floats:
+    """Vectors (n, 8) of machines of several kinds, whose features vary together."""
+    rng, fixed = np.random.default_rng(seed), np.random.default_rng(99)
+    centres, mix = fixed.normal(0, 2, (4, FEATURES)), fixed.normal(0, 0.6, (FEATURES, FEATURES))
+    return np.asarray(
+        centres[rng.integers(0, kinds, n)] + rng.normal(0, 1, (n, FEATURES)) @ mix + 5, np.float32
+    )
+
+
+def feature_net(answers: int = 4) -> bytes:
+    """linear - relu - linear - relu - linear on (N, 8), with a fitted head; output ``answers`` (N, answers)."""
+    net, x = Net(), "input"
+    for i, width in enumerate([FEATURES, 24]):
+        weights = [
+            net.normal(f"w{i}", 24, width, scale=width**-0.5),
+            net.weight(f"b{i}", np.zeros(24, np.float32)),
+        ]
+        x = net.add("Relu", [net.add("Gemm", [x, *weights], f"fc{i}", transB=1)], f"relu{i}")
+    _add_head(net, x, _run(net.model(x, ("N", FEATURES), ("N", 24)), features(512, seed=77)), answers)
+    return net.model("answers", ("N", FEATURES), ("N", answers))
+
+
+def _add_head(net: Net, source: str, seen: Floats, answers: int) -> None:
+    directions = net.rng.normal(0, 1, (answers, seen.shape[1])) / (seen.std(0) + 1e-3)
+    weight = net.weight("fc_w", directions.astype(np.float32))
+    offset = net.weight("fc_b", (-directions @ seen.mean(0)).astype(np.float32))
+    net.add("Gemm", [source, weight, offset], "answers", transB=1)

@@ -72,6 +72,11 @@ class Camera:
         return SimulatedFrames(soft, self.noise, self.low, self.high)
 
     @property
+    def is_possible(self) -> bool:
+        """Curves of any kind may be: a film on a lens takes nearly all contrast."""
+        return True
+
+    @property
     def _fine_enough(self) -> type[np.floating]:
         """Half precision where it rounds no further than 8 bits between the live extremes would."""
         low, high = float(self.low.min()), float(self.high.max())

@@ -21,5 +21,9 @@ class Simulation(Protocol):
 class DriftModel(Protocol):
     """A camera or another sensor as it is today: one way to explain the live samples."""
 
+    @property
+    def is_possible(self) -> bool:
+        """Whether a drift can be like that; else what changed is not the sensor."""
+
     def show(self, healthy: Samples) -> Simulation:
         """What it makes of healthy samples (M, C, ...); a MemoryError where the memory does not suffice."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.patch import SCALE_LIMITS
 from calibration.search.simulation.dropout import Dropout
 from calibration.search.simulation.model import Samples
 from calibration.search.simulation.spectra import LowPass, fit_response
@@ -79,6 +80,12 @@ class Sensor:
     dropout: Dropout | None
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether no channel is so much weaker or stronger that a patch could not follow."""
+        low, high = SCALE_LIMITS
+        return all(low <= _slope(curve) <= high for curve in self.curves)
 
     def show(self, healthy: Samples) -> SimulatedWindows:
         """What it makes of healthy samples (M, C, ...), float32."""
@@ -161,9 +168,14 @@ def _curve(before: Samples, after: Samples) -> Curve:
 def _on_curve(x: Samples, curve: Curve) -> Samples:
     """(M, T) with these values; beyond the ends of the curve its mean slope goes on."""
     knots, values = curve
-    slope = (values[-1] - values[0]) / (knots[-1] - knots[0])
     inside = np.clip(x, knots[0], knots[-1])
-    return np.asarray(np.interp(inside, knots, values) + slope * (x - inside), np.float32)
+    return np.asarray(np.interp(inside, knots, values) + _slope(curve) * (x - inside), np.float32)
+
+
+def _slope(curve: Curve) -> float:
+    """The mean one."""
+    knots, values = curve
+    return float((values[-1] - values[0]) / (knots[-1] - knots[0]))
 
 
 def _band_limited(x: Samples, band: LowPass | None) -> Samples:
