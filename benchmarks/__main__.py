@@ -74,6 +74,9 @@ BENCHMARKS = {
     "signals-payloads": Benchmark(
         "the time to read a window from each payload format", "signals.payload_cost"
     ),
+    "signals-trouble": Benchmark(
+        "payloads of sensors with missing, late, cut and foreign parts", "signals.trouble"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "live-view": Benchmark(
         "what the dashboard's live view costs, and how fast its views load", "performance.daemon.live_view"
