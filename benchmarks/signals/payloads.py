@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.signals.net import CHANNELS
+from benchmarks.signals.window import CHANNELS
 from edge_runtime.inference.npy import write_npy
 
 Samples = NDArray[np.float32]

@@ -12,8 +12,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.signals import net
 from benchmarks.signals.payloads import TEXTS, WRITERS
+from benchmarks.signals.window import LENGTH, RATE_HZ, make_window
 
 WINDOWS, BLOCK = 40, 32
 """Windows of a stream, and samples of a message."""
@@ -40,7 +40,7 @@ class Stream:
 
     def window(self, number: int) -> NDArray[np.float32] | None:
         """What arrived of a window, filled along straight lines; None where too much of it is missing."""
-        part = self.samples[number * net.LENGTH : (number + 1) * net.LENGTH].copy()
+        part = self.samples[number * LENGTH : (number + 1) * LENGTH].copy()
         absent = np.isnan(part)
         if (absent.mean(axis=0) > MOST_MISSING).any():
             return None
@@ -53,16 +53,16 @@ class Stream:
 def make_stream(name: str, trouble: str, began_at_s: float, seed: int) -> Stream:
     """A stream of one format with one trouble."""
     rng, write = np.random.default_rng(seed), WRITERS[name]
-    whole = np.concatenate([net.window(1000 * seed + i) for i in range(WINDOWS + TAIL)])
-    times_s = began_at_s + np.arange(len(whole)) / net.RATE_HZ
+    whole = np.concatenate([make_window(1000 * seed + i) for i in range(WINDOWS + TAIL)])
+    times_s = began_at_s + np.arange(len(whole)) / RATE_HZ
     if trouble == "missing":
-        troubled = whole[: WINDOWS * net.LENGTH]
+        troubled = whole[: WINDOWS * LENGTH]
         troubled[rng.random(troubled.shape) < 0.05] = np.nan
     stream = Stream(began_at_s, samples=whole.copy())
     for first in range(0, len(whole), BLOCK):
         part = slice(first, first + BLOCK)
         data = write(whole[part], times_s[part])
-        is_hit = first < WINDOWS * net.LENGTH and rng.random() < 0.1
+        is_hit = first < WINDOWS * LENGTH and rng.random() < 0.1
         if is_hit and trouble in ("length", "encoding"):
             data = _cut(name, data) if trouble == "length" else _in_another_encoding(name, data, whole[part])
             stream.samples[part] = np.nan

@@ -28,6 +28,7 @@ from benchmarks.performance.peers.mqtt_load import broker
 from benchmarks.signals import net
 from benchmarks.signals.payloads import TIMELESS
 from benchmarks.signals.trouble import SAME_SCORE, TAIL, TROUBLES, WINDOWS, Stream, make_stream
+from benchmarks.signals.window import LENGTH, RATE_HZ
 from edge_runtime.cli.bench.daemon import find_installed_environment
 from edge_runtime.cli.free_port import find_free_port
 from edge_runtime.inference.specs import PayloadSpec
@@ -209,8 +210,8 @@ def _compare(
     wrong, answered = list[str](), set[int]()
     for result in results:
         ended_s = datetime.fromisoformat(result["captured_at"]).timestamp() - stream.began_at_s
-        number = round((ended_s * net.RATE_HZ + 1) / net.LENGTH) - 1
-        shift = round(ended_s * net.RATE_HZ + 1) - (number + 1) * net.LENGTH
+        number = round((ended_s * RATE_HZ + 1) / LENGTH) - 1
+        shift = round(ended_s * RATE_HZ + 1) - (number + 1) * LENGTH
         if number >= WINDOWS or number < 0:
             continue  # of the tail, or of the stream before
         window = expected[number] if shift == 0 else _shifted(stream, number, shift)
