@@ -66,6 +66,8 @@ class Box:
                                  "stall_timeout_s": STALL_S, "payload": payload}},
         }  # fmt: skip
         (folder / "box.yaml").write_text(json.dumps(config))
+        self.clock_s = time.time()
+        """Unix time of the sensor: each stream begins after the one before."""
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self._client.on_message = self._hear
@@ -103,6 +105,11 @@ class Box:
         properties.UserProperty = [("captured_at", text)]
         self._client.publish(f"{TOPIC}/signal/pump", data, properties=properties)
         time.sleep(MESSAGE_S)
+
+    def begin_stream(self) -> float:
+        """Unix time of the first sample of another stream."""
+        self.clock_s += 2 * (WINDOWS + TAIL) * LENGTH / RATE_HZ
+        return self.clock_s
 
     def play(self, stream: Stream) -> list[tuple[str, dict[str, Any]]]:
         """Send a stream; gives what was heard until nothing more comes."""
@@ -165,7 +172,7 @@ def _is_answering(box: Box, name: str, seed: int) -> bool:
 
 
 def _send_clean(box: Box, name: str, seed: int, windows: int) -> None:
-    stream = make_stream(name, "none", time.time(), seed)
+    stream = make_stream(name, "none", box.begin_stream(), seed)
     per_window = len(stream.messages) // (WINDOWS + TAIL)
     for at_s, data in stream.messages[: windows * per_window]:
         box.send(at_s, data)
@@ -173,7 +180,7 @@ def _send_clean(box: Box, name: str, seed: int, windows: int) -> None:
 
 def _try(box: Box, name: str, trouble: str, seed: int) -> Row:
     before = box.rejected()
-    stream = make_stream(name, trouble, time.time() + 1, seed + 1)
+    stream = make_stream(name, trouble, box.begin_stream(), seed + 1)
     heard = box.play(stream)
     counted = box.rejected() - before
     results = [data for kind, data in heard if kind == "result"]

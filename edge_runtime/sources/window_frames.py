@@ -4,13 +4,16 @@ A message that cannot be read becomes a frame with the reason, which is rejected
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import numpy as np
 import structlog
 
 from edge_runtime.datatypes import Flaw, Frame, Origin, RejectReason
 from edge_runtime.inference.flaw import InputFlaw, shorten
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.readings import Readings
+from edge_runtime.inference.signals.times import spread_back
 from edge_runtime.inference.signals.windows import Window, WindowCounts, Windower
 from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.sources.base import SourceCounts
@@ -70,9 +73,10 @@ class WindowFrames:
         try:
             readings = self._read(payload)
         except InputFlaw as flaw:
+            self._windower.begin_anew()  # its samples are lost
             self._frames = iter([self._refuse(Flaw(flaw.reason, flaw.detail), at_s, at_wall_s, origin)])
             return
-        self.put_readings(readings, at_s, at_wall_s, origin, is_file=is_file)
+        self.put_readings(self._with_time_of(origin, readings), at_s, at_wall_s, origin, is_file=is_file)
 
     def put_readings(
         self,
@@ -86,6 +90,13 @@ class WindowFrames:
         """Take samples that were read already."""
         windows = self._windower.add(readings, None if is_file else at_s, at_wall_s)
         self._frames = (self._make_frame(window, at_s, origin) for window in windows)
+
+    def _with_time_of(self, origin: Origin | None, readings: Readings) -> Readings:
+        """Samples that say no time have that of their message, which is the time of the last one, where it has one."""
+        if readings.times_wall_s is not None or origin is None or origin.captured_at_wall_s is None:
+            return readings
+        last = np.array([origin.captured_at_wall_s])
+        return replace(readings, times_wall_s=spread_back(last, len(readings), self.spec.input_rate_hz))
 
     def finish(self, at_s: float) -> None:
         """Nothing more comes: no late sample is waited for."""

@@ -1,5 +1,6 @@
 """Samples as plain numbers: raw little-endian ones, and array files of NumPy."""
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +13,20 @@ from edge_runtime.inference.npy import is_npy, read_npy
 from edge_runtime.inference.signals.readings import Readings
 from edge_runtime.inference.specs import PayloadSpec
 
+_PRINTABLE = string.printable.encode()
+_LEAST_TEXT = 32
+"""Bytes; fewer may be text by chance."""
+
 
 def read_raw(data: bytes, payload: PayloadSpec, channels: Sequence[str]) -> Readings:
     """The samples of numbers that follow each other, of the declared type, little-endian.
 
     Raises:
-        InputFlaw: a number or a sample is cut off.
+        InputFlaw: a number or a sample is cut off, or it is text, which would be read as numbers near 0.
     """
     dtype = np.dtype(payload.type).newbyteorder("<")
+    if dtype.itemsize > 1 and len(data) >= _LEAST_TEXT and not data.translate(None, _PRINTABLE):
+        raise InputFlaw(RejectReason.BAD_ENCODING, f"text; expected numbers of {payload.type} (payload.type)")
     size = dtype.itemsize * len(channels)
     if len(data) % size:
         expected = f"a multiple of {size} ({len(channels)} channels of {payload.type})"
