@@ -64,7 +64,9 @@ def locate_channels(graph: TorchGraph, layout: InputLayout | None) -> TorchInput
         traced = find_axis_before(moves, found.axis % found.rank, found.rank)
     if layout is not None:
         axis = read_layout(graph.name, layout, traced[1] if traced else None)
-        return TorchInput(_shape(found.channels if found else None, len(layout)), axis)
+        place = traced[0] if traced else len(layout) - 1 if found and not moves else None
+        channels = found.channels if found and place == axis else None
+        return TorchInput(_shape(channels, len(layout)), axis)
     if moves is None:
         what = "the axes of its samples have another order (forward begins with a permute or transpose)"
         fix = (

@@ -35,7 +35,7 @@ from tests.support.signal_nets import (
     windows,
 )
 from tests.support.torch_gradients import Eager, assert_like_eager, draw_affines
-from tests.support.torch_nets import frozen, hooked, lived_in, traced
+from tests.support.torch_nets import frozen, hooked, lived_in, scripted, traced
 
 pytestmark = pytest.mark.integration
 
@@ -240,3 +240,13 @@ def test_the_probe_takes_what_the_model_takes(name: str, form: str) -> None:
         np.testing.assert_allclose(
             outputs[f"{tap.name}/var"][0], frames[tap.name].var[0], rtol=1e-3, atol=1e-5
         )
+
+
+def test_a_linear_layer_over_time_says_nothing_of_the_channels() -> None:
+    torch.manual_seed(0)
+    net = lived_in(nn.Sequential(nn.Linear(LENGTH, 8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * CHANNELS, 3)))
+    target, x = open_target(scripted(net), layout="nct"), windows(3)
+    assert target.input_shape == (None, None, None)
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(target.runner()(x)["output"], wanted, rtol=1e-3, atol=1e-5)
