@@ -19,7 +19,6 @@ in its report) and ends with ``self_test.check_same_answers`` instead of 5, as d
 everything for the way back is in memory.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,6 +37,7 @@ from edge_runtime.bundles.self_test import list_compared_inputs, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, ModelConfig, StreamConfig
 from edge_runtime.deployment.bundle_trust import find_trust
+from edge_runtime.deployment.opening_notes import find_engine_notes, find_threshold_notes
 from edge_runtime.deployment.start_record import read_starts
 from edge_runtime.deployment.versions import (
     Skipped,
@@ -63,10 +63,6 @@ from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
 from edge_runtime.system.model_formats import ModelFormat
 from edge_runtime.system.sandbox import Protection
-
-_VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
-"""Devices of OpenVINO that are there everywhere and name others."""
-_OTHER_NAMES = {"directml": "dml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +216,10 @@ def _open_version(
     with close_on_error(engine):
         tested = self_test(bundle, engine)
         bundle = bundle.keep(list_compared_inputs(bundle))
-        notes = find_engine_notes(config.models[name], engine, plan, budget)
+        notes = (
+            *find_engine_notes(config.models[name], engine, plan, budget),
+            *find_threshold_notes(config.models[name], bundle.manifest.postprocess),
+        )
     return OpenedModel(bundle, model, plan, settings, engine, tested.answers, tested.worst, notes, protection)
 
 
@@ -301,57 +300,3 @@ def choose_model(config: Config, source: Path, wanted: str | None) -> str:
         found = "no model named" if wanted is None else f"no model {wanted!r}"
         raise ConfigError(str(source), (Problem("models", None, found, f"--model with one of: {names}"),))
     return wanted
-
-
-def find_engine_notes(
-    model: ModelConfig, engine: Engine, plan: ThreadPlan, budget: CpuBudget
-) -> tuple[str, ...]:
-    """Settings without effect on this box and fall-backs that were taken: none is an error; a sentence for each."""
-    runtime = engine.runs_on.partition(" ")[0]
-    return (
-        *_check_device(model, engine.runs_on),
-        *_check_precision(model, runtime, engine.runs_on),
-        *_check_rest(model, runtime, engine, plan, budget),
-    )
-
-
-def _check_device(model: ModelConfig, runs_on: str) -> Iterator[str]:
-    if len(model.engine.devices) == 1:
-        return
-    used = next((device for device in model.engine.devices if is_on(device, runs_on)), "another device")
-    if used != (first := model.engine.devices[0]):
-        yield f"engine.devices: {first} is not there, its fall-back {used} is used"
-
-
-def is_on(device: str, runs_on: str) -> bool:
-    """Whether an engine's words say that it runs on a device: ``GPU.1``, ``CUDA:0``, ``AUTO:GPU,CPU`` (on any)."""
-    family = re.split(r"[.:(]", device)[0]
-    if family in _VIRTUAL:
-        return True
-    name = _OTHER_NAMES.get(family.lower(), family.lower())
-    return name in re.split(r"[^a-z0-9]+", runs_on.lower())
-
-
-def _check_precision(model: ModelConfig, runtime: str, runs_on: str) -> Iterator[str]:
-    wanted = model.engine.precision
-    if wanted not in ("f16", "bf16"):
-        return
-    if runtime == "openvino":
-        if f"precision {wanted}" not in runs_on:
-            yield f"engine.precision: {wanted} is not what this device calculates in"
-    elif not (runtime == "torch" and wanted == "f16" and is_on("CUDA", runs_on)):
-        yield f"engine.precision: {wanted} has no effect with {runtime}{' here' if runtime == 'torch' else ''}"
-
-
-def _check_rest(
-    model: ModelConfig, runtime: str, engine: Engine, plan: ThreadPlan, budget: CpuBudget
-) -> Iterator[str]:
-    if model.engine.cache and runtime != "openvino":
-        yield f"engine.cache: has no effect with {runtime}, only with openvino"
-    if model.engine.pin_threads and runtime == "openvino":
-        yield "engine.pin_threads: has no effect with openvino, which places its threads itself"
-    if plan.intra > budget.most_threads:
-        yield f"threads: {plan.intra} in a call on {budget.cores:g} CPU(s): they wait for each other ({budget.source})"
-    most = model.batch.max_batch_size
-    if most > 1 and engine.input.shape[0] == 1:
-        yield f"batch.max_batch_size: {most} saves nothing: the model takes one picture a call, they run one by one"

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 from edge_runtime.config import ModelConfig
-from edge_runtime.deployment.open_bundle import find_engine_notes, is_on
+from edge_runtime.deployment.opening_notes import find_engine_notes, find_threshold_notes, is_on
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.threads import CpuBudget, ThreadPlan
+from edge_runtime.inference.specs import AnomalySpec
 from edge_runtime.system.cpu_topology import Core, CpuTopology
 
 ORT = "onnxruntime 1.32.0 CPU, intra 1, inter 1, no spinning"
@@ -81,3 +82,12 @@ def test_batches_of_a_model_that_takes_single_pictures_are_named():
 def test_a_device_is_recognised_in_the_words_of_its_engine(device, runs_on):
     assert is_on(device, runs_on)
     assert not is_on("NPU", runs_on)
+
+
+@pytest.mark.parametrize(
+    ("recalibrate", "threshold", "count"), [(False, None, 1), (True, None, 0), (False, 0.5, 0)]
+)
+def test_a_threshold_that_never_comes_is_said(recalibrate, threshold, count):
+    spec = AnomalySpec(task="anomaly", score="output", threshold=threshold)
+    model = ModelConfig.model_validate({"bundle": "parts", "recalibrate": recalibrate})
+    assert len(list(find_threshold_notes(model, spec))) == count
