@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_runtime.datatypes import RejectReason
 from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.npy import is_npy, read_npy
-from edge_runtime.inference.signals.readings import Readings
+from edge_runtime.inference.signals.readings import Readings, check_count
 from edge_runtime.inference.specs import PayloadSpec
 
 _PRINTABLE = string.printable.encode()
@@ -60,5 +60,11 @@ def _arrange(array: NDArray[Any], payload: PayloadSpec, channels: Sequence[str])
         wanted = ("samples", len(channels)) if axis else (len(channels), "samples")
         expected = f"({wanted[0]}, {wanted[1]}) for payload.order {payload.order}"
         raise InputFlaw(RejectReason.BAD_SHAPE, f"array of shape {array.shape}; expected {expected}")
-    samples = array if axis else array.T
-    return Readings(np.array(samples, np.float64, order="C"))
+    check_count(array.size)
+    return Readings(to_float64(array if axis else array.T))
+
+
+def to_float64(array: NDArray[Any]) -> NDArray[np.float64]:
+    """A copy of numbers of any type. Signalling NaN, which a damaged message can hold, raises no alarm in NumPy."""
+    with np.errstate(invalid="ignore"):
+        return np.array(array, np.float64, order="C")

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from edge_runtime.datatypes import RejectReason
 from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.signals.numbers import to_numbers
-from edge_runtime.inference.signals.readings import Readings
+from edge_runtime.inference.signals.readings import Readings, check_count
 from edge_runtime.inference.signals.text import decode_text
 from edge_runtime.inference.signals.times import to_times
 from edge_runtime.inference.specs import PayloadSpec
 
 MAX_LINE_CHARACTERS = 64 * 1024
-_LINES_AT_ONCE = 256
-"""That are in memory as text: a field takes 20 times as much there as in the file."""
+_LINES_AT_ONCE = 64
+"""That are fields in memory: a short one takes 20 times as much there as in the text."""
 Row = list[str]
 
 
@@ -57,6 +57,7 @@ def _read_lines(rows: Iterator[Row], payload: PayloadSpec, channels: Sequence[st
     while chunk := list(islice(rows, _LINES_AT_ONCE)):
         _check_widths(chunk, width, count)
         count += len(chunk)
+        check_count(count * len(channels))
         numbers.append(_to_numbers(pick(chunk), payload, channels).reshape(len(chunk), -1))
         if payload.time is not None:
             times.append(_to_times([row[places[0]] for row in chunk], payload))

@@ -1,8 +1,9 @@
 """JSON -> samples. NaN, which many devices write and JSON has not, is a missing value."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from edge_runtime.inference.signals.structures import locate, read_structure
 from edge_runtime.inference.signals.text import decode_text
 from edge_runtime.inference.signals.unique import unique_fields
 from edge_runtime.inference.specs import PayloadSpec
+
+_NAME = re.compile(rb'"([^"\\]*)"\s*:')
 
 
 def read_json(data: bytes, payload: PayloadSpec, channels: Sequence[str]) -> Readings:
@@ -36,14 +39,12 @@ def read_json(data: bytes, payload: PayloadSpec, channels: Sequence[str]) -> Rea
 
 def _has_twice(text: bytes, found: Any, payload: PayloadSpec, channels: Sequence[str]) -> bool:
     """Whether a field may come twice in a record, of which orjson keeps the last; it has no way to say so."""
-    most = len(found) if isinstance(found, list) else 1
+    records = found if isinstance(found, list) else [found]
+    if text.count(b'":') == sum(len(one) for one in records if isinstance(one, dict)):
+        return False  # all names of the text are there
+    counts = Counter(_NAME.findall(text))
     names = channels if payload.time is None else (*channels, payload.time)
-    return any(text.count(_quoted(name)) > most for name in names)
-
-
-@lru_cache(4096)
-def _quoted(name: str) -> bytes:
-    return orjson.dumps(name)
+    return any(counts[name.encode()] > len(records) for name in names)
 
 
 def _parse_strictly(text: str) -> Any:

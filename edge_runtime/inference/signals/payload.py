@@ -28,6 +28,7 @@ _READERS: Mapping[str, Reader] = {
     "npy": read_array_file,
     "raw": read_raw,
 }
+_ARRAY_FILE = PayloadSpec(format="npy")
 _STRUCTURES = ("cbor", "json", "msgpack")
 _TEXTS = ("csv", "json")
 
@@ -48,15 +49,16 @@ def read_payload(
     """
     if not data:
         raise InputFlaw(RejectReason.EMPTY, f"0 bytes; expected {payload.format}")
-    if (
-        is_npy(data) and payload.format != "npy"
-    ):  # as windows lie in bundles and reference folders, whatever the stream sends
-        payload = PayloadSpec(format="npy")
+    if is_npy(data) and payload.format != "npy":
+        payload = _ARRAY_FILE  # as windows lie in bundles and reference folders, whatever the stream sends
     readings = _read(data, payload, channels)
     if not len(readings):
         raise InputFlaw(RejectReason.EMPTY, f"{payload.format} without samples")
     if np.isinf(readings.numbers).any():
         raise InputFlaw(RejectReason.NON_FINITE, f"{payload.format} with infinite values")
+    missing = np.isnan(readings.numbers)
+    if missing.any():
+        readings.numbers[missing] = np.nan  # none that signals: arithmetic would warn
     times = readings.times_wall_s
     if times is not None and len(times) != len(readings):
         return Readings(readings.numbers, spread_back(times, len(readings), rate_hz))

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.datatypes import RejectReason
+from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.specs.signals import MAX_WINDOW_VALUES
+
 
 @dataclass(frozen=True, slots=True)
 class Readings:
@@ -20,3 +24,14 @@ class Readings:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+
+def check_count(count: int) -> None:
+    """Refuse a payload of more values than are taken: each takes eight bytes, however short it came.
+
+    Raises:
+        InputFlaw: TOO_LARGE.
+    """
+    if count > MAX_WINDOW_VALUES:
+        found = f"a payload of {count} values"
+        raise InputFlaw(RejectReason.TOO_LARGE, f"{found}; at most {MAX_WINDOW_VALUES} are taken")

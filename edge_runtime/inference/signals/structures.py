@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
 from edge_runtime.inference.flaw import InputFlaw
-from edge_runtime.inference.signals.arrays import read_raw
+from edge_runtime.inference.signals.arrays import read_raw, to_float64
 from edge_runtime.inference.signals.numbers import to_numbers
 from edge_runtime.inference.signals.readings import Readings
 from edge_runtime.inference.signals.times import to_times
 from edge_runtime.inference.specs import PayloadSpec
 
-MAX_BYTES = 4 * 1024 * 1024
-"""Of such a payload: decoded, a hostile one takes up to 75 times as much memory, one of numbers 3 to 8 times."""
+MAX_BYTES = 2 * 1024 * 1024
+"""Of such a payload: decoded, a hostile one takes up to 61 times as much memory, one of numbers up to 12 times."""
 MAX_DEPTH = 64
 _Values = NDArray[np.float64]
 
@@ -90,6 +90,9 @@ def _read_record(record: Mapping[Any, Any], payload: PayloadSpec, channels: Sequ
 def _read_records(
     records: Sequence[Mapping[Any, Any]], payload: PayloadSpec, channels: Sequence[str]
 ) -> Readings:
+    count = len(records) * len(channels)
+    if count > MAX_BYTES:  # empty records make many values of few bytes
+        raise InputFlaw(RejectReason.TOO_LARGE, f"{count} values; at most {MAX_BYTES} are taken")
     if len(channels) == 1:
         values = [record.get(channels[0]) for record in records]
     else:
@@ -128,7 +131,7 @@ def _to_column(value: Any, payload: PayloadSpec, name: str) -> _Values:
     if isinstance(value, bytes):
         return read_raw(value, payload, [name]).numbers[:, 0]
     if isinstance(value, np.ndarray):
-        return np.asarray(value, np.float64)
+        return to_float64(value)
     if not isinstance(value, list):
         found = f"{type(value).__name__} for {name}, lists for others"
         raise InputFlaw(RejectReason.BAD_SHAPE, f"{found}; expected lists for all channels")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.datatypes import RejectReason
 from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.npy import write_npy
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.specs import PayloadSpec
 from tests.support.sensor_payloads import FORMS, write_payload
@@ -125,10 +126,11 @@ def test_huge_whole_numbers_of_json_are_numbers_or_refused(digits):
     [
         b'{"ax": 1, "ay": 2, "ax": 3}',
         b'[{"ax": 1, "ay": 2}, {"ax": 1, "ay": 2, "ax": NaN}]',
+        b'{"ax" : 1, "ay" : 2, "more": {"x": 1}, "ay" : 3}',
         cbor2.dumps({"a": 1}).replace(b"\xa1", b"\xa2") + cbor2.dumps("a") + b"\x02",
         b"\x82\xa1a\x01\xa1a\x02",
     ],
-    ids=["json", "json with NaN", "cbor", "msgpack"],
+    ids=["json", "json with NaN", "json with spaces", "cbor", "msgpack"],
 )
 def test_a_field_that_comes_twice_is_refused(data):
     how = "json" if data[:1] in b"{[" else "cbor" if data[:1] == b"\xa2" else "msgpack"
@@ -181,7 +183,25 @@ def test_hostile_structures_are_refused(how, data):
 
 
 def test_structures_are_bounded_in_size(how):
-    assert reason(b" " * (4 * 1024 * 1024 + 1), format=how) is RejectReason.TOO_LARGE
+    assert reason(b" " * (2 * 1024 * 1024 + 1), format=how) is RejectReason.TOO_LARGE
+
+
+def test_empty_records_make_no_more_values_than_a_payload_has_bytes(how):
+    names = [f"c{i}" for i in range(512)]
+    data = packed([{}] * 10_000 + [dict.fromkeys(names)], how)
+    assert reason(data, names, format=how) is RejectReason.TOO_LARGE
+
+
+@pytest.mark.parametrize("how", ["csv", "raw", "npy"])
+def test_short_values_are_bounded_in_number(how, monkeypatch):
+    monkeypatch.setattr("edge_runtime.inference.signals.readings.MAX_WINDOW_VALUES", 1000)
+    payload = PayloadSpec(format=how, type="int8")
+    for samples, is_taken in ((500, True), (501, False)):
+        data = write_payload(np.ones((samples, 2)), payload, NAMES)
+        if is_taken:
+            assert len(read_payload(data, payload, NAMES)) == samples
+        else:
+            assert reason(data, format=how, type="int8") is RejectReason.TOO_LARGE
 
 
 def test_text_of_structures_that_is_not_utf8_is_a_bad_encoding():
@@ -356,6 +376,22 @@ def test_a_damaged_payload_is_read_or_refused(how, form, encoding, edits, has_ti
 def test_any_bytes_are_read_or_refused(how, data):
     with contextlib.suppress(InputFlaw):
         assert read(data, format=how).numbers.shape[1] == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("how", ["raw", "npy", "cbor"])
+def test_a_nan_that_signals_is_missing_like_any_other(how, dtype):
+    bits = {"float32": np.array([1, 0x7F800001], "<u4"), "float64": np.array([1, 0x7FF0000000000001], "<u8")}[
+        dtype
+    ]
+    array = bits.view(dtype)
+    if how == "cbor":
+        tag = {"float32": 85, "float64": 86}[dtype]
+        data = cbor2.dumps({name: cbor2.CBORTag(tag, array.tobytes()) for name in NAMES})
+    else:
+        data = write_npy(np.stack([array, array], axis=1)) if how == "npy" else array.repeat(2).tobytes()
+    found = read(data, format=how, type=dtype).numbers * 2.0
+    assert np.isnan(found).tolist() == [[False, False], [True, True]]
 
 
 def test_an_array_file_is_one_whatever_is_declared():

@@ -1,6 +1,12 @@
 """Text in another encoding than declared is refused as such and gives no numbers."""
 
+import codecs
+import contextlib
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_runtime.datatypes import RejectReason
 from edge_runtime.inference.flaw import InputFlaw
@@ -47,6 +53,28 @@ def test_wide_text_of_ascii_is_no_narrow_text(declared, sent):
     with pytest.raises(InputFlaw) as caught:
         decode_text('{"a": 1}'.encode(sent), declared)
     assert caught.value.reason is RejectReason.BAD_ENCODING
+
+
+ENCODINGS = ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "gbk", "latin-1"]
+
+
+@given(
+    st.sampled_from(ENCODINGS),
+    st.sampled_from(ENCODINGS),
+    st.sampled_from(["", codecs.BOM_UTF8.decode("latin-1"), "\ufeff"]),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5),
+    st.text(st.sampled_from("振动°äx\t"), max_size=4),
+    st.sampled_from(["json", "csv"]),
+)
+def test_a_wrong_encoding_never_gives_other_numbers(sent, declared, mark, numbers, more, how):
+    if how == "json":
+        text = json.dumps({"a": numbers, "note": more}, ensure_ascii=False)
+    else:
+        text = "note,a\n" + "".join(f"{more},{number!r}\n" for number in numbers)
+    with contextlib.suppress(InputFlaw):
+        data = (mark + text).encode(sent, "ignore")
+        found = read_payload(data, PayloadSpec(format=how, encoding=declared), ["a"])
+        assert found.numbers.ravel().tolist() == numbers
 
 
 def test_latin_1_is_read():
