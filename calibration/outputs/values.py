@@ -63,7 +63,14 @@ def read_numbers(
         raise NotValues(f"{len(found)} of the model's outputs are numbers; name the one with the answers")
     rows = np.asarray(found[0], np.float64)
     if layout is Values.RECONSTRUCTION:
-        if x is None or rows.shape != x.shape:
+        wanted = None if x is None else _lay_out(x, rows.shape)
+        if wanted is None:
             raise NotValues(f"the model's output {rows.shape[1:]} is not its input again")
-        rows = np.sqrt(np.square(rows - x).reshape(len(x), -1).mean(axis=1))
+        rows = np.sqrt(np.square(rows - wanted).reshape(len(rows), -1).mean(axis=1))
     return Numbers(rows.reshape(len(rows), -1))
+
+
+def _lay_out(x: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Samples (N, C, ...) as the model has them, with channels second or last; None where neither is of this shape."""
+    last = np.moveaxis(x, 1, -1)
+    return next((one for one in (x, last) if one.shape == shape), None)

@@ -28,6 +28,13 @@ def test_a_reconstruction_is_as_far_off_as_the_root_of_the_mean_square():
     assert found.rows.tolist() == [[0.0], [2.0]]
 
 
+def test_a_reconstruction_with_channels_last_is_compared_channel_by_channel():
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    found = read_answers({"y": x.transpose(0, 2, 1) + 2}, Values.RECONSTRUCTION, x)
+    assert isinstance(found, Numbers)
+    assert found.rows.tolist() == [[2.0], [2.0]]
+
+
 @pytest.mark.parametrize(
     ("outputs", "layout"),
     [
