@@ -1,5 +1,7 @@
 """A whole daemon that scores anomalies: no verdict before it is commissioned, the same threshold after a restart."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
@@ -92,6 +94,14 @@ def answer(box, pump, which):
     return box.get("/results?most=1").json()["results"][0]["anomaly"]
 
 
+def see_window(box, pump):
+    """The chart of a window that comes meanwhile."""
+    with ThreadPoolExecutor(1) as asking:
+        coming = asking.submit(box.get, "/sensors/pump/window.svg")
+        assert until(lambda: coming.done() or pump.shake(0))
+    return coming.result().text
+
+
 def has_threshold(box, pump):
     """Whether a baseline is in use, after one more healthy window."""
     is_commissioned = (find_model(box).get("recalibration") or {}).get("commissioned")
@@ -110,9 +120,9 @@ def test_the_threshold_comes_with_the_baseline_and_stays_over_a_restart(box, bro
     start(box, broker)
     first = answer(box, pump, WORN)
     assert (first["threshold"], first["is_anomalous"]) == (None, None)
+    assert see_window(box, pump).startswith("<svg")
     code, written = run_command("send", "commission", "--config", str(box.file), "--json")
     assert code == 0, written
-
     assert until(lambda: has_threshold(box, pump)), (box.events(), box.log())
     healthy, worn = answer(box, pump, 0), answer(box, pump, WORN)
     assert healthy["score"] < healthy["threshold"] < worn["score"]
