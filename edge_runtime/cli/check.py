@@ -148,7 +148,7 @@ def _look_at_rollout(config: "Config", name: str, found: Checked) -> None:
             f"models.{name}.rollout: has no effect while 'version' is a number; set it to latest"
         )
         return
-    streams = [stream for stream, one in config.cameras.items() if one.model == name and one.enabled]
+    streams = [stream for stream, one in config.streams.items() if one.model == name and one.enabled]
     fps, canary_fps = (
         _frame_rate(config, chosen)
         for chosen in (streams, [one for one in streams if one in plan.canary.streams])
@@ -167,8 +167,8 @@ def _notes_of_tracking(config: "Config", model: str, task: str) -> list[str]:
 
 
 def _frame_rate(config: "Config", streams: Sequence[str]) -> float | None:
-    """Frames a second of these cameras together; None where one of them gives as many as it likes."""
-    rates = [config.cameras[stream].fps for stream in streams]
+    """Frames a second of these streams together; None where one of them gives as many as it likes."""
+    rates = [config.cameras[stream].fps if stream in config.cameras else None for stream in streams]
     return sum(rate for rate in rates if rate) if rates and all(rates) else None
 
 
@@ -178,15 +178,18 @@ def _look_at_cameras(config: "Config", found: Checked) -> None:
     from edge_runtime.system.camera_path import look_at_path
 
     devices: dict[str, str] = {}
-    for name, camera in config.cameras.items():
-        where = f"cameras.{name}.path"
-        problem = look_at_path(camera.address) if camera.enabled else None
+    for name, stream in config.streams.items():
+        section = config.section_of(name)
+        where = f"{section}.{name}.path"
+        problem = look_at_path(stream.address) if stream.enabled else None
         if problem is not None and problem.is_lasting:
-            line = config.line_of("cameras", name, "path")
+            line = config.line_of(section, name, "path")
             found.problems.append(Problem(where, line, problem.found, problem.expected))
         elif problem is not None:
-            found.notes.append(f"{where}: {problem.found}; the camera waits for it")
-        elif camera.enabled and camera.address.kind is CameraKind.DEVICE:
+            found.notes.append(f"{where}: {problem.found}; the {section[:-1]} waits for it")
+    for name, camera in config.cameras.items():
+        where = f"cameras.{name}.path"
+        if camera.enabled and camera.address.kind is CameraKind.DEVICE:
             real = os.path.realpath(camera.path)
             if real in devices:
                 found.notes.append(f"{where}: {camera.path} is the device of camera {devices[real]!r} now")

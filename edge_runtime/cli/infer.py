@@ -94,19 +94,19 @@ def _find_windows(given: Path) -> Sequence[Path]:
 
 
 def _find_pictures(given: Path) -> Sequence[Path]:
-    from edge_runtime.sources.folder import Skipped, list_pictures, natural_order
+    from edge_runtime.sources.folder import Skipped, list_files, natural_order
 
     skipped = Skipped()
     try:
         names = sorted(
-            (one.name for one in list_pictures(given, subfolders=True, skipped=skipped)), key=natural_order
+            (one.name for one in list_files(given, subfolders=True, skipped=skipped)), key=natural_order
         )
     except OSError as err:
         raise StateError(
             f"cannot list {given}: {err.strerror}; expected a folder that this user may read"
         ) from err
     if not names:
-        raise click.UsageError(f"{given}: {skipped.explain(has_pictures=False) or 'the folder is empty'}")
+        raise click.UsageError(f"{given}: {skipped.explain(has_wanted=False) or 'the folder is empty'}")
     return [given / name for name in names]
 
 

@@ -15,7 +15,7 @@ class PayloadConfig(Section):
     format: Literal["json", "csv", "raw", "npy", "cbor", "msgpack"] | None = None
     """json, cbor, msgpack: a record with a field for each channel, a list of such records, or fields with a list for
     each channel. csv: lines. raw: numbers one after the other. npy: an array file of NumPy."""
-    encoding: Literal["utf-8", "utf-16", "gbk", "latin-1"] | None = None
+    encoding: Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "gbk", "latin-1"] | None = None
     """Of json and csv; a byte order mark is no part of the text."""
     path: str | None = Field(default=None, max_length=200, examples=["data.samples"])
     """Where the record or records are inside of it; '': it is them."""

@@ -1,4 +1,4 @@
-"""The picture files of a folder, in natural order, and what in it is passed over. Nothing is opened."""
+"""The files of a folder that a stream wants, in natural order, and what in it is passed over. Nothing is opened."""
 
 import os
 import re
@@ -18,10 +18,26 @@ _OTHER_PICTURES = frozenset({
 }) - PICTURE_SUFFIXES  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """Which files of a folder are wanted."""
+
+    name: str
+    """Of many of them, for people."""
+    suffixes: frozenset[str]
+    """In small letters."""
+    lookalikes: frozenset[str] = frozenset()
+    """Of files that may have been meant, and cannot be taken."""
+
+
+PICTURES = FileKind("pictures", PICTURE_SUFFIXES, _OTHER_PICTURES)
+
+
 @dataclass(slots=True)
 class Skipped:
     """What a look at a folder passed over."""
 
+    wanted: FileKind = PICTURES
     suffixes: Counter[str] = field(default_factory=Counter)
     """Of files, in small letters."""
     folders: int = 0
@@ -36,32 +52,34 @@ class Skipped:
             self.unseen += 1
             self.why_unseen = self.why_unseen or f"{err.strerror}"
 
-    def explain(self, *, has_pictures: bool) -> str | None:
+    def explain(self, *, has_wanted: bool) -> str | None:
         """Why files that may have been meant are not used; None when nothing is to be said.
 
-        Next to pictures only pictures and videos of other formats are worth a word: other files are common there.
+        Next to wanted files only those that look like them are worth a word: other files are common there.
         """
         found = {
             suffix: count
             for suffix, count in self.suffixes.items()
-            if not has_pictures or suffix in _OTHER_PICTURES
+            if not has_wanted or suffix in self.wanted.lookalikes
         }
         parts = []
         if found:
             named = ", ".join(suffix or "no suffix" for suffix in sorted(found)[:8])
-            expected = " ".join(sorted(PICTURE_SUFFIXES))
-            parts.append(f"{sum(found.values())} files are not taken ({named}); pictures end in {expected}")
-        if self.folders and not has_pictures:
+            expected = " ".join(sorted(self.wanted.suffixes))
             parts.append(
-                f"{self.folders} folders in it are not looked into; 'subfolders: true' takes their pictures"
+                f"{sum(found.values())} files are not taken ({named}); {self.wanted.name} end in {expected}"
+            )
+        if self.folders and not has_wanted:
+            parts.append(
+                f"{self.folders} folders in it are not looked into; 'subfolders: true' takes their {self.wanted.name}"
             )
         if self.unseen:
             parts.append(f"{self.unseen} files or folders in it cannot be looked at ({self.why_unseen})")
         return "; ".join(parts) or None
 
 
-def list_pictures(folder: Path, *, subfolders: bool, skipped: Skipped | None = None) -> Iterator[FileStamp]:
-    """Every picture file, in no order; hidden ones and links to folders are left out.
+def list_files(folder: Path, *, subfolders: bool, skipped: Skipped | None = None) -> Iterator[FileStamp]:
+    """Every file of the kind that ``skipped`` wants, in no order; hidden ones and links to folders are left out.
 
     Raises:
         OSError: the folder cannot be listed. One below it that cannot is counted in ``skipped``.
@@ -88,7 +106,7 @@ def list_pictures(folder: Path, *, subfolders: bool, skipped: Skipped | None = N
                         skipped.folders += 1
                     continue
                 suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - ten times as fast as Path
-                if suffix not in PICTURE_SUFFIXES:
+                if suffix not in skipped.wanted.suffixes:
                     skipped.suffixes[suffix] += 1
                     continue
                 stamp = _look_at(entry, prefix, skipped)

@@ -17,7 +17,7 @@ from edge_runtime.datatypes import Frame, Origin
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.answered_files import AnsweredFiles, FileStamp
 from edge_runtime.sources.base import EndOfStream, SourceCounts
-from edge_runtime.sources.folder import Skipped, list_pictures, natural_order
+from edge_runtime.sources.folder import PICTURES, FileKind, Skipped, list_files, natural_order
 from edge_runtime.sources.pacing import Metronome
 
 log = structlog.get_logger()
@@ -40,6 +40,7 @@ class ImagesSource:
         watch: Wait for new and overwritten files instead of ending; a file counts once it stopped changing.
         subfolders: Take the pictures in folders below it as well.
         answered: The files that a watched folder does not give again.
+        wanted: Which files are given.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
     """
@@ -56,12 +57,14 @@ class ImagesSource:
         watch: bool = False,
         subfolders: bool = False,
         answered: AnsweredFiles | None = None,
+        wanted: FileKind = PICTURES,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
     ) -> None:
         self.stream = stream
         self._folder, self._is_loop, self._is_watched, self._subfolders = folder, loop, watch, subfolders
+        self._wanted = wanted
         self._answered = AnsweredFiles() if answered is None else answered
         self._clock, self._wall_clock = clock, wall_clock
         self._metronome = Metronome(fps)
@@ -76,7 +79,8 @@ class ImagesSource:
         self._has_looked = False
         self._next_seq = first_seq
         self._counts = SourceCounts()
-        self._closed = threading.Event()
+        self.closed = threading.Event()
+        """Set when it takes in nothing more."""
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next picture's path.
@@ -86,7 +90,7 @@ class ImagesSource:
             EndOfStream: all were given, or the source was closed.
         """
         deadline_s = self._clock() + timeout_s
-        while not self._closed.is_set():
+        while not self.closed.is_set():
             now_s = self._clock()
             self._look(now_s)
             wait_s = self._metronome.wait_s(now_s) if self._queue else self._look_at_s - now_s
@@ -94,7 +98,7 @@ class ImagesSource:
                 return self._deliver(now_s)
             if now_s >= deadline_s:
                 return None
-            self._closed.wait(max(0.0, min(wait_s, deadline_s - now_s)))
+            self.closed.wait(max(0.0, min(wait_s, deadline_s - now_s)))
         raise EndOfStream(f"{self.stream} was closed")
 
     def stats(self) -> SourceCounts:
@@ -103,7 +107,7 @@ class ImagesSource:
 
     def close(self) -> None:
         """Stop waiting."""
-        self._closed.set()
+        self.closed.set()
 
     def _look(self, now_s: float) -> None:
         """Fill the queue when it is empty and a look is due."""
@@ -121,27 +125,27 @@ class ImagesSource:
     def _look_once(self) -> list[FileStamp]:
         """All pictures, the first time or in a loop."""
         if self._has_looked and not self._is_loop:
-            raise EndOfStream(f"{self._folder}: all {self._counts.delivered} pictures were given")
+            raise EndOfStream(f"{self._folder}: all {self._counts.delivered} {self._wanted.name} were given")
         self._has_looked = True
-        skipped = Skipped()
+        skipped = Skipped(self._wanted)
         try:
-            files = list(list_pictures(self._folder, subfolders=self._subfolders, skipped=skipped))
+            files = list(list_files(self._folder, subfolders=self._subfolders, skipped=skipped))
         except OSError as err:
             raise SourceLost(self.stream, _unlistable(self._folder, err)) from err
-        note = skipped.explain(has_pictures=bool(files))
+        note = skipped.explain(has_wanted=bool(files))
         if not files:
-            why = note or "expected files like .jpg or .png"
-            raise SourceLost(self.stream, f"no picture in {self._folder}; {why}")
+            why = note or f"expected files that end in {' '.join(sorted(self._wanted.suffixes))}"
+            raise SourceLost(self.stream, f"no {self._wanted.name} in {self._folder}; {why}")
         self._note_problem(note)
         return files
 
     def _look_again(self, now_s: float) -> list[FileStamp]:
         """Pictures that are new and look the same twice: the rest is still being written."""
         self._look_at_s = now_s + _POLL_S
-        skipped, new, count_known = Skipped(), [], 0
+        skipped, new, count_known = Skipped(self._wanted), [], 0
         present = array("Q")  # 0.8 MB for 100,000 files
         try:
-            for stamp in list_pictures(self._folder, subfolders=self._subfolders, skipped=skipped):
+            for stamp in list_files(self._folder, subfolders=self._subfolders, skipped=skipped):
                 present.append(stamp.key)
                 if stamp in self._answered:
                     count_known += 1
@@ -154,7 +158,7 @@ class ImagesSource:
         if not skipped.unseen:
             self._answered.forget_absent(present)
             self._forget_lost(present)
-        self._note_problem(skipped.explain(has_pictures=len(present) > 0))
+        self._note_problem(skipped.explain(has_wanted=len(present) > 0))
         if not self._has_looked:
             self._has_looked = True
             if count_known:

@@ -23,6 +23,7 @@ class MqttSignalsSource(MessageQueue):
         find_spec: What the model that answers wants; see :class:`WindowFrames`.
         capacity: Messages kept.
         max_payload_bytes: Larger messages are refused and counted.
+        max_bytes: Of all that are kept together.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
     """
@@ -38,6 +39,7 @@ class MqttSignalsSource(MessageQueue):
         *,
         capacity: int = CAPACITY,
         max_payload_bytes: int = 16 << 20,
+        max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
@@ -46,7 +48,7 @@ class MqttSignalsSource(MessageQueue):
             stream,
             capacity=capacity,
             max_payload_bytes=max_payload_bytes,
-            max_bytes=MAX_BYTES,
+            max_bytes=max_bytes,
             is_frame=False,
             clock=clock,
             wall_clock=wall_clock,

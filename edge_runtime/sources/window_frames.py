@@ -5,6 +5,7 @@ A message that cannot be read becomes a frame with the reason, which is rejected
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -21,9 +22,22 @@ from edge_runtime.system.supervised_thread import Contained
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 FindSpec = Callable[[], SignalSpec]
 """What the model that answers now wants of this stream. The same object as long as it is the same; raises
 ``SourceLost`` where the model takes no windows."""
+
+
+def read_or_flaw(read: Callable[[], T]) -> T | Flaw:
+    """What it reads, or why that cannot be. An error that no check foresaw is a flaw too: it must not end a stream."""
+    with Contained(lambda _: None) as failure:
+        try:
+            return read()
+        except InputFlaw as flaw:
+            return Flaw(flaw.reason, flaw.detail)
+    detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"
+    return Flaw(RejectReason.UNREADABLE, shorten(detail))
 
 
 class WindowFrames:
@@ -36,11 +50,16 @@ class WindowFrames:
     """
 
     def __init__(self, stream: str, find_spec: FindSpec, first_seq: int = 0) -> None:
-        self.stream, self._find_spec, self._next_seq = stream, find_spec, first_seq
+        self.stream, self._find_spec, self.next_seq = stream, find_spec, first_seq
         self._windower = Windower(find_spec())
         self._before = WindowCounts()
         """Counts of the windowers before."""
         self._frames: Iterator[Frame] = iter(())
+
+    @property
+    def interval_s(self) -> float:
+        """From window to window."""
+        return self._windower.interval_s
 
     @property
     def spec(self) -> SignalSpec:
@@ -55,7 +74,6 @@ class WindowFrames:
         origin: Origin | None = None,
         *,
         is_after_loss: bool = False,
-        is_file: bool = False,
     ) -> None:
         """Take a message; ask for all frames of the one before first.
 
@@ -65,31 +83,37 @@ class WindowFrames:
             at_wall_s: The same as Unix time: of its last sample, where samples have no times.
             origin: What its sender says about it.
             is_after_loss: Whether messages were lost since the one before.
-            is_file: Whether it did not come when it was measured, so that a pause says nothing.
         """
         self._follow_spec()
         if is_after_loss:
             self._windower.begin_anew()
-        try:
-            readings = self._read(payload)
-        except InputFlaw as flaw:
+        piece = self._read(payload)
+        if isinstance(piece, Flaw):
             self._windower.begin_anew()  # its samples are lost
-            self._frames = iter([self._refuse(Flaw(flaw.reason, flaw.detail), at_s, at_wall_s, origin)])
-            return
-        self.put_readings(self._with_time_of(origin, readings), at_s, at_wall_s, origin, is_file=is_file)
+        else:
+            piece = self._with_time_of(origin, piece)
+        self.put_piece(piece, at_s, at_wall_s, origin)
 
-    def put_readings(
+    def put_piece(
         self,
-        readings: Readings,
+        piece: Readings | Flaw,
         at_s: float,
         at_wall_s: float,
         origin: Origin | None = None,
         *,
         is_file: bool = False,
     ) -> None:
-        """Take samples that were read already."""
-        windows = self._windower.add(readings, None if is_file else at_s, at_wall_s)
+        """Take samples that were read already, or why there are none; ``is_file``: a pause says nothing."""
+        if isinstance(piece, Flaw):
+            self._frames = iter([self._refuse(piece, at_s, at_wall_s, origin)])
+            return
+        windows = self._windower.add(piece, None if is_file else at_s, at_wall_s)
         self._frames = (self._make_frame(window, at_s, origin) for window in windows)
+
+    def begin_anew(self) -> None:
+        """What comes next does not continue what came before."""
+        self._before = self._before.plus(self._windower.counts)
+        self._windower = Windower(self.spec)
 
     def _with_time_of(self, origin: Origin | None, readings: Readings) -> Readings:
         """Samples that say no time have that of their message, which is the time of the last one, where it has one."""
@@ -105,6 +129,10 @@ class WindowFrames:
     def next_frame(self) -> Frame | None:
         """The next frame of the last message; None when there is no more."""
         return next(self._frames, None)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames of the last message."""
+        return self._frames
 
     def add_counts(self, counts: SourceCounts) -> SourceCounts:
         """These counts with those of the samples."""
@@ -126,16 +154,10 @@ class WindowFrames:
         self._before = self._before.plus(self._windower.counts)
         self._windower = Windower(spec)
 
-    def _read(self, payload: bytes) -> Readings:
-        """The samples of a message. An error that no check foresaw is a flaw too: it must not end the stream."""
+    def _read(self, payload: bytes) -> Readings | Flaw:
         spec = self._windower.spec
-        with Contained(lambda _: None) as failure:
-            names = [channel.name for channel in spec.channels]
-            return read_payload(payload, spec.payload, names, spec.input_rate_hz)
-        if isinstance(failure.error, InputFlaw):
-            raise failure.error
-        detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"
-        raise InputFlaw(RejectReason.UNREADABLE, shorten(detail))
+        names = [channel.name for channel in spec.channels]
+        return read_or_flaw(lambda: read_payload(payload, spec.payload, names, spec.input_rate_hz))
 
     def _make_frame(self, window: Window, at_s: float, origin: Origin | None) -> Frame:
         return Frame(
@@ -153,5 +175,5 @@ class WindowFrames:
         return Frame(self.stream, self._number(), b"", at_s, at_wall_s, None, origin=origin, flaw=flaw)
 
     def _number(self) -> int:
-        seq, self._next_seq = self._next_seq, self._next_seq + 1
+        seq, self.next_seq = self.next_seq, self.next_seq + 1
         return seq

@@ -230,7 +230,15 @@ def _make_cameras(
         connection = running.connection
         if isinstance(section, SensorConfig):
             find_spec = make_spec_finder(running, stream, section)
-            return open_sensor(stream, section, first_seq, connection=connection, find_spec=find_spec)
+            return open_sensor(
+                stream,
+                section,
+                first_seq,
+                connection=connection,
+                answered=answered,
+                find_spec=find_spec,
+                max_bytes=pictures.max_file_mib << 20,
+            )
         return open_source(
             stream, section, first_seq, connection=connection, answered=answered, pictures=pictures
         )

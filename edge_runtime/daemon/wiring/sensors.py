@@ -1,25 +1,40 @@
 """From a sensor section to a source of windows."""
 
 from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from edge_runtime.config import SensorConfig
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.wiring.messages import post_message
+from edge_runtime.daemon.wiring.sources import AnsweredFolders, is_folder
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.specs import PayloadSpec, PreprocessSpec, SignalSpec
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.mqtt_signals import MqttSignalsSource
+from edge_runtime.sources.signal_files import SignalFileSource
+from edge_runtime.sources.signal_folder import SignalFolderSource
+from edge_runtime.sources.signal_lines import SignalLinesSource
 from edge_runtime.sources.window_frames import FindSpec
 from edge_runtime.system.camera_path import look_at_path
+from edge_runtime.system.sensor_address import SensorKind
 
 RETAINED = "a message that the broker had kept (retained) was ignored: its age is unknown"
 
 
 def open_sensor(
-    stream: str, sensor: SensorConfig, first_seq: int, *, connection: BrokerConnection, find_spec: FindSpec
+    stream: str,
+    sensor: SensorConfig,
+    first_seq: int,
+    *,
+    connection: BrokerConnection,
+    answered: AnsweredFolders,
+    find_spec: FindSpec,
+    max_bytes: int,
 ) -> Source:
-    """The source of one sensor section.
+    """The source of one sensor section; files of more than ``max_bytes`` are refused.
 
     Raises:
         SourceLost: it cannot be opened now, or its model takes no windows.
@@ -27,6 +42,33 @@ def open_sensor(
     wrong = look_at_path(sensor.address)
     if wrong is not None and wrong.is_lasting:
         raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
+    is_paced = sensor.pace == "native"
+    match sensor.address.kind:
+        case SensorKind.STANDARD_INPUT:
+            return SignalLinesSource(stream, find_spec, first_seq=first_seq)
+        case SensorKind.FILE if is_folder(stream, sensor.path):
+            return SignalFolderSource(
+                stream,
+                Path(sensor.path),
+                find_spec,
+                is_paced=is_paced,
+                loop=sensor.loop,
+                watch=sensor.watch,
+                subfolders=sensor.subfolders,
+                answered=answered.get(stream) if sensor.watch else None,
+                max_bytes=max_bytes,
+                first_seq=first_seq,
+            )
+        case SensorKind.FILE:
+            return SignalFileSource(
+                stream,
+                Path(sensor.path),
+                find_spec,
+                is_paced=is_paced,
+                loop=sensor.loop,
+                max_bytes=max_bytes,
+                first_seq=first_seq,
+            )
     client = connection.client
     assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
     source = MqttSignalsSource(stream, find_spec, first_seq=first_seq)
@@ -39,7 +81,7 @@ def open_sensor(
 def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> FindSpec:
     """What the model that answers now wants of a sensor, asked at every message.
 
-    The finder raises ``SourceLost`` where the model takes pictures.
+    The finder raises ``SourceLost`` where the model takes pictures, or the stream's payload does not fit its bundle.
     """
     known: tuple[PreprocessSpec, SignalSpec] | None = None
 
@@ -50,14 +92,22 @@ def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> Fin
             if not isinstance(spec, SignalSpec):
                 found = f"model {sensor.model!r} takes pictures"
                 raise SourceLost(stream, f"{found}; expected one whose bundle takes windows (kind: signal)")
-            known = spec, adapt_spec(spec, sensor)
+            try:
+                known = spec, adapt_spec(spec, sensor)
+            except ValidationError as err:
+                reason = "; ".join(problem["msg"] for problem in err.errors())
+                raise SourceLost(stream, f"its payload does not fit the model's bundle: {reason}") from err
         return known[1]
 
     return find
 
 
 def adapt_spec(spec: SignalSpec, sensor: SensorConfig) -> SignalSpec:
-    """The input of a model with what a sensor's section says otherwise."""
+    """The input of a model with what a sensor's section says otherwise.
+
+    Raises:
+        ValidationError: both together make no sense.
+    """
     said = {name: value for name, value in sensor.payload if value is not None}
     if said.get("time") == "":
         said["time"] = None

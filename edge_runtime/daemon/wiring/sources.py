@@ -74,7 +74,7 @@ def open_source(
             # Many cameras publish every picture with the retain flag: only one that the broker had kept is old.
             source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
             return source
-        case CameraKind.FILE if _is_folder(stream, camera.path):
+        case CameraKind.FILE if is_folder(stream, camera.path):
             pace = None if camera.pace == "fastest" else camera.fps
             folder = Path(camera.path)
             return ImagesSource(
@@ -93,7 +93,12 @@ def open_source(
             )
 
 
-def _is_folder(stream: str, path: str) -> bool:
+def is_folder(stream: str, path: str) -> bool:
+    """Whether a path is one.
+
+    Raises:
+        SourceLost: that cannot be seen.
+    """
     try:
         return Path(path).is_dir()
     except OSError as err:

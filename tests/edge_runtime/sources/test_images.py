@@ -8,7 +8,7 @@ import pytest
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.answered_files import MAX_ABSENT, AnsweredFiles, FileStamp
 from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.folder import list_pictures
+from edge_runtime.sources.folder import list_files
 from edge_runtime.sources.images import ImagesSource
 from tests.support.waiting import WAIT_S
 
@@ -247,7 +247,7 @@ def test_the_origin_of_a_file_is_its_name_and_its_time(folder):
 def many_answered(folder, subfolders):
     """A watched folder of which more was answered than is remembered once it is gone; its files are listed."""
     answered = AnsweredFiles()
-    stamps = list(list_pictures(folder, subfolders=subfolders))
+    stamps = list(list_files(folder, subfolders=subfolders))
     for stamp in stamps:
         answered.settle(stamp)
     for number in range(MAX_ABSENT + 1):
@@ -262,12 +262,12 @@ def test_a_share_that_fails_while_it_is_listed_costs_no_memory_of_it(folder, mon
 
     def list_some(*args, **options):
         calls.append(args)
-        for number, stamp in enumerate(list_pictures(*args, **options)):
+        for number, stamp in enumerate(list_files(*args, **options)):
             if number == fails_at and len(calls) == 2:
                 raise OSError(112, "Host is down")
             yield stamp
 
-    monkeypatch.setattr("edge_runtime.sources.images.list_pictures", list_some)
+    monkeypatch.setattr("edge_runtime.sources.images.list_files", list_some)
     source = ImagesSource("belt", folder, watch=True, answered=answered, clock=(clock := Clock()))
     for _ in range(2):
         source.read(0)
