@@ -184,8 +184,8 @@ def _encode_detection(found: Detection) -> dict[str, Any]:
 
 
 def _encode_value(found: Value) -> dict[str, Any]:
-    about = {"name": found.name, "value": shorten(found.value), "unit": found.unit}
-    return {**about, "limits": found.limits}
+    value = shorten(found.value)
+    return {"name": found.name, "value": value, "unit": found.unit, "limits": found.limits}
 
 
 def _encode_anomaly(found: Anomaly) -> dict[str, Any]:

@@ -1,24 +1,23 @@
 """Counts of answers: by class, by confidence, bounded, and nothing of raw outputs."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from edge_runtime.datatypes import Detection, Generation, Label
+from edge_runtime.datatypes import Anomaly, Detection, Generation, Label, Value
 from edge_runtime.inference.answer_counts import BOUNDS, MOST_CLASSES, OTHER, AnswerCounts
-from edge_runtime.inference.answers import NOTHING
+from edge_runtime.inference.answers import ANOMALOUS, INSIDE, NORMAL, NOTHING
 from edge_runtime.inference.durations import MOST_KEPT
+from edge_runtime.inference.postprocess.postprocessor import Answer
 
 BASE = Generation("parts/1")
 
 
 def classified(label, score=0.5):
-    return SimpleNamespace(top=(Label(0, label, score), Label(1, "rest", 0.1)), detections=None, outputs=None)
+    return Answer(top=(Label(0, label, score), Label(1, "rest", 0.1)))
 
 
 def detected(*scores):
     boxes = tuple(Detection(0, f"d{score}", score, (0.0, 0.0, 1.0, 1.0)) for score in scores)
-    return SimpleNamespace(top=None, detections=boxes, outputs=None)
+    return Answer(detections=boxes)
 
 
 def counts_of(*answers):
@@ -46,8 +45,18 @@ def test_the_confidence_of_boxes_is_their_mean_and_without_a_box_there_is_none()
 
 
 def test_raw_outputs_have_no_class():
-    counts = counts_of(SimpleNamespace(top=None, detections=None, outputs={}))
+    counts = counts_of(Answer(outputs={}))
     assert (counts.read_classes(), counts.read_confidences()) == ({}, {})
+
+
+def test_values_and_scores_are_counted_by_where_they_are():
+    hot, fine = (Answer(values=(Value("heat", 1.0, limits=limits),)) for limits in ("above", "inside"))
+    anomalies = [
+        Answer(anomaly=Anomaly(score, threshold)) for score, threshold in ((2, 1), (0, 1), (2, None))
+    ]
+    found = counts_of(hot, fine, fine, *anomalies, Answer(values=(Value("load", 1.0),)))
+    assert found.read_classes() == {"heat above": 1, INSIDE: 2, ANOMALOUS: 1, NORMAL: 1}
+    assert found.read_confidences() == {}
 
 
 def test_classes_after_the_first_ones_are_counted_together():
