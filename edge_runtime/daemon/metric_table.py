@@ -152,6 +152,20 @@ CAMERA_DROPPED = _metric(
     "Frames for which a newer one was taken, or above the limit fps.",
     "stream",
 )
+SAMPLES = _metric(
+    "sensor_samples",
+    "counter",
+    "Samples of a sensor: taken, or left out as late or duplicate.",
+    "stream",
+    "outcome",
+)
+NEW_BEGINS = _metric(
+    "sensor_windows_begun_anew",
+    "counter",
+    "How often a window of a sensor was given up: after a gap, or since its clock was put back (clock).",
+    "stream",
+    "cause",
+)
 RESTARTS = _metric("camera_restarts", "counter", "How often the device was opened again.", "stream")
 CAMERA_CPU = _metric(
     "camera_cpu_seconds",

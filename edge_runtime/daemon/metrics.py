@@ -27,6 +27,7 @@ from edge_runtime.messaging.events import DriftFigures
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.serving.request_counts import RequestCounts
 from edge_runtime.serving.wrong_tokens import WrongTokens
+from edge_runtime.sources.base import SourceCounts
 from edge_runtime.system.supervised_thread import Crashes
 
 _NO_OUTCOMES = ("under_way", "forgotten")
@@ -104,6 +105,8 @@ class MetricsReader:
             yield table.CAMERA_DROPPED.of(counts.dropped, stream)
             yield table.RESTARTS.of(counts.restarts, stream)
             yield table.CAMERA_CPU.of(counts.cpu_s, stream)
+            if stream in self._running.config.sensors:
+                yield from _read_samples(stream, counts)
         now_s, now_wall_s = time.monotonic(), time.time()
         for facts in self._cameras.facts():
             if facts.last_frame_at_s is not None:
@@ -120,6 +123,15 @@ class MetricsReader:
             if outcome not in _NO_OUTCOMES:
                 yield table.COMMANDS.of(count, outcome)
         yield table.UNDER_WAY.of(counts.get("under_way", 0))
+
+
+def _read_samples(stream: str, counts: SourceCounts) -> Iterator[Sample]:
+    left_out = {"late": counts.late_samples, "duplicate": counts.duplicate_samples}
+    yield table.SAMPLES.of(counts.samples - sum(left_out.values()), stream, "taken")
+    for outcome, count in left_out.items():
+        yield table.SAMPLES.of(count, stream, outcome)
+    for cause, count in (("gap", counts.gaps), ("clock", counts.clock_jumps)):
+        yield table.NEW_BEGINS.of(count, stream, cause)
 
 
 def _read_findings(findings: tuple[Finding, ...]) -> Iterator[Sample]:

@@ -195,7 +195,8 @@ def choose_cameras(config: Config, wanted: list[str]) -> tuple[str, ...]:
     for name in wanted:
         if name not in config.cameras:
             have = ", ".join(config.cameras) or "none"
-            raise CommandError(f"no camera {name[:64]!r}; this device has: {have}")
+            found = "a sensor; pictures alone are recorded" if name in config.sensors else "no camera"
+            raise CommandError(f"{name[:64]!r} is {found}; this device has the cameras: {have}")
         if name not in allowed:
             raise CommandError(
                 f"camera {name!r} may not be recorded; cameras.{name}.recordings: true allows it"

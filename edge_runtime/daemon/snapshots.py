@@ -106,11 +106,12 @@ class Snapshots:
         return NoPicture(Lack.SILENT, f"camera {camera!r} gave no picture within {WAIT_S:g} s: {why}")
 
     def _require_allowed(self, camera: str) -> None:
-        configured = self._running.config.cameras
+        config = self._running.config
+        configured = config.cameras
         if camera not in configured:
-            raise NoPicture(
-                Lack.UNKNOWN, f"no camera {camera!r}; this device has: {', '.join(configured) or 'none'}"
-            )
+            found = "a sensor, which gives no pictures" if camera in config.sensors else "no camera"
+            have = ", ".join(configured) or "none"
+            raise NoPicture(Lack.UNKNOWN, f"{camera!r} is {found}; this device has the cameras: {have}")
         if not configured[camera].snapshots:
             raise NoPicture(
                 Lack.FORBIDDEN,

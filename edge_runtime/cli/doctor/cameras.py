@@ -1,4 +1,4 @@
-"""The cameras: are they there, may the daemon use them, and does a picture come?"""
+"""The cameras and sensors: are they there, may the daemon use them, and does a picture come?"""
 
 import re
 import socket
@@ -16,6 +16,7 @@ from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.camera_path import look_at_path
+from edge_runtime.system.sensor_address import SensorKind
 
 _CONNECT_S, _SLICE_S = 3.0, 0.5
 _WITH_PICTURE = (CameraKind.RTSP, CameraKind.HTTP, CameraKind.DEVICE)
@@ -27,7 +28,7 @@ def examine_camera(config: Config, name: str, user: ServiceUser, picture_s: floa
     None is taken while a daemon runs either, since many cameras serve one client.
     """
     camera = config.cameras[name]
-    found = _look_at_path(config, name, user) or _connect(config, name)
+    found = look_at_stream(config, name, user) or _connect(config, name)
     if found is not None:
         yield found
     elif user.is_running:
@@ -38,28 +39,37 @@ def examine_camera(config: Config, name: str, user: ServiceUser, picture_s: floa
         yield fine("camera", f"{name}: {camera.safe_path} can be used")
 
 
-def _look_at_path(config: Config, name: str, user: ServiceUser) -> Finding | None:
-    address = config.cameras[name].address
-    path = address.local_path
+def examine_sensor(config: Config, name: str, user: ServiceUser) -> Iterator[Finding]:
+    """Look at the file or folder of one sensor; whether the broker lets the box subscribe is not known before."""
+    found = look_at_stream(config, name, user)
+    yield found or fine("sensor", f"{name}: {config.sensors[name].safe_path} can be used")
+
+
+def look_at_stream(config: Config, name: str, user: ServiceUser) -> Finding | None:
+    """What is wrong with the device, file or folder of a camera or sensor; None when nothing is, or there is none."""
+    address, section = config.streams[name].address, config.section_of(name)
+    path, kind = address.local_path, section[:-1]
     if path is None:
         return None
     seen = look_at_path(address)
     if seen is not None and seen.is_lasting:
-        advice = f"correct cameras.{name}.path; expected is {seen.expected}"
-        return problem("camera.path", f"{name}: {seen.found}", advice, ExitCode.CONFIG)
+        advice = f"correct {section}.{name}.path; expected is {seen.expected}"
+        return problem(f"{kind}.path", f"{name}: {seen.found}", advice, ExitCode.CONFIG)
     if not _is_there(path):
         return note(
-            "camera.missing",
+            f"{kind}.missing",
             f"{name}: {path} does not exist",
-            "plug it in or mount it; the camera waits for it",
+            f"plug it in or mount it; the {kind} waits for it",
         )
     may = user.may(path, _needed(path, address.kind))
     if may is None:
-        return note("camera.unknown", f"{name}: only root can see what {user.name} may", "run doctor as root")
+        return note(
+            f"{kind}.unknown", f"{name}: only root can see what {user.name} may", "run doctor as root"
+        )
     if not may:
         advice = _advise_rights(path, address.kind, user)
         return problem(
-            "camera.rights", f"{name}: user {user.name} may not use {path}", advice, ExitCode.UNAVAILABLE
+            f"{kind}.rights", f"{name}: user {user.name} may not use {path}", advice, ExitCode.UNAVAILABLE
         )
     return None
 
@@ -74,13 +84,13 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _needed(path: Path, kind: CameraKind) -> list[Right]:
+def _needed(path: Path, kind: CameraKind | SensorKind) -> list[Right]:
     if kind is CameraKind.DEVICE:
         return ["r", "w"]
     return ["r", "x"] if path.is_dir() else ["r"]
 
 
-def _advise_rights(path: Path, kind: CameraKind, user: ServiceUser) -> str:
+def _advise_rights(path: Path, kind: CameraKind | SensorKind, user: ServiceUser) -> str:
     if kind is CameraKind.DEVICE:
         group = find_group(path) or "video"
         return f"usermod -aG {group} {user.name} and log in again; as a service SupplementaryGroups={group}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.bundles.verify import read_manifest
 from edge_runtime.cli.doctor.broker import examine_broker
-from edge_runtime.cli.doctor.cameras import examine_camera
+from edge_runtime.cli.doctor.cameras import examine_camera, examine_sensor
 from edge_runtime.cli.doctor.clock import examine_clock
 from edge_runtime.cli.doctor.configuration import examine_configuration
 from edge_runtime.cli.doctor.engines import ALL, examine_engine
@@ -133,6 +133,9 @@ def _list_topics_of(
     for number, name in enumerate(enabled):
         picture_s = _PICTURE_S if number < _MOST_PICTURES else 0.0
         topics[f"camera {name}"] = partial(examine_camera, config, name, user, picture_s)
+    for name, sensor in config.sensors.items():
+        if sensor.enabled:
+            topics[f"sensor {name}"] = partial(examine_sensor, config, name, user)
     for name in config.models:
         if name in manifests:
             topics[f"patch of {name}"] = partial(examine_patch, config.state_dir, name, manifests[name].id)

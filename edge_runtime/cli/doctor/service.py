@@ -104,12 +104,12 @@ def _judge_folders(unit: Mapping[str, str], config: Config) -> Iterator[Finding]
                 f"ReadWritePaths={path.parent} in a drop-in of the unit",
                 ExitCode.CONFIG,
             )
-    for name, camera in config.cameras.items():
-        path = camera.address.local_path
-        if path is None or not camera.enabled:
+    for name, stream in config.streams.items():
+        path, kind = stream.address.local_path, config.section_of(name)[:-1]
+        if path is None or not stream.enabled:
             continue
         if unit.get("ProtectHome") in ("yes", "tmpfs") and _is_below(path, _HOMES):
-            found = f"camera {name}: {UNIT} cannot see {path}, which is in a home folder"
+            found = f"{kind} {name}: {UNIT} cannot see {path}, which is in a home folder"
             yield problem(
                 "service.folder",
                 found,
@@ -117,7 +117,7 @@ def _judge_folders(unit: Mapping[str, str], config: Config) -> Iterator[Finding]
                 ExitCode.CONFIG,
             )
         if unit.get("PrivateTmp") == "yes" and _is_below(path, _TEMPORARY):
-            found = f"camera {name}: {UNIT} has a folder {path.parts[1]} of its own, without {path}"
+            found = f"{kind} {name}: {UNIT} has a folder {path.parts[1]} of its own, without {path}"
             yield problem("service.folder", found, "move it to /srv", ExitCode.CONFIG)
 
 

@@ -259,3 +259,15 @@ def test_of_two_findings_about_one_part_the_gravest_counts() -> None:
 def test_a_refused_edit_has_its_own_event() -> None:
     looks = [(float(t), [Finding("configuration", Weight.NOTE, "refused")]) for t in range(0, 20, 2)]
     assert news(looks) == []
+
+
+@pytest.mark.parametrize(
+    ("last_result_at_s", "is_ready"),
+    [(98.0, True), (94.0, False), (None, False)],
+    ids=["just now", "long ago", "never"],
+)
+def test_messages_of_a_sensor_may_be_rejected_while_its_windows_are_answered(
+    last_result_at_s: float | None, is_ready: bool
+) -> None:
+    sensor = replace(CAMERA, rejected_in_a_row=50, last_result_at_s=last_result_at_s, patience_s=5.0)
+    assert assess(sources=(sensor,)).ready is is_ready

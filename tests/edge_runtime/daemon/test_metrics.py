@@ -37,6 +37,7 @@ state_dir: {state}
 mqtt: {{host: broker.example, user: me, password: needle-1-x}}
 models: {{parts: {{bundle: parts}}}}
 cameras: {{belt: {{path: "rtsp://me:needle-2-x@cam/1", model: parts}}}}
+sensors: {{pump: {{path: samples.csv, model: parts}}}}
 """
 
 
@@ -62,8 +63,8 @@ class Bench:
         publisher = Publisher(self.outbox, SimpleNamespace(problem=None), self.crashes)
         self.delivery = Delivery("box", lambda result: None)
         self.delivery.use_channels(self.topics, (Channel("mqtt", self.outbox, publisher),))
-        source = FakeSource("belt", [make_frame(0), make_frame(1)])
-        self.cameras = Cameras(lambda *_: source, folder / "streams", self.crashes)
+        sources = {"belt": FakeSource("belt", [make_frame(0), make_frame(1)]), "pump": FakeSource("pump", [])}
+        self.cameras = Cameras(lambda stream, *_: sources[stream], folder / "streams", self.crashes)
         reporter = StatusReporter(
             self.running,
             self.cameras,
@@ -87,6 +88,7 @@ class Bench:
     def play(self):
         camera = self.running.config.cameras["belt"]
         self.cameras.open("belt", camera, self.pipeline)
+        self.cameras.open("pump", self.running.config.sensors["pump"], self.pipeline)
         assert until(self.cameras.are_finished)
         self.pipeline.metrics.stream("belt").note_rejection("truncated")
         while not self.pipeline.is_empty():

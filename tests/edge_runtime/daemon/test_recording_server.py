@@ -56,7 +56,9 @@ class Site:
             "yard": camera(recordings=True, enabled=False),
         }
         text = b"mqtt: {host: x, password: needle}\n"
-        self.config = SimpleNamespace(device="box", state_dir=folder, cameras=cameras, text=text)
+        self.config = SimpleNamespace(
+            device="box", state_dir=folder, cameras=cameras, sensors={"pump": None}, text=text
+        )
         self.running = SimpleNamespace(config=self.config, models={"parts": make_runtime()})
         self.feed, self.crashes, self.events = Feed(), Crashes(), []
         self.server = RecordingServer(self.running, self.feed, self.events.append, self.crashes)
@@ -133,7 +135,12 @@ def test_only_its_user_may_connect(site):
 
 @pytest.mark.parametrize(
     ("cameras", "said"),
-    [(("gate",), r"cameras\.gate\.recordings"), (("roof",), "belt, gate"), (("belt", "yard"), "enabled")],
+    [
+        (("gate",), r"cameras\.gate\.recordings"),
+        (("roof",), "belt, gate"),
+        (("belt", "yard"), "enabled"),
+        (("pump",), "sensor"),
+    ],
 )
 def test_a_camera_that_may_not_be_recorded_is_refused(site, tmp_path, cameras, said):
     with pytest.raises(CommandError, match=said):

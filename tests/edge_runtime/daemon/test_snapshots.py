@@ -66,7 +66,7 @@ def site(tmp_path):
     cameras = Cameras(lambda *_: camera, tmp_path / "streams", Crashes())
     belt = CameraConfig(path="rtsp://camera/1", model="parts", snapshots=True)
     gate = belt.model_copy(update={"snapshots": False})
-    config = SimpleNamespace(cameras={"belt": belt, "gate": gate}, sensors={})
+    config = SimpleNamespace(cameras={"belt": belt, "gate": gate}, sensors={"pump": None})
     cameras.open("belt", belt, pipeline)
     running = SimpleNamespace(config=config)
     yield SimpleNamespace(

@@ -7,6 +7,7 @@ from edge_runtime.config.trust import TrustConfig
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
 from edge_runtime.errors import BundleError, EngineError
 from tests.support.fake_engine import FakeEngine
+from tests.support.signal_bundles import build_signal_bundle
 from tests.support.signed_bundles import Publisher, build_small
 
 pytestmark = pytest.mark.integration
@@ -102,3 +103,17 @@ def test_an_untrusted_version_is_skipped_for_a_trusted_one(tmp_path):
     )
     with pytest.raises(BundleError, match=r"models\.a"):
         open_bundle(revoked, "a")
+
+
+def test_a_bundle_of_windows_is_refused_for_a_camera_and_one_of_pictures_for_a_sensor(tmp_path):
+    windows = build_signal_bundle(tmp_path / "bundles").parent
+    camera = config_of(tmp_path, a=windows)
+    sensor = Config.model_validate({
+        "device": "box", "state_dir": str(tmp_path), "models": {"a": {"bundle": "demo:efficientnet-lite0"}},
+        "sensors": {"pump": {"path": "a.csv", "model": "a"}},
+    })  # fmt: skip
+    for config, stream in ((camera, "belt"), (sensor, "pump")):
+        with pytest.raises(BundleError) as err:
+            open_bundle(config, "a")
+        assert stream in err.value.found
+        assert err.value.where == "models.a"

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from edge_runtime.cli.doctor.cameras import examine_camera
+from edge_runtime.cli.doctor.cameras import examine_camera, examine_sensor
 from edge_runtime.cli.doctor.finding import Level
 from edge_runtime.cli.doctor.service_user import ServiceUser
 from edge_runtime.config import parse_config
@@ -30,6 +30,21 @@ def find(path, user=ME, picture_s=10.0):
     }
     parsed = parse_config(orjson.dumps(config), "test", {}, check_files=False)
     return [(one.id, one.level) for one in examine_camera(parsed, "belt", user, picture_s)]
+
+
+def find_of_sensor(path):
+    sensors = {"pump": {"path": str(path), "model": "m"}}
+    config = {"device": "box", "models": {"m": {"bundle": "m"}}, "sensors": sensors}
+    parsed = parse_config(orjson.dumps(config), "test", {}, check_files=False)
+    return [(one.id, one.level) for one in examine_sensor(parsed, "pump", ME)]
+
+
+def test_files_of_sensors_are_looked_at_as_those_of_cameras(tmp_path):
+    (tmp_path / "a.csv").touch()
+    os.mkfifo(tmp_path / "pipe")
+    assert find_of_sensor(tmp_path / "a.csv") == [("sensor", Level.OK)]
+    assert find_of_sensor(tmp_path / "later") == [("sensor.missing", Level.NOTE)]
+    assert find_of_sensor(tmp_path / "pipe") == [("sensor.path", Level.PROBLEM)]
 
 
 class WantsPassword(socketserver.StreamRequestHandler):
