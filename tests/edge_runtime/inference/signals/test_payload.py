@@ -9,7 +9,7 @@ import cbor2
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.datatypes import RejectReason
@@ -335,6 +335,7 @@ def test_long_csv_is_read_to_its_end():
     np.testing.assert_array_equal(read_payload(data, payload, ("c", "a")).numbers, window[:, [2, 0]])
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["json", "cbor", "msgpack", "csv", "npy", "raw"]),
     st.lists(st.tuples(*[st.floats(allow_infinity=False)] * 2), min_size=1, max_size=12),
@@ -353,6 +354,7 @@ def test_samples_come_out_as_they_went_in(how, rows, form, encoding, names):
     assert found.times_wall_s is None or found.times_wall_s.tolist() == times
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["json", "cbor", "msgpack", "csv", "npy", "raw"]),
     st.sampled_from(["columns", "records", "rows"]),
@@ -372,6 +374,7 @@ def test_a_damaged_payload_is_read_or_refused(how, form, encoding, edits, has_ti
         assert not np.isinf(found.numbers).any()
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["json", "cbor", "msgpack", "csv", "npy", "raw"]), st.binary(max_size=64))
 def test_any_bytes_are_read_or_refused(how, data):
     with contextlib.suppress(InputFlaw):

@@ -5,7 +5,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.datatypes import RejectReason
@@ -58,6 +58,7 @@ def test_wide_text_of_ascii_is_no_narrow_text(declared, sent):
 ENCODINGS = ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "gbk", "latin-1"]
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(ENCODINGS),
     st.sampled_from(ENCODINGS),
