@@ -123,6 +123,7 @@ def _scores(
 ) -> dict[str, Scores]:
     assert unpatched.simulated is not None
     before, far = fidelity(unpatched.simulated, healthy), _outside(unpatched.live, healthy)
+    wild = _wild_share(unpatched, healthy)
     scores: dict[str, Scores] = {}
     for one in (unpatched, *candidates):
         assert one.simulated is not None
@@ -134,7 +135,7 @@ def _scores(
             "gain_error": error,
             "sure_gain": float(gain.mean()) - settings.standard_errors * error,
             "live_outside": outside,
-            "is_plausible": float(outside <= max(settings.room, far)),
+            "is_plausible": float(outside <= max(settings.room, far) and _wild_share(one, healthy) <= wild),
         }
     return scores
 
@@ -146,6 +147,16 @@ def _outside(live: Numbers, healthy: Numbers) -> float:
     middle = np.median(live.rows, axis=0)
     beyond = np.maximum(np.maximum(low - middle, middle - high), 0.0)
     return float((beyond[varies] / spread[varies]).max())
+
+
+def _wild_share(one: Evidence[Numbers], healthy: Numbers) -> float:
+    """Share of all its answers that no healthy one is near to: a dead unit that awakes makes few of them, far off."""
+    assert one.simulated is not None
+    spread, varies = _spread(healthy)
+    room = np.sqrt(MOST_ERROR) * spread
+    rows = np.concatenate([one.live.rows, one.simulated.rows])
+    is_wild = (rows < healthy.rows.min(axis=0) - room) | (rows > healthy.rows.max(axis=0) + room)
+    return float(is_wild[:, varies].any(axis=1).mean())
 
 
 def _is_good(found: Scores, settings: ValueGateSettings) -> bool:

@@ -68,6 +68,15 @@ def test_answers_that_are_not_finite_are_left_out():
     assert "a" not in found.scores
 
 
+def test_a_few_wild_answers_where_there_were_none_are_too_many():
+    near = evidence("a", 0)
+    rows = near.simulated.rows.copy()
+    rows[5, 0] = 1e4
+    found = choose(evidence("identity", 2), [Evidence("a", near.live, Numbers(rows))], HEALTHY)
+    assert not found.accepted
+    assert found.scores["a"]["is_plausible"] == 0
+
+
 def test_units_do_not_matter_and_one_wild_sample_counts_little():
     off = fidelity(evidence("a", 0.5).simulated, HEALTHY)
     assert off == pytest.approx(np.full(64, -0.25))
