@@ -26,7 +26,7 @@ def _part(name: str, line: str) -> tuple[str, Benchmark]:
 
 BENCHMARKS = {
     "accuracy": Benchmark(
-        "loss recovered on three tracks, parity of formats, and their pages", "accuracy.evaluation"
+        "loss recovered on pictures and signals, parity of formats, and their pages", "accuracy.evaluation"
     ),
     "signal-parity": Benchmark(
         "nets on signals in every format compared with re-estimation in torch", "accuracy.signal_parity"

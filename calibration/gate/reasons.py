@@ -8,7 +8,7 @@ from math import floor
 
 Scores = Mapping[str, float]
 
-BETTER = "With this correction the model answers better on what the camera shows now."
+BETTER = "With this correction the model answers better on what is seen now."
 NOT_SURE = "Nothing is changed: no correction is surely better than none."
 
 

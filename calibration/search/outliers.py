@@ -61,8 +61,8 @@ def drop_outliers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
     return _refuse_too_many(
         kept,
         kept.without(unlike_the_majority(live, baseline.frames), UNLIKE),
-        "are further from the others than healthy frames are from each other: they do not show one state of the "
-        "camera.",
+        "are further from the others than healthy frames are from each other: they do not show one and the "
+        "same state.",
     )
 
 
