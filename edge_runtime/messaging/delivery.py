@@ -184,7 +184,7 @@ class Delivery:
         """Say that a frame will have no result; returns at once. Beyond the quota it is logged and counted."""
         rejected = replace(rejected, detail=PROCESS.text(rejected.detail))
         name = None if rejected.origin is None else rejected.origin.name
-        log.warning("picture rejected", stream=rejected.stream, seq=rejected.seq, reason=rejected.reason,
+        log.warning("frame rejected", stream=rejected.stream, seq=rejected.seq, reason=rejected.reason,
                     detail=rejected.detail, **({} if name is None else {"name": name}))  # fmt: skip
         with self._quota_lock:
             unsaid = self._quota.take(rejected.stream, (model, rejected), time.monotonic())

@@ -110,6 +110,8 @@ class SignalFolderSource:
         windows = read_or_flaw(partial(read_windows, file.payload, spec, self._check_bytes))
         if isinstance(windows, Flaw):
             return [replace(file, payload=b"", flaw=windows)]
+        samples = (len(windows) - 1) * spec.input_hop + len(windows[-1])
+        self._counts = self._counts.plus(samples=self._counts.samples + samples)
         frames = [
             replace(file, payload=window, settle=None, rate_hz=spec.input_rate_hz) for window in windows
         ]

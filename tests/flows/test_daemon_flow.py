@@ -37,7 +37,7 @@ def test_a_folder_is_played_to_its_end_and_every_picture_is_accounted_for(box):
     assert len(results) == good
     assert len({result["id"] for result in results}) == good
     assert all(result["top"] and result["generation"] == "efficientnet-lite0/1" for result in results)
-    assert '"picture rejected"' in box.log()
+    assert '"frame rejected"' in box.log()
 
 
 def test_sigterm_drains_and_exits_0(box, collector):

@@ -2,9 +2,11 @@
 
 import json
 import random
+import subprocess
 import threading
 from collections import Counter
 
+import numpy as np
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -54,6 +56,9 @@ class Site:
         """Whether the box is unready since all that comes is rejected, and not since nothing comes."""
         reasons = self.box.status()["health"]["reasons"]
         return any(reason.startswith("source pump: the last ") for reason in reasons)
+
+    def samples(self):
+        return self.box.status()["cameras"]["pump"]["samples"]
 
     def _note(self, message):
         kind = self.results if "/result/" in message.topic else self.rejections
@@ -115,8 +120,8 @@ def test_single_samples_of_which_some_are_lost_and_some_late_give_the_right_wind
     assert labels_of(site.results) == [*LABELS, *LABELS]
     assert [result["filled"] for result in site.results] == pytest.approx(lost[:8], abs=1e-4)
     assert [result["seq"] for result in site.results] == list(range(8))
-    samples = site.box.status()["cameras"]["pump"]["samples"]
-    assert samples == {"came": len(messages), "late": 0, "duplicate": 0, "gaps": 0, "clock_jumps": 0}
+    assert until(lambda: site.samples()["came"] == len(messages))
+    assert site.samples() == {"came": len(messages), "late": 0, "duplicate": 0, "gaps": 0, "clock_jumps": 0}
 
 
 RUBBISH = {
@@ -153,3 +158,39 @@ def test_rubbish_is_rejected_by_its_reason_and_makes_the_box_unready(site):
     rejected = site.box.status()["models"]["machine"]["streams"]["pump"]["rejected"]
     assert rejected.keys() >= set(RUBBISH.values())
     assert site.box.status()["worker_failures"] == 0
+
+
+def test_files_folders_and_standard_input_are_answered_and_edits_count_while_it_runs(tmp_path):
+    build_signal_bundle(tmp_path / "bundles")
+    windows, folder, box = machine_windows(4, seed=3), tmp_path / "windows", Box(tmp_path)
+    rows = np.concatenate(windows)
+    np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header=",".join(CHANNELS), comments="")
+    folder.mkdir()
+    for i, window in enumerate(windows):
+        (folder / f"{i}.npy").write_bytes(write_npy(window))
+    models = {"m": {"bundle": str(tmp_path / "bundles/machine"), "recalibrate": False}}
+    sensors = {
+        "file": {"path": "a.csv", "model": "m", "pace": "fastest"},
+        "folder": {"path": "windows", "model": "m", "watch": True, "pace": "fastest"},
+        "lines": {"path": "-", "model": "m"},
+    }
+    box.write(models=models, sensors=sensors)
+    box.start(stdin=subprocess.PIPE)
+    try:
+        for row in rows:
+            box.process.stdin.write(json.dumps(dict(zip(CHANNELS, row, strict=True))).encode() + b"\n")
+        box.process.stdin.flush()
+        assert until(lambda: len(box.results()) == 12), box.log()
+        for stream in sensors:
+            assert labels_of(one for one in box.results() if one["stream"] == stream) == list(LABELS)
+        del sensors["file"]
+        box.write(models=models, sensors=sensors)
+        assert until(lambda: box.status()["cameras"].keys() == sensors.keys())
+        (folder / "short.npy").write_bytes(write_npy(windows[0][:100]))
+        assert until(lambda: box.results("rejected"))
+        assert [one["rejected"] for one in box.results("rejected")] == ["bad_shape"]
+        box.check_results_file()
+    finally:
+        box.process.stdin.close()
+        box.process.terminate()
+        box.wait()

@@ -62,10 +62,10 @@ class Box:
         temporary.write_text(content)
         temporary.replace(self.file)
 
-    def start(self, *arguments):
+    def start(self, *arguments, stdin=None):
         log = (self.folder / "log.txt").open("ab")
         command = [sys.executable, "-m", "edge_runtime", "run", str(self.file), *arguments]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=log, stderr=log)
         log.close()
 
     def wait(self, timeout_s=WAIT_S):

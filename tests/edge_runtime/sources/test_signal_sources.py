@@ -118,13 +118,13 @@ def test_times_of_the_payload_are_the_times_of_windows():
 
 
 class Clock:
-    """Moves by a tenth of a second at each look."""
+    """Moves by a step at each look."""
 
-    def __init__(self):
-        self.looks = count()
+    def __init__(self, step_s=0.1):
+        self.looks = count(0, step_s)
 
     def __call__(self):
-        return next(self.looks) / 10
+        return next(self.looks)
 
 
 LINES = [f"{i},{-i}" for i in range(1000)]
@@ -187,7 +187,9 @@ def test_each_file_of_a_folder_is_by_itself(tmp_path):
     (tmp_path / "1.npy").write_bytes(write_npy(np.full((4, 2), 7.0)))
     (tmp_path / "notes.txt").touch()
     spec = spec_of()
-    frames = read_all(SignalFolderSource("pump", tmp_path, lambda: spec, is_paced=False))
+    source = SignalFolderSource("pump", tmp_path, lambda: spec, is_paced=False)
+    frames = read_all(source)
+    assert source.stats().samples == 12
     assert firsts_of(frames) == [7, 20, 24, RejectReason.UNREADABLE]
     assert [frame.origin.name for frame in frames] == ["1.npy", "2.json", "2.json", "10.json"]
     assert [frame.seq for frame in frames] == [0, 1, 2, 3]
@@ -195,7 +197,7 @@ def test_each_file_of_a_folder_is_by_itself(tmp_path):
 
 def test_a_file_of_a_watched_folder_is_settled_with_its_last_window(tmp_path):
     (tmp_path / "1.json").write_bytes(records(0, 8))
-    clock, spec = Clock(), spec_of()
+    clock, spec = Clock(0.6), spec_of()
     source = SignalFolderSource("pump", tmp_path, lambda: spec, is_paced=False, watch=True, clock=clock)
     frames = []
     while len(frames) < 2:
