@@ -1,4 +1,4 @@
-"""``edge-runtime calibrate``: a baseline and a patch from folders of pictures."""
+"""``edge-runtime calibrate``: a baseline and a patch from folders of pictures or windows."""
 
 from pathlib import Path
 
@@ -27,9 +27,9 @@ def calibrate(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Recalibrate BUNDLE from folders of pictures.
+    """Recalibrate BUNDLE from folders of pictures, or of windows for a model of signals.
 
-    Without a daemon; it is commissioned before from healthy pictures.
+    Without a daemon; it is commissioned before from healthy ones.
     """
     from edge_runtime.cli.offline import calibrate_bundle
 

@@ -115,7 +115,7 @@ def calibrate_bundle(
     seed: int,
     tell: Callable[[str, float], None] = lambda _, __: None,
 ) -> dict[str, Any]:
-    """Record a baseline from healthy pictures, recalibrate on reference pictures, or both.
+    """Record a baseline from healthy inputs, recalibrate on reference inputs, or both.
 
     ``tell`` hears what is done now, and the share of it that is done, 0..1.
 
@@ -124,15 +124,16 @@ def calibrate_bundle(
 
     Raises:
         BundleError: the bundle cannot be used.
-        CalibrationError: pictures or baseline cannot be used. A refusal by the gate is no error.
+        CalibrationError: a folder or the baseline cannot be used. A refusal by the gate is no error.
     """
     bundle = load_bundle(bundle_path)
     check_in_sandbox(bundle)
     tell("recording the baseline" if healthy is not None else "reading the baseline", 0.0)
     baseline, lines = _baseline(bundle, healthy, baseline_path)
+    noun = bundle.manifest.preprocess.noun
     if reference is None:
         if healthy is None:
-            lines = [f"baseline of {baseline.count} healthy pictures; give --reference FOLDER to recalibrate"]
+            lines = [f"baseline of {baseline.count} healthy {noun}s; give --reference FOLDER to recalibrate"]
         return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
     preprocessor = make_preprocessor(bundle.manifest.preprocess)
     x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
@@ -158,10 +159,16 @@ def calibrate_bundle(
 def _baseline(
     bundle: Bundle, healthy: Path | None, path: Path | None
 ) -> tuple[calibration.Baseline, list[str]]:
+    noun = bundle.manifest.preprocess.noun
     if healthy is None:
         if path is None:
             fix = "Give --healthy FOLDER, or --baseline FILE from an earlier run."
-            raise DataError("calibrate", "no healthy pictures and no baseline", "one of them", fix)
+            raise DataError(
+                "calibrate",
+                f"no healthy {noun}s and no baseline",
+                "one of them",
+                fix,
+            )
         return calibration.Baseline.load(path), []
     preprocessor = make_preprocessor(bundle.manifest.preprocess)
     x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
@@ -174,7 +181,7 @@ def _baseline(
     )
     if path is not None:
         baseline.save(path)
-    return baseline, [f"baseline of {len(x)} healthy pictures" + (f" written to {path}" if path else "")]
+    return baseline, [f"baseline of {len(x)} healthy {noun}s" + (f" written to {path}" if path else "")]
 
 
 def _plain(answer: Any) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class ModelCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Prepared pictures, float32 (N, ...) in the model's layout."""
+    """Prepared pictures or windows, float32 (N, ...) in the model's layout."""
 
     calibration: NDArray[np.float32]
     labelled: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
@@ -127,8 +127,8 @@ def quantize_candidates(
     """
     has_any = False
     if len(pictures.calibration) < LEAST_PICTURES:
-        found = f"{len(pictures.calibration)} pictures"
-        fix = "Take 100 to 300 pictures like those of the camera, or quantize: none."
+        found = f"{len(pictures.calibration)} {spec.noun}s"
+        fix = f"Take 100 to 300 {spec.noun}s like those on the box, or quantize: none."
         raise BundleError("calibration", found, f"at least {LEAST_PICTURES} to quantize with", fix)
     for candidate in floats:
         finished: ModelCandidate | None = None
@@ -138,9 +138,9 @@ def quantize_candidates(
             with refuse_own_model(f"as int8 {candidate.format}"):
                 int8 = open_candidate(candidate.format, model, spec)
             compare = partial(compare_engines, spec, meaning, (candidate.engine, int8.engine))
-            measured = [compare("held-out calibration pictures", pictures.held_out)]
+            measured = [compare(f"held-out calibration {spec.noun}s", pictures.held_out)]
             if pictures.labelled is not None:
-                measured.append(compare("labelled pictures", *pictures.labelled))
+                measured.append(compare(f"labelled {spec.noun}s", *pictures.labelled))
             finished = replace(int8, measured=tuple(measured))
         if finished is not None:
             has_any = True
@@ -167,7 +167,7 @@ def choose_candidate(
     figures = "; ".join(f"{candidate.format} int8 {describe_figures(candidate)}" for candidate in candidates)
     if not good:
         fix = (
-            f"{KEEP_FLOAT}, calibrate with more pictures like those of the camera ({calibrated_on} were used), "
+            f"{KEEP_FLOAT}, calibrate with more like those on the box ({calibrated_on} were used), "
             "or raise limits if this is good enough."
         )
         expected = _limit_words(candidates[0], limits)
@@ -186,11 +186,12 @@ def choose_candidate(
 
 def describe_figures(candidate: ModelCandidate) -> str:
     """The figures of a candidate for a person."""
-    parts = []
+    parts, noun = [], "input"
     for found in candidate.measured:
+        noun = found.on.rpartition(" ")[2].removesuffix("s")
         if found.accuracy is not None:
             parts.append(
-                f"accuracy {found.accuracy:.3f} (float {found.float_accuracy:.3f}, {found.samples} pictures)"
+                f"accuracy {found.accuracy:.3f} (float {found.float_accuracy:.3f}, {found.samples} {noun}s)"
             )
         if found.estimated_loss is not None and found.accuracy is None:
             parts.append(f"an estimated {100 * found.estimated_loss:.1f} points of accuracy lost")
@@ -201,7 +202,7 @@ def describe_figures(candidate: ModelCandidate) -> str:
     fastest = min(candidate.measured, key=lambda m: m.infer_ms or 0, default=None)
     if fastest is not None and fastest.infer_ms is not None:
         before = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
-        parts.append(f"{fastest.infer_ms:.1f} ms a picture{before}")
+        parts.append(f"{fastest.infer_ms:.1f} ms a {noun}{before}")
     return ", ".join(parts)
 
 

@@ -73,7 +73,7 @@ def _make_setting(bundle: Bundle, verdict: Verdict, request: JobRequest) -> Sett
     reference = request.reference
     facts = {"Bundle": bundle.id, "Begun by": request.cause, "Reference": reference.name}
     if reference.folder is not None:
-        facts["Reference"] = f"{reference.name}: the pictures in {reference.folder}"
+        facts["Reference"] = f"{reference.name}: the {bundle.manifest.preprocess.noun}s in {reference.folder}"
     if request.is_dry_run:
         facts["Dry run"] = "nothing was changed, whatever the gate decided"
         return Setting(f"Dry run of a recalibration of {bundle.id}", request.at_wall_s, facts)

@@ -85,7 +85,8 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> None:
 
     Args:
         folder: With ``job.json``; takes ``outcome.json`` and the job's files.
-        pictures: Live frames, uint8 (N,H,W,C) in numpy's file format; None where the job needs none.
+        pictures: Live frames in numpy's file format: uint8 (N,H,W,C), or of signals float32 (N,C,T) in their units;
+            None where the job needs none.
     """
     try:
         request = REQUEST.read(folder)
@@ -265,8 +266,8 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
     if reference.folder is not None:
         x, y = read_reference_folder(reference.folder, preprocessor, bundle.labels, request.frames)
         if len(x) < request.settings.min_frames:
-            least = request.settings.min_frames
-            raise StateError(f"{reference.folder}: {len(x)} pictures; recalibration.min_frames is {least}")
+            least, found = request.settings.min_frames, f"{len(x)} {preprocessor.spec.noun}s"
+            raise StateError(f"{reference.folder}: {found}; recalibration.min_frames is {least}")
         x = channels_first(x, preprocessor.spec)
         if reference.needs_live_frames:
             return Prepared(x, y, _require(live))
