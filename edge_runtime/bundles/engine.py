@@ -4,6 +4,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
+from edge_runtime.inference.engines.parts import parts_of
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 
@@ -18,4 +19,4 @@ def open_bundle_engine(
     """
     spec = bundle.manifest.preprocess
     files = bundle.model_files if model is None else model
-    return open_engine(files, bundle.manifest.format, spec.tensor_shape, threads, settings)
+    return open_engine(files, bundle.manifest.format, spec.tensor_shape, threads, settings, parts_of(spec))

@@ -64,6 +64,7 @@ def _open(job: dict[str, Any], parts: Sequence[bytes], note_progress: Callable[[
     from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
     from edge_runtime.inference.engines.base import EngineSettings
     from edge_runtime.inference.engines.factory import open_engine
+    from edge_runtime.inference.engines.parts import parts_of
     from edge_runtime.inference.engines.threads import ThreadPlan
     from edge_runtime.inference.specs import read_preprocess
 
@@ -73,7 +74,8 @@ def _open(job: dict[str, Any], parts: Sequence[bytes], note_progress: Callable[[
         if job["format"] == "torchscript" and (refused := _find_refused(model.data)):
             return Answer(refused)
         settings = EngineSettings(runtime=job["runtime"], max_batch=job["max_batch"])
-        engine = open_engine(model, job["format"], spec.tensor_shape, ThreadPlan(1, 1, "sandbox"), settings)
+        alone = ThreadPlan(1, 1, "sandbox")
+        engine = open_engine(model, job["format"], spec.tensor_shape, alone, settings, parts_of(spec))
         note_progress()
         return Answer(_run(engine, spec, golden, note_progress))
     except (EngineMissing, EngineMismatch) as err:

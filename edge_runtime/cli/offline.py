@@ -16,6 +16,7 @@ from edge_runtime.bundles.self_test import SelfTestReport, run_one, self_test
 from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Frame, Rejected
+from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.detections import answer_layout
@@ -23,7 +24,7 @@ from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import channels_first, make_preprocessor
 from edge_runtime.inference.preprocess.input_files import list_frames
 from edge_runtime.inference.preprocess.reference_folder import read_reference_folder
-from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
+from edge_runtime.inference.specs import PreprocessSpec, SignalSpec, find_obstacle_to_recalibration
 from edge_runtime.messaging.encoding import encode_answer
 
 MOST_REFERENCE = 512
@@ -100,8 +101,9 @@ def inspect_bundle(bundle_path: Path) -> dict[str, Any]:
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     sizes = {name: (bundle.path / name).stat().st_size for name in sorted(bundle.manifest.files)}
     try:
+        _require_one_input(bundle)
         calibratable = calibration.open_target(bundle.model_files).inspect()
-    except CalibrationError as err:
+    except (BundleError, CalibrationError) as err:
         calibratable = {"recalibration": f"not possible: {err}"}
     return {"bundle": bundle.id, "manifest": manifest, "size_bytes": sizes, "calibration": calibratable}
 
@@ -127,6 +129,7 @@ def calibrate_bundle(
         CalibrationError: a folder or the baseline cannot be used. A refusal by the gate is no error.
     """
     bundle = load_bundle(bundle_path)
+    _require_one_input(bundle)
     check_in_sandbox(bundle)
     tell("recording the baseline" if healthy is not None else "reading the baseline", 0.0)
     baseline, lines = _baseline(bundle, healthy, baseline_path)
@@ -154,6 +157,13 @@ def calibrate_bundle(
     elif verdict.patch is not None:
         lines.append("patch not written; give --out FILE to keep it")
     return {**report, "lines": lines}
+
+
+def _require_one_input(bundle: Bundle) -> None:
+    obstacle = find_obstacle_to_recalibration(bundle.manifest.preprocess)
+    if obstacle is not None:
+        fix = "Serve it as it is; correct such a model where it is trained."
+        raise BundleError(bundle.path, obstacle, "a model with one input", fix)
 
 
 def _baseline(

@@ -10,6 +10,7 @@ from edge_runtime.daemon.health import EngineFacts
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.errors import CommandError
+from edge_runtime.inference.specs import find_obstacle_to_recalibration
 from edge_runtime.messaging.commands.later import Progress
 from edge_runtime.messaging.commands.under_way import wait_for
 from edge_runtime.messaging.connection import BrokerConnection
@@ -140,7 +141,9 @@ class Running:
     def _find_controller(self, name: str | None) -> tuple[ModelRuntime, RecalibrationController]:
         runtime = self._find_model(name)
         if runtime.controller is None:
-            raise CommandError("recalibration is turned off for this model in the configuration")
+            obstacle = find_obstacle_to_recalibration(runtime.bundle.manifest.preprocess)
+            reason = obstacle or "recalibration is turned off for this model in the configuration"
+            raise CommandError(reason)
         return runtime, runtime.controller
 
     def _find_model(self, name: str | None) -> ModelRuntime:

@@ -37,7 +37,7 @@ from edge_runtime.bundles.self_test import list_compared_inputs, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, ModelConfig, StreamConfig
 from edge_runtime.deployment.bundle_trust import find_trust
-from edge_runtime.deployment.opening_notes import find_engine_notes, find_threshold_notes
+from edge_runtime.deployment.opening_notes import find_engine_notes, find_recalibration_notes
 from edge_runtime.deployment.start_record import read_starts
 from edge_runtime.deployment.versions import (
     Skipped,
@@ -218,7 +218,9 @@ def _open_version(
         bundle = bundle.keep(list_compared_inputs(bundle))
         notes = (
             *find_engine_notes(config.models[name], engine, plan, budget),
-            *find_threshold_notes(config.models[name], bundle.manifest.postprocess),
+            *find_recalibration_notes(
+                config.models[name], bundle.manifest.preprocess, bundle.manifest.postprocess
+            ),
         )
     return OpenedModel(bundle, model, plan, settings, engine, tested.answers, tested.worst, notes, protection)
 

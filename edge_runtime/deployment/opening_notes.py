@@ -7,7 +7,7 @@ from edge_runtime.config import ModelConfig
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.healthy_threshold import needs_healthy_scores
-from edge_runtime.inference.specs import PostprocessSpec
+from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec, find_obstacle_to_recalibration
 from edge_runtime.system.cpu_budget import CpuBudget
 
 _VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
@@ -15,11 +15,19 @@ _VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
 _OTHER_NAMES = {"directml": "dml"}
 
 
-def find_threshold_notes(model: ModelConfig, spec: PostprocessSpec) -> Iterator[str]:
-    """Why anomalies will never have a threshold, where that is so."""
-    if needs_healthy_scores(spec) and not model.recalibrate:
+def find_recalibration_notes(
+    model: ModelConfig, preprocess: PreprocessSpec, postprocess: PostprocessSpec
+) -> Iterator[str]:
+    """Why a model is not recalibrated although it should be, and why anomalies will never have a threshold."""
+    obstacle = find_obstacle_to_recalibration(preprocess) if model.recalibrate else "is off"
+    if obstacle is None:
+        return
+    if not needs_healthy_scores(postprocess):
+        if model.recalibrate:
+            yield f"recalibrate: has no effect: {obstacle}"
+    else:
         yield (
-            "recalibrate: is off, so that no baseline is recorded, and the bundle has no number as "
+            f"recalibrate: {obstacle}, so that no baseline is recorded, and the bundle has no number as "
             "postprocess.threshold: nothing is ever anomalous"
         )
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from edge_runtime import __version__
+from edge_runtime.inference.engines.parts import parts_of
 from edge_runtime.serving.oip_request import find_limit
 from edge_runtime.serving.oip_tensors import DATATYPES
 from edge_runtime.serving.predictions import Predictions, ServedModel
@@ -32,9 +33,13 @@ def find_model(predictions: Predictions, name: str | None, version: str | None) 
 
 
 def describe_model(name: str, model: ServedModel) -> dict[str, Any]:
-    """Its metadata: version, format, the one input and the outputs; -1 is the number of pictures or windows."""
-    engine, manifest = model.pipeline.slot.engine, model.bundle.manifest
-    shape = [-1, *model.pipeline.preprocessor.spec.tensor_shape]
+    """Its metadata: version, format, inputs and outputs; -1 is the number of pictures or windows."""
+    engine, manifest, spec = (
+        model.pipeline.slot.engine,
+        model.bundle.manifest,
+        model.pipeline.preprocessor.spec,
+    )
+    parts = [(part.name, part.shape) for part in parts_of(spec)] or [(engine.input.name, spec.tensor_shape)]
     outputs = [
         {
             "name": one.name,
@@ -47,7 +52,7 @@ def describe_model(name: str, model: ServedModel) -> dict[str, Any]:
         "name": name,
         "versions": [str(manifest.version)],
         "platform": _PLATFORMS.get(manifest.format, manifest.format),
-        "inputs": [{"name": engine.input.name, "datatype": "FP32", "shape": shape}],
+        "inputs": [{"name": part, "datatype": "FP32", "shape": [-1, *shape]} for part, shape in parts],
         "outputs": outputs,
     }
 

@@ -1,7 +1,8 @@
 """An inference request of the Open Inference Protocol: what it asks for, checked against the model.
 
 The one input takes either prepared tensors, FP32 as the engine takes them, or BYTES: encoded pictures or payloads of
-sensors, one window each, which are prepared as those of a camera or a sensor are.
+sensors, one window each, which are prepared as those of a camera or a sensor are. A model with several inputs takes
+each of them by name, FP32; or one input ``window`` that holds all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +11,10 @@ from math import prod
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from edge_runtime.inference.engines.parts import InputPart, parts_of
 from edge_runtime.serving.oip_tensors import TensorData
 from edge_runtime.serving.predictions import Input, ServedModel
 from edge_runtime.serving.refusals import Refusal
@@ -84,26 +87,56 @@ class InferQuestion:
         engine = model.pipeline.slot.engine
         self.id = request.id
         self.outputs = _find_outputs(request, [one.name for one in engine.outputs])
-        given = request.inputs[0]
-        if len(request.inputs) != 1 or given.name != engine.input.name:
-            names = ", ".join(one.name for one in request.inputs)
-            raise Refusal(400, f"inputs: {names}; expected one: {engine.input.name}")
+        given, parts = request.inputs[0], parts_of(model.pipeline.preprocessor.spec)
+        names = [one.name for one in request.inputs]
+        if len(names) > 1 and sorted(names) == sorted(part.name for part in parts):
+            return _read_parts(
+                dict(zip(names, zip(request.inputs, data, strict=True), strict=True)), parts, model
+            )
+        if names != [engine.input.name]:
+            several = f"{', '.join(part.name for part in parts)}; or " if parts else ""
+            raise Refusal(400, f"inputs: {', '.join(names)}; expected {several}one: {engine.input.name}")
         return self._read_input(given, data[0], model)
 
     def _read_input(self, given: RequestInput, data: TensorData, model: ServedModel) -> Sequence[Input]:
-        limit, sample_shape = find_limit(model), model.pipeline.preprocessor.spec.tensor_shape
+        limit = find_limit(model)
         if given.datatype == "BYTES":
             elements = data.read_elements(_check_count(prod(given.shape), limit))
             for element in elements:
                 self.check_size(element)
             return elements
-        if given.datatype != "FP32":
-            expected = "FP32, or BYTES with encoded pictures or windows"
-            raise Refusal(400, f"input {given.name}: {given.datatype}; expected {expected}")
-        if not given.shape or tuple(given.shape[1:]) != sample_shape:
-            raise Refusal(400, f"input {given.name}: shape {given.shape}; expected {[-1, *sample_shape]}")
-        _check_count(given.shape[0], limit)
-        return list(np.ascontiguousarray(data.read_floats(given.shape)))
+        shape = model.pipeline.preprocessor.spec.tensor_shape
+        return list(
+            _read_floats(given, data, shape, limit, "FP32, or BYTES with encoded pictures or windows")
+        )
+
+
+def _read_parts(
+    given: Mapping[str, tuple[RequestInput, TensorData]], parts: Sequence[InputPart], model: ServedModel
+) -> Sequence[Input]:
+    """The windows that hold several inputs, each of as many samples."""
+    limit, shape = find_limit(model), model.pipeline.preprocessor.spec.tensor_shape
+    found = {part: _read_floats(*given[part.name], part.shape, limit, "FP32") for part in parts}
+    counts = {part.name: len(values) for part, values in found.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise Refusal(400, f"inputs of different numbers of windows: {listed}; expected one number")
+    windows = np.zeros((next(iter(counts.values())), *shape), np.float32)
+    for part, values in found.items():
+        part.put(values, windows)
+    return list(windows)
+
+
+def _read_floats(
+    given: RequestInput, data: TensorData, sample_shape: Sequence[int], limit: int, expected: str
+) -> NDArray[np.float32]:
+    """A tensor (N, ...) of at most ``limit`` samples of this shape; ``expected`` says which types are taken."""
+    if given.datatype != "FP32":
+        raise Refusal(400, f"input {given.name}: {given.datatype}; expected {expected}")
+    if not given.shape or tuple(given.shape[1:]) != tuple(sample_shape):
+        raise Refusal(400, f"input {given.name}: shape {given.shape}; expected {[-1, *sample_shape]}")
+    _check_count(given.shape[0], limit)
+    return np.ascontiguousarray(data.read_floats(given.shape))
 
 
 def find_limit(model: ServedModel) -> int:

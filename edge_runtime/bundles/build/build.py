@@ -39,7 +39,7 @@ from edge_runtime.bundles.verify import check_model, load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.preprocess import channels_first
-from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec, find_obstacle_to_recalibration
 from edge_runtime.system.model_formats import ModelFormat
 
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
@@ -187,6 +187,8 @@ def _factory_moments(recipe: Recipe, materials: Materials) -> tuple[bytes | None
     """The factory baseline, or why there is none: the model serves without it, but cannot be recalibrated."""
     if materials.healthy is None:
         return None, ""
+    if (obstacle := find_obstacle_to_recalibration(recipe.preprocess)) is not None:
+        return None, obstacle
     healthy = channels_first(materials.healthy, recipe.preprocess)
     try:
         model = replace(materials.model, layout=recipe.preprocess.layout)

@@ -20,6 +20,7 @@ from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
+from edge_runtime.inference.engines.parts import parts_of
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
 from edge_runtime.system.model_formats import ModelFormat
@@ -109,7 +110,8 @@ def open_candidate(model_format: ModelFormat, model: ModelFiles, spec: Preproces
     Raises:
         EngineError: it does not run.
     """
-    return ModelCandidate(model_format, model, open_engine(model, model_format, spec.tensor_shape, ALONE))
+    engine = open_engine(model, model_format, spec.tensor_shape, ALONE, parts=parts_of(spec))
+    return ModelCandidate(model_format, model, engine)
 
 
 def quantize_candidates(

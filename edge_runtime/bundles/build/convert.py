@@ -23,6 +23,7 @@ from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.recipe_file import Quantization
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.parts import InputPart
 
 _USUAL = Quantization()
 _OWN = (kind for kind in vars(openvino.frontend).values() if isinstance(kind, type))
@@ -36,8 +37,8 @@ _FAILURES: tuple[type[Exception], ...] = (
 _ALIKE = 1e-3  # of an answer; the same kernels give the same bits
 
 
-def convert_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
-    """The IR of a complete ONNX file.
+def convert_onnx(model: bytes, sample_shape: Sequence[int], parts: Sequence[InputPart] = ()) -> ModelFiles:
+    """The IR of a complete ONNX file, of one input or of these parts of a sample.
 
     Raises:
         BundleError: OpenVINO cannot read it.
@@ -46,15 +47,22 @@ def convert_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
         network = openvino.Core().read_model(model)
     except _FAILURES as err:
         raise _refusal("ONNX", err) from err
-    partial = network.inputs[0].get_partial_shape()
-    if partial.rank.is_static and len(partial) == len(sample_shape) + 1:
-        # a free picture size is fixed to what the preprocessing makes
-        network.reshape([-1 if partial[0].is_dynamic else partial[0].get_length(), *sample_shape])
+    sizes, fixed = {part.name: part.shape for part in parts}, dict[int, list[int]]()
+    for at, port in enumerate(network.inputs):
+        partial, shape = port.get_partial_shape(), sizes.get(port.get_any_name(), sample_shape)
+        if partial.rank.is_static and len(partial) == len(shape) + 1:
+            # a free picture size is fixed to what the preprocessing makes
+            fixed[at] = [-1 if partial[0].is_dynamic else partial[0].get_length(), *shape]
+    network.reshape(fixed)
     return save_ir(network)
 
 
-def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequence[str]) -> ModelFiles:
+def convert_torchscript(
+    model: bytes, sample_shape: Sequence[int], outputs: Sequence[str], parts: Sequence[InputPart] = ()
+) -> ModelFiles:
     """The IR of a TorchScript file; its outputs are called ``outputs``, as the TorchScript engine calls them.
+
+    Its one input is called as for an export; several have the names of ``parts`` and of the arguments of ``forward``.
 
     Raises:
         BundleError: OpenVINO cannot convert it.
@@ -63,14 +71,19 @@ def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequ
 
     with silence("torch"):  # TorchScript is deprecated, it says at every step
         module = torch.jit.load(io.BytesIO(model), map_location="cpu").eval()
+        sizes = {part.name: part.shape for part in parts}
+        known = [one.name for one in module.forward.schema.arguments if one.name in sizes]
+        inputs = {name: sizes[name] for name in known} if parts else {name_input(sample_shape): sample_shape}
         try:
-            network = openvino.convert_model(module, input=[([-1, *sample_shape], np.float32)])
+            given = [([-1, *shape], np.float32) for shape in inputs.values()]
+            network = openvino.convert_model(module, input=given)
         except _FAILURES as err:
             raise _refusal("TorchScript", err) from err
     if len(network.outputs) != len(outputs):
         found = f"{len(network.outputs)} outputs after the conversion"
         raise BundleError("model", found, f"{len(outputs)}", "Export the net to ONNX and give that file.")
-    network.inputs[0].set_names({name_input(sample_shape)})
+    for port, name in zip(network.inputs, inputs, strict=True):
+        port.set_names({name})
     for port, name in zip(network.outputs, outputs, strict=True):
         port.set_names({name})
         port.get_node().set_friendly_name(name)

@@ -28,6 +28,7 @@ from edge_runtime.bundles.build.layer_names import name_input, name_layers
 from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.parts import InputPart
 
 _OPSET, _SHOWN = 18, 3
 _AUTHORS: tuple[type[Exception], ...] = (
@@ -120,20 +121,22 @@ def _other_net(path: Path, found: str) -> BundleError:
     return BundleError(path, found, "exactly the weights of the factory's net", fix)
 
 
-def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """The net's outputs for a batch, by name.
+def run_net(net: Any, batch: NDArray[np.float32], parts: Sequence[InputPart] = ()) -> dict[str, NDArray[Any]]:
+    """The net's outputs for a batch, by name; ``parts`` are the arguments of a ``forward`` with several.
 
     Raises:
         BundleError: it does not take such a batch, or gives nothing with a batch axis.
     """
     try:
         with torch.inference_mode():
-            found = name_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
+            given, named = _arguments(batch, parts)
+            found = name_outputs(net(*given, **named), len(batch))
     except _AUTHORS as err:
         words = f"its forward fails on prepared inputs {batch.shape}: {type(err).__name__}: {shorten(err)}"
         fix = (
-            "Check preprocess (colour, layout, width, height; or channels, length, layout) and the factory: one input, "
-            "float32 weights (return net.float())."
+            "Check preprocess (colour, layout, width, height; or channels, length, layout; inputs are called as the "
+            "arguments of forward) and the factory: one input where there are no inputs, float32 weights (return "
+            "net.float())."
         )
         raise BundleError("factory", words, "a net that takes a batch of them", fix) from err
     if not found:
@@ -145,22 +148,36 @@ def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return found
 
 
+def _arguments(
+    batch: NDArray[np.float32], parts: Sequence[InputPart]
+) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+    """What ``forward`` is given, by position and by name."""
+    if not parts:
+        return (torch.from_numpy(np.array(batch)),), {}
+    return (), {part.name: torch.from_numpy(np.array(part.take(batch))) for part in parts}
+
+
 def export_onnx(
-    net: Any, sample_shape: Sequence[int], output_names: Sequence[str] | None = None
+    net: Any,
+    sample_shape: Sequence[int],
+    output_names: Sequence[str] | None = None,
+    parts: Sequence[InputPart] = (),
 ) -> ModelFiles:
-    """A net in evaluation mode with one input as an ONNX file; ``sample_shape`` has no batch axis.
+    """A net in evaluation mode as an ONNX file; ``sample_shape`` has no batch axis.
+
+    It has one input, or those of ``parts``, called as the arguments of ``forward``.
 
     Raises:
         BundleError: the net cannot be exported; the message has torch's reason.
     """
-    zeros = torch.zeros((2, *sample_shape))
-    names = list(output_names or run_net(net, zeros.numpy()))
-    batch = torch.export.Dim("batch", min=1, max=256)
+    zeros = np.zeros((2, *sample_shape), np.float32)
+    names = list(output_names or run_net(net, zeros, parts))
+    free = {0: torch.export.Dim("batch", min=1, max=256)}
     try:
-        program = _exported(net, zeros, names, ({0: batch},))
+        program = _exported(net, zeros, names, {part.name: free for part in parts} or (free,), parts)
     except _FAILURES:  # the batch axis is fixed somewhere inside: one picture at a time then
         try:
-            program = _exported(net, zeros[:1], names, None)
+            program = _exported(net, zeros[:1], names, None, parts)
         except _FAILURES as err:
             raise _refusal("ONNX", err) from err
     target = io.BytesIO()
@@ -170,33 +187,41 @@ def export_onnx(
     return ModelFiles(bytes(model.SerializeToString()))
 
 
-def export_torchscript(net: Any, sample_shape: Sequence[int]) -> ModelFiles:
+def export_torchscript(net: Any, sample_shape: Sequence[int], parts: Sequence[InputPart] = ()) -> ModelFiles:
     """The net as a TorchScript file: scripted where torch can, so that branches stay branches; else traced.
 
     Raises:
         BundleError: neither works.
     """
-    zeros, buffer = torch.zeros((2, *sample_shape)), io.BytesIO()
+    zeros, buffer = np.zeros((2, *sample_shape), np.float32), io.BytesIO()
+    given, named = _arguments(zeros, parts)
     with silence("torch"), torch.inference_mode():  # TorchScript is deprecated, it says at every step
         try:
             module: Any = torch.jit.script(net)
-            module(zeros[:1])  # what is computed by Python (parametrizations) fails only when it runs
+            # what is computed by Python (parametrizations) fails only when it runs
+            module(*(x[:1] for x in given), **{name: x[:1] for name, x in named.items()})
         except _FAILURES:
             try:
-                module = torch.jit.trace(net, zeros, check_trace=False)
+                module = torch.jit.trace(
+                    net, given or None, example_kwarg_inputs=named or None, check_trace=False
+                )
             except _FAILURES as err:
                 raise _refusal("TorchScript", err) from err
         torch.jit.save(module, buffer)
     return ModelFiles(buffer.getvalue())
 
 
-def _exported(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: Any) -> Any:
+def _exported(
+    net: Any, zeros: NDArray[np.float32], names: list[str], dynamic_shapes: Any, parts: Sequence[InputPart]
+) -> Any:
+    given, named = _arguments(zeros, parts)
     # It logs that torchvision's operators are missing, and prints the graph when a branch cannot be exported.
     with silence("torch.onnx"):
         return torch.onnx.export(
             net,
-            (zeros,),
-            input_names=[name_input(zeros.shape[1:])],
+            given,
+            kwargs=named or None,
+            input_names=None if parts else [name_input(zeros.shape[1:])],
             output_names=names,
             dynamic_shapes=dynamic_shapes,
             opset_version=_OPSET,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_runtime.errors import BundleError, EngineError
+from edge_runtime.inference.engines.parts import PartMisfit
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOISE = re.compile(
@@ -31,6 +32,8 @@ def shorten(said: BaseException | str, most: int = 220) -> str:
 
 def make_refusal(at: Path | str, err: EngineError) -> BundleError:
     """An author's model that an engine cannot run is bad data, not a failure of this program."""
+    if isinstance(err, PartMisfit):
+        return BundleError(at, err.found, "the inputs of the model", f"{err.fix[0].upper()}{err.fix[1:]}.")
     text = shorten(err, 400)
     expected = "a model of one picture or window that runs"
     if "no batch axis" in text:
@@ -44,9 +47,15 @@ def make_refusal(at: Path | str, err: EngineError) -> BundleError:
             "or (N, F)"
         )
         text = text.partition("; expected ")[0]
-        fix = "Export the part of the model that takes them alone, with such an input."
+        fix = (
+            "Export the part of the model that takes them alone, with such an input; or, where several take parts of "
+            "one window, name them under preprocess.inputs."
+        )
     elif "forward() is missing value" in text:
-        fix = "Wrap the net so that forward takes the picture or window alone, and save that."
+        fix = (
+            "Wrap the net so that forward takes the picture or window alone, and save that; or, where its arguments "
+            "take parts of one window, name them under preprocess.inputs."
+        )
     elif "Half" in text or "BFloat16" in text:
         fix = "Save the module with float32 weights (module.float()): inputs are float32."
     elif text.startswith("torch failed"):

@@ -26,6 +26,7 @@ from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.verify import check_model
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.factory import open_engine
+from edge_runtime.inference.engines.parts import parts_of
 from edge_runtime.inference.specs import PreprocessSpec, read_preprocess
 from edge_runtime.system.model_formats import ModelFormat
 
@@ -149,10 +150,10 @@ def make_answer_function(source: SourceModel, spec: PreprocessSpec) -> Answers:
     if source.kind == "checkpoint":
         from edge_runtime.bundles.build.export import run_net
 
-        return lambda batch: run_net(source.net, batch)
+        return lambda batch: run_net(source.net, batch, parts_of(spec))
     assert source.files is not None
     with refuse_engine_errors(source.path):
-        engine = open_engine(source.files, source.kind, spec.tensor_shape, ALONE)
+        engine = open_engine(source.files, source.kind, spec.tensor_shape, ALONE, parts=parts_of(spec))
     check_input(source.path, spec, engine.input)
 
     def answers(batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -177,7 +178,7 @@ def convert_source(
         EngineError: a library is not installed.
     """
     expected, found = answers(probes), list[ModelCandidate]()
-    forms = _Forms(source, spec.tensor_shape, list(expected))
+    forms = _Forms(source, spec, list(expected))
     for name in formats:
         with attempts.trying(name):
             model = forms.of(name)
@@ -221,8 +222,9 @@ def _without_constant_norms(files: ModelFiles) -> ModelFiles:
 class _Forms:
     """The source in each format; a checkpoint is exported once for all, an old ONNX file brought up to date."""
 
-    def __init__(self, source: SourceModel, shape: Sequence[int], outputs: Sequence[str]) -> None:
-        self._source, self._shape, self._outputs = source, shape, outputs
+    def __init__(self, source: SourceModel, spec: PreprocessSpec, outputs: Sequence[str]) -> None:
+        self._source, self._outputs = source, outputs
+        self._shape, self._parts = spec.tensor_shape, parts_of(spec)
         self._onnx: ModelFiles | BundleError | None = None
 
     def of(self, wanted: ModelFormat) -> ModelFiles:
@@ -240,13 +242,13 @@ class _Forms:
         if wanted == "torchscript":
             from edge_runtime.bundles.build.export import export_torchscript
 
-            return export_torchscript(source.net, self._shape)
+            return export_torchscript(source.net, self._shape, self._parts)
         from edge_runtime.bundles.build.convert import convert_onnx, convert_torchscript
 
         if source.kind == "torchscript":
             assert source.files is not None
-            return convert_torchscript(source.files.data, self._shape, self._outputs)
-        return convert_onnx(self._as_onnx().data, self._shape)
+            return convert_torchscript(source.files.data, self._shape, self._outputs, self._parts)
+        return convert_onnx(self._as_onnx().data, self._shape, self._parts)
 
     def _as_onnx(self) -> ModelFiles:
         """Once: an export takes ten seconds, and one that failed fails again."""
@@ -264,7 +266,7 @@ class _Forms:
         if source.kind == "checkpoint":
             from edge_runtime.bundles.build.export import export_onnx
 
-            return export_onnx(source.net, self._shape)
+            return export_onnx(source.net, self._shape, parts=self._parts)
         from edge_runtime.bundles.build.onnx_source import upgrade_opset
 
         assert source.files is not None

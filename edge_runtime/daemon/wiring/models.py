@@ -39,6 +39,7 @@ from edge_runtime.inference.pipeline import AnswerTap, Pipeline
 from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
+from edge_runtime.inference.specs import find_obstacle_to_recalibration
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, StateDamaged, VersionSkipped
 from edge_runtime.system.supervised_thread import Crashes
@@ -97,7 +98,10 @@ def open_model(
                 config, name, bundle, pipeline, model_state, delivery.add_event, crashes, hand_over, in_force
             )
         controller = None
-        if config.models[name].recalibrate:
+        if (
+            config.models[name].recalibrate
+            and find_obstacle_to_recalibration(bundle.manifest.preprocess) is None
+        ):
             deployment = Deployment(rollout, slot, model_state, build)
             controller = make_controller(
                 config,

@@ -57,7 +57,7 @@ class Engine(Protocol):
 
     @property
     def input(self) -> TensorSpec:
-        """The one image input."""
+        """What :meth:`infer` takes: the one input, or the windows that hold all inputs of a model with several."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:

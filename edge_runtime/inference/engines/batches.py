@@ -25,7 +25,8 @@ def require_picture_input(specs: Sequence[TensorSpec]) -> TensorSpec:
     if len(specs) != 1 or specs[0].dtype not in INPUT_TYPES or len(specs[0].shape) < 2:
         found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs) or "none"
         raise EngineError(
-            f"model inputs: {found}; expected one float32, float16 or uint8 input with a batch axis"
+            f"model inputs: {found}; expected one float32, float16 or uint8 input with a batch axis, or several "
+            "of windows, named under preprocess.inputs"
         )
     return specs[0]
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
+from edge_runtime.inference.engines.parts import InputPart
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.system.model_formats import RUNTIMES, ModelFormat, Runtime
 
@@ -33,15 +34,19 @@ def open_engine(
     sample_shape: Sequence[int],
     threads: ThreadPlan,
     settings: EngineSettings = DEFAULTS,
+    parts: Sequence[InputPart] = (),
 ) -> Engine:
     """A warm engine for samples of ``sample_shape``, which has no batch axis.
 
+    ``parts`` says which parts of a sample the inputs of a model with several take.
+
     Raises:
-        EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device.
+        EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device;
+            or ``parts`` are not those of the model.
     """
     runtime = choose_runtime(model_format, settings)
     _require_library(runtime, model_format)
-    engine = _build(runtime, model, sample_shape, threads, settings)
+    engine = _build(runtime, model, sample_shape, threads, settings, parts)
     with close_on_error(engine):
         engine.warm_up()
     return engine
@@ -87,17 +92,18 @@ def _build(
     sample_shape: Sequence[int],
     threads: ThreadPlan,
     settings: EngineSettings,
+    parts: Sequence[InputPart],
 ) -> Engine:
     match runtime:
         case "openvino":
             from edge_runtime.inference.engines.openvino_engine import OpenVinoEngine
 
-            return OpenVinoEngine(model, threads, settings)
+            return OpenVinoEngine(model, threads, settings, parts)
         case "torch":
             from edge_runtime.inference.engines.torchscript_engine import TorchScriptEngine
 
-            return TorchScriptEngine(model.data, sample_shape, threads, settings)
+            return TorchScriptEngine(model.data, sample_shape, threads, settings, parts)
         case _:
             from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 
-            return OnnxEngine(model.data, threads, settings)
+            return OnnxEngine(model.data, threads, settings, parts)

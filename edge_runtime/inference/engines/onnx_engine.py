@@ -24,11 +24,11 @@ from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, O
 from edge_runtime.inference.engines.batches import (
     blank_picture,
     require_batch_axis,
-    require_picture_input,
     run_in_parts,
     to_input,
     to_one_line,
 )
+from edge_runtime.inference.engines.parts import InputPart, make_feed
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 ORT_FAILURES: tuple[type[Exception], ...] = (
@@ -53,14 +53,18 @@ class OnnxEngine:
     """An ONNX model in memory."""
 
     def __init__(
-        self, model: bytes, threads: ThreadPlan = _ALONE, settings: EngineSettings = _ON_CPU
+        self,
+        model: bytes,
+        threads: ThreadPlan = _ALONE,
+        settings: EngineSettings = _ON_CPU,
+        parts: Sequence[InputPart] = (),
     ) -> None:
         """Build the session for a complete ONNX file; nothing has run yet.
 
-        Weights in other files are not reachable from here.
+        Weights in other files are not reachable from here. ``parts`` are those of a model with several inputs.
 
         Raises:
-            EngineError: not a model ONNX Runtime can run, no such device, or not one picture input.
+            EngineError: not a model ONNX Runtime can run, no such device, or not the inputs that are fed.
         """
         try:
             safe = safe_onnx(model).data
@@ -70,7 +74,8 @@ class OnnxEngine:
         if is_exact:
             options.add_session_config_entry(*EXACT_SUMS)
         self._session: Any = _session(safe, options, settings.devices)
-        self.input = require_picture_input([_spec(node) for node in self._session.get_inputs()])
+        self._feed = make_feed([_spec(node) for node in self._session.get_inputs()], parts)
+        self.input = self._feed.input
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
         found = (name.removesuffix(_PROVIDER) for name in onnxruntime.get_available_providers())
@@ -101,7 +106,7 @@ class OnnxEngine:
         if session is None:
             raise EngineError("the engine is closed")
         try:
-            arrays = session.run(self._names, {self.input.name: value})
+            arrays = session.run(self._names, self._feed.share_out(value))
         except ORT_FAILURES as err:
             raise EngineError(
                 f"ONNX Runtime failed on a batch of shape {value.shape}: {to_one_line(err)}"

@@ -16,6 +16,7 @@ caller's mask by the process's inside a call. A mask of the whole process (``CPU
 import io
 import queue
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +35,11 @@ from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, O
 from edge_runtime.inference.engines.batches import (
     blank_picture,
     require_batch_axis,
-    require_picture_input,
     run_in_parts,
     to_input,
     to_one_line,
 )
+from edge_runtime.inference.engines.parts import Feed, InputPart, make_feed
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 _TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
@@ -50,11 +51,19 @@ _FAILURES = (RuntimeError, ValueError, TypeError, MemoryError)
 class OpenVinoEngine:
     """A compiled model and its inference requests."""
 
-    def __init__(self, model: ModelFiles, threads: ThreadPlan, settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        model: ModelFiles,
+        threads: ThreadPlan,
+        settings: EngineSettings,
+        parts: Sequence[InputPart] = (),
+    ) -> None:
         """Read and compile an IR (both files) or one ONNX file; nothing has run yet.
 
+        ``parts`` are those of a model with several inputs.
+
         Raises:
-            EngineError: not a model OpenVINO can run, no such device, or not one picture input.
+            EngineError: not a model OpenVINO can run, no such device, or not the inputs that are fed.
         """
         core = openvino.Core()
         try:
@@ -63,9 +72,10 @@ class OpenVinoEngine:
             raise EngineError(str(err)) from err
         except _FAILURES as err:
             raise EngineError(f"OpenVINO cannot read the model: {to_one_line(err)}") from err
-        self.input = _only_input(network)
-        if settings.max_batch == 1 and self.input.shape[0] is None:
-            network, self.input = _for_single_pictures(network, self.input)
+        self._feed = _make_feed(network, parts)
+        if settings.max_batch == 1 and self._feed.input.shape[0] is None:
+            network, self._feed = _for_single_pictures(network, self._feed)
+        self.input = self._feed.input
         self.outputs = tuple(_output(output) for output in network.outputs)
         self._names = [spec.name for spec in self.outputs]
         device = choose_device(settings.devices, core.available_devices)
@@ -109,9 +119,11 @@ class OpenVinoEngine:
     def _run(self, value: NDArray[Any]) -> Outputs:
         if not self._is_open:
             raise EngineError("the engine is closed")
+        given = list(self._feed.share_out(value).values())  # held until the request has run
         request = self._idle.get()
         try:
-            request.set_input_tensor(openvino.Tensor(value, shared_memory=True))
+            for at, array in enumerate(given):
+                request.set_input_tensor(at, openvino.Tensor(array, shared_memory=True))
             request.infer()
             outputs = {
                 name: np.array(request.get_output_tensor(at).data) for at, name in enumerate(self._names)
@@ -164,7 +176,7 @@ def _is_part(device: str, name: str) -> bool:
     return device == name or device.split(".", maxsplit=1)[0] == name
 
 
-def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpec]:
+def _for_single_pictures(network: Any, free: Feed) -> tuple[Any, Feed]:
     """The model with its free batch axis fixed to 1, where it can be; as it was where not.
 
     Up to a fifth faster, and safer: with a free axis OpenVINO 2026.4 answers single pictures of an int8 SSDLite wrongly
@@ -172,10 +184,15 @@ def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpe
     """
     fixed = network.clone()
     try:
-        fixed.reshape([1, *(-1 if size is None else size for size in free.shape[1:])])
+        fixed.reshape(
+            {
+                at: [1, *(-1 if size is None else size for size in one.shape[1:])]
+                for at, one in enumerate(free.tensors)
+            }
+        )
     except _FAILURES:  # something inside needs another number
         return network, free
-    return fixed, _only_input(fixed)
+    return fixed, _make_feed(fixed, free.parts)
 
 
 def _compile(
@@ -242,9 +259,16 @@ def _property(compiled: Any, name: str) -> Any:
         return None
 
 
-def _only_input(network: Any) -> TensorSpec:
-    names = (one.get_any_name() if one.get_names() else "input" for one in network.inputs)
-    return require_picture_input([_spec(one, name) for one, name in zip(network.inputs, names, strict=True)])
+def _make_feed(network: Any, parts: Sequence[InputPart]) -> Feed:
+    wanted = {part.name for part in parts}
+    return make_feed([_spec(one, _name_input(one, wanted)) for one in network.inputs], parts)
+
+
+def _name_input(port: Any, wanted: AbstractSet[str]) -> str:
+    """The name that is asked for where it has that one, for it may have several."""
+    names = port.get_names()
+    asked = sorted(names & wanted)
+    return str(asked[0] if asked else port.get_any_name()) if names else "input"
 
 
 def _output(output: Any) -> TensorSpec:

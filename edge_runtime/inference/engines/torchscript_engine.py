@@ -9,6 +9,7 @@ each call: torch keeps the number per calling thread, and two models in one proc
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from calibration.targets.torchscript import program
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import require_batch_axis, run_in_parts, to_input
+from edge_runtime.inference.engines.parts import InputPart, make_feed
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 _WARM_UP_RUNS = 3
@@ -32,11 +34,17 @@ class TorchScriptEngine:
     """A frozen module in evaluation mode."""
 
     def __init__(
-        self, model: bytes, sample_shape: Sequence[int], threads: ThreadPlan, settings: EngineSettings
+        self,
+        model: bytes,
+        sample_shape: Sequence[int],
+        threads: ThreadPlan,
+        settings: EngineSettings,
+        parts: Sequence[InputPart] = (),
     ) -> None:
         """Load, freeze and find out what the module answers.
 
         ``sample_shape`` is that of a prepared sample, without the batch axis: such files do not say it themselves.
+        ``parts`` are those of a model with several inputs, by the names of the arguments of ``forward``.
 
         Raises:
             EngineError: not a module torch can run, no such device, or it does not take such samples.
@@ -53,17 +61,18 @@ class TorchScriptEngine:
             module = program.load("model", model).to(self._device)
         except ModelError as err:
             raise EngineError(str(err)) from err
-        zeros = torch.zeros((1, *sample_shape), device=self._device)
+        self._feed = make_feed(_describe_inputs(module, sample_shape, parts), parts)
+        zeros = self._to_tensors(np.zeros((1, *sample_shape), np.float32))
         with self._running():
             self._module, self._memory_format, is_frozen = _optimise(module, zeros)
-            one = program.name_outputs(self._answer(zeros), 1)
+            one = program.name_outputs(self._answer(*zeros), 1)
         if not one:
             raise EngineError(
                 "no output of the model is a tensor with a batch axis; wrap it so that forward gives some"
             )
         self._names = list(one)
         fixed = None if self._takes_two(zeros) else 1
-        self.input = TensorSpec("input", "float", (fixed, *sample_shape))
+        self.input = replace(self._feed.input, shape=(fixed, *sample_shape))
         self.outputs = tuple(TensorSpec(n, str(a.dtype), (fixed, *a.shape[1:])) for n, a in one.items())
         facts = [f"torch {torch.__version__} {self._device}", f"intra {self._threads}"]
         facts += ["frozen"] * is_frozen + ["channels last"] * (self._memory_format is not None)
@@ -85,11 +94,7 @@ class TorchScriptEngine:
 
     def _run(self, value: NDArray[Any]) -> Outputs:
         with self._running():
-            # torch refuses to share read-only memory; what comes from a batch is never read-only
-            x = torch.from_numpy(value if value.flags.writeable else value.copy())
-            if self._device.type == "cuda":
-                x = x.pin_memory().to(self._device, non_blocking=True)
-            outputs = program.name_outputs(self._answer(x), len(value))
+            outputs = program.name_outputs(self._answer(*self._to_tensors(value)), len(value))
         missing = [name for name in self._names if name not in outputs]
         if missing:
             raise EngineError(
@@ -97,22 +102,33 @@ class TorchScriptEngine:
             )
         return require_batch_axis({name: outputs[name] for name in self._names}, len(value))
 
-    def _answer(self, x: torch.Tensor) -> Any:
+    def _to_tensors(self, value: NDArray[Any]) -> list[torch.Tensor]:
+        """The arguments of ``forward`` for a batch, in their order."""
+        found = list[torch.Tensor]()
+        for array in self._feed.share_out(value).values():
+            # torch refuses to share read-only memory; what comes from a batch is never read-only
+            x = torch.from_numpy(array if array.flags.writeable else array.copy())
+            if self._device.type == "cuda":
+                x = x.pin_memory().to(self._device, non_blocking=True)
+            found.append(x)
+        return found
+
+    def _answer(self, *given: torch.Tensor) -> Any:
         module = self._module
         if module is None:
             raise EngineError("the engine is closed")
         if self._memory_format is not None:
-            x = x.contiguous(memory_format=self._memory_format)
+            given = tuple(x.contiguous(memory_format=self._memory_format) for x in given)
         if self._autocast is None:
-            return _on_cpu(module(x))
+            return _on_cpu(module(*given))
         with torch.autocast("cuda", dtype=self._autocast):
-            return _on_cpu(module(x))
+            return _on_cpu(module(*given))
 
-    def _takes_two(self, zeros: torch.Tensor) -> bool:
+    def _takes_two(self, zeros: Sequence[torch.Tensor]) -> bool:
         """Whether the batch axis is free: a traced module may have the size it was traced with built in."""
         try:
             with self._running():
-                found = program.name_outputs(self._answer(torch.cat([zeros, zeros])), 2)
+                found = program.name_outputs(self._answer(*(torch.cat([x, x]) for x in zeros)), 2)
         except EngineError:
             return False
         return all(name in found for name in self._names)
@@ -149,7 +165,22 @@ def choose_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
     )
 
 
-def _optimise(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_format | None, bool]:
+def _describe_inputs(
+    module: Any, sample_shape: Sequence[int], parts: Sequence[InputPart]
+) -> list[TensorSpec]:
+    """The inputs of a module: of several the arguments of ``forward`` without a default, of the shapes they are given.
+
+    A module of one input is fed whatever its argument is called; one that needs more fails when it runs.
+    """
+    if not parts:
+        return [TensorSpec("input", "float", (None, *sample_shape))]
+    shapes = {part.name: part.shape for part in parts}
+    arguments = module.forward.schema.arguments[1:]  # behind self
+    needed = [one.name for one in arguments if one.name in shapes or not one.has_default_value()]
+    return [TensorSpec(name, "float", (None, *shapes.get(name, ()))) for name in needed]
+
+
+def _optimise(module: Any, zeros: Sequence[torch.Tensor]) -> tuple[Any, torch.memory_format | None, bool]:
     """The fastest form that answers as the file does: the module, the memory order it is fed in, whether it is frozen.
 
     A module may read memory as it lies (``as_strided``), and then answers something else in another order, without an
@@ -162,13 +193,14 @@ def _optimise(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_forma
             frozen = module if is_frozen_file else torch.jit.freeze(module)
         except program.TORCH_FAILURES:  # a few constructs cannot be frozen
             frozen = module
-    noise = torch.randn(zeros.shape, generator=torch.Generator().manual_seed(0)).to(zeros.device)
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(x.shape, generator=generator).to(x.device) for x in zeros]
     try:
-        expected = _outputs_of(module(noise))
+        expected = _outputs_of(module(*noise))
     except program.TORCH_FAILURES:  # it refuses noise: nothing to compare by
         return module, None, is_frozen_file
     is_frozen = is_frozen_file or frozen is not module
-    if zeros.ndim == 4 and _answers_alike(frozen, noise, torch.channels_last, expected):
+    if all(x.ndim == 4 for x in zeros) and _answers_alike(frozen, noise, torch.channels_last, expected):
         return frozen, torch.channels_last, is_frozen
     if frozen is module or _answers_alike(frozen, noise, torch.contiguous_format, expected):
         return frozen, None, is_frozen
@@ -176,10 +208,10 @@ def _optimise(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_forma
 
 
 def _answers_alike(
-    module: Any, x: torch.Tensor, order: torch.memory_format, expected: dict[str, NDArray[Any]]
+    module: Any, given: Sequence[torch.Tensor], order: torch.memory_format, expected: dict[str, NDArray[Any]]
 ) -> bool:
     try:
-        found = _outputs_of(module(x.contiguous(memory_format=order)))
+        found = _outputs_of(module(*(x.contiguous(memory_format=order) for x in given)))
     except program.TORCH_FAILURES:  # a view of a tensor in plain order, for one
         return False
     return found.keys() == expected.keys() and all(

@@ -19,6 +19,7 @@ from edge_runtime.inference.specs.outputs import (
     ScoreKind,
 )
 from edge_runtime.inference.specs.pictures import MAX_INPUT_PIXELS, Colour, Filter, PictureSpec
+from edge_runtime.inference.specs.signal_inputs import SignalInput
 from edge_runtime.inference.specs.signals import PayloadSpec, SignalChannel, SignalSpec
 
 __all__ = [
@@ -39,10 +40,12 @@ __all__ = [
     "RegressionValue",
     "ScoreKind",
     "SignalChannel",
+    "SignalInput",
     "SignalSpec",
     "StrictModel",
     "TensorName",
     "find_contradiction",
+    "find_obstacle_to_recalibration",
     "read_preprocess",
     "reads_input",
 ]
@@ -75,6 +78,14 @@ def find_contradiction(preprocess: PreprocessSpec, postprocess: PostprocessSpec)
     if isinstance(preprocess, SignalSpec) and isinstance(postprocess, DetectionSpec):
         return "classification, regression, anomaly or raw: windows of a sensor have no boxes to detect"
     return None
+
+
+def find_obstacle_to_recalibration(preprocess: PreprocessSpec) -> str | None:
+    """Why no model with these inputs can be watched and corrected; None where that is up to the model itself."""
+    if not isinstance(preprocess, SignalSpec) or not preprocess.inputs:
+        return None
+    names = ", ".join(one.name for one in preprocess.inputs)
+    return f"the model has several inputs ({names}), and only models with one can be watched and corrected"
 
 
 def reads_input(postprocess: PostprocessSpec) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edge_runtime.inference.specs.base import Finite, StrictModel
+from edge_runtime.inference.specs.signal_inputs import MOST_INPUTS, SignalInput, find_flaw
 
 MAX_CHANNELS = 1024
 MAX_WINDOW_VALUES = 4096 * 4096
@@ -115,6 +116,9 @@ class SignalSpec(StrictModel):
     layout: Literal["nct", "ntc", "nf"] = "nct"
     """Axes of the model's input: nct (windows, channels, samples), ntc (windows, samples, channels), nf (windows,
     channels), for a length of 1."""
+    inputs: Annotated[tuple[SignalInput, ...], Field(max_length=MOST_INPUTS)] = ()
+    """Of a model with several inputs: which channels each of them takes, in which layout. A window stays one array
+    (channels, samples), which is shared out at the model. Empty: the model has one input."""
     late_s: Annotated[Finite, Field(ge=0, le=3600)] = 0.0
     """How long samples that come out of order are waited for, by the times of the samples; later ones are left out."""
     missing: MissingSpec = MissingSpec()
@@ -190,6 +194,12 @@ class SignalSpec(StrictModel):
         names = [channel.name for channel in self.channels]
         if len(set(names)) != len(names):
             raise ValueError("two channels have the same name")
+        if self.inputs and (flaw := find_flaw(self.inputs, names)) is not None:
+            raise ValueError(flaw)
+        if self.inputs and self.layout != "nct":
+            raise ValueError(
+                f"layout {self.layout} is of a model with one input; write layout in each of inputs"
+            )
         if self.layout == "nf" and self.length != 1:
             raise ValueError("layout nf has no axis for samples; length must be 1")
         if max(self.length, self.input_length) * len(names) > MAX_WINDOW_VALUES:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pytest
 
 from edge_runtime.config import ModelConfig
-from edge_runtime.deployment.opening_notes import find_engine_notes, find_threshold_notes, is_on
+from edge_runtime.deployment.opening_notes import find_engine_notes, find_recalibration_notes, is_on
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.threads import CpuBudget, ThreadPlan
-from edge_runtime.inference.specs import AnomalySpec
+from edge_runtime.inference.specs import AnomalySpec, RawSpec
 from edge_runtime.system.cpu_topology import Core, CpuTopology
+from tests.support.signal_bundles import CHANNELS, signal_spec
 
 ORT = "onnxruntime 1.32.0 CPU, intra 1, inter 1, no spinning"
 ORT_CUDA = "onnxruntime 1.32.0 CUDA, CPU, intra 1, inter 1, no spinning"
@@ -90,4 +91,15 @@ def test_a_device_is_recognised_in_the_words_of_its_engine(device, runs_on):
 def test_a_threshold_that_never_comes_is_said(recalibrate, threshold, count):
     spec = AnomalySpec(task="anomaly", score="output", threshold=threshold)
     model = ModelConfig.model_validate({"bundle": "parts", "recalibrate": recalibrate})
-    assert len(list(find_threshold_notes(model, spec))) == count
+    assert len(list(find_recalibration_notes(model, signal_spec(), spec))) == count
+
+
+@pytest.mark.parametrize(
+    ("postprocess", "recalibrate", "count"),
+    [(RawSpec(task="raw"), True, 1), (RawSpec(task="raw"), False, 0), (AnomalySpec(task="anomaly"), True, 1)],
+    ids=["raw", "raw and off", "anomaly"],
+)
+def test_a_model_with_several_inputs_says_that_it_is_not_recalibrated(postprocess, recalibrate, count):
+    spec = signal_spec(inputs=[{"name": name, "channels": [name]} for name in CHANNELS])
+    model = ModelConfig.model_validate({"bundle": "parts", "recalibrate": recalibrate})
+    assert len(list(find_recalibration_notes(model, spec, postprocess))) == count
