@@ -21,7 +21,8 @@ ROLLBACK = TaskRequest("rollback")
 
 
 def make(controller):
-    model = SimpleNamespace(name="parts", controller=controller)
+    bundle = SimpleNamespace(manifest=SimpleNamespace(preprocess=None))
+    model = SimpleNamespace(name="parts", controller=controller, bundle=bundle)
     return Running(parse_config(YAML, "test", {}), models={"parts": model})
 
 

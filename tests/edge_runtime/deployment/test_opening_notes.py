@@ -96,7 +96,11 @@ def test_a_threshold_that_never_comes_is_said(recalibrate, threshold, count):
 
 @pytest.mark.parametrize(
     ("postprocess", "recalibrate", "count"),
-    [(RawSpec(task="raw"), True, 1), (RawSpec(task="raw"), False, 0), (AnomalySpec(task="anomaly"), True, 1)],
+    [
+        (RawSpec(task="raw"), True, 1),
+        (RawSpec(task="raw"), False, 0),
+        (AnomalySpec(task="anomaly", score="output"), True, 1),
+    ],
     ids=["raw", "raw and off", "anomaly"],
 )
 def test_a_model_with_several_inputs_says_that_it_is_not_recalibrated(postprocess, recalibrate, count):
