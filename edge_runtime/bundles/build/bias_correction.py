@@ -9,7 +9,7 @@ means that are measured.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,9 @@ def correct_biases(int8: bytes, float_model: bytes, samples: NDArray[Any]) -> by
         for node in source.graph.node
         if node.op_type == "Conv" and named[node.name] == 1 and node.input[1] in weights
     }
-    means = _measure_means(source, sorted({node.input[0] for node in layers.values()}), samples)
+    # A layer's input has the rank of its weights, whatever that of the model's is: nets of signals may add an axis.
+    ranks = {node.input[0]: len(weights[node.input[1]].dims) for node in layers.values()}
+    means = _measure_means(source, ranks, samples)
     constants, readers = (
         _constants(quantized),
         Counter(name for n in quantized.graph.node for name in n.input),
@@ -87,24 +89,26 @@ def _shift_of_means(error: NDArray[np.float64], means: NDArray[np.float64]) -> N
 
 
 def _measure_means(
-    source: Any, tensors: Sequence[str], samples: NDArray[Any]
+    source: Any, ranks: Mapping[str, int], samples: NDArray[Any]
 ) -> dict[str, NDArray[np.float64]]:
-    """(C,) mean of each channel of these tensors (N, C, ...) over all samples."""
+    """(C,) mean of each channel of these tensors (N, C, ...), with their numbers of axes, over all samples."""
     model = onnx.ModelProto()
     model.CopyFrom(source)
     graph, picture = model.graph, model.graph.input[0].name
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-    rank = len(graph.input[0].type.tensor_type.shape.dim)
-    axes = [axis for axis in range(rank) if axis != 1]
     free = free_names_of(graph)
-    along = free.of("axes")
-    graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), along))
+    alongs = {rank: free.of("axes", str(rank)) for rank in sorted(set(ranks.values()))}
+    for rank, along in alongs.items():
+        axes = [axis for axis in range(rank) if axis != 1]
+        graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), along))
     del graph.output[:]
+    tensors = sorted(ranks)
     for name in tensors:
-        own, mean = free.of("in_own_type", name), free.of("mean", name)
+        own, mean, rank = free.of("in_own_type", name), free.of("mean", name), ranks[name]
         if opset >= _REDUCE_AXES_ARE_AN_INPUT:
-            node = helper.make_node("ReduceMean", [name, along], [own], keepdims=0)
+            node = helper.make_node("ReduceMean", [name, alongs[rank]], [own], keepdims=0)
         else:
+            axes = [axis for axis in range(rank) if axis != 1]
             node = helper.make_node("ReduceMean", [name], [own], axes=axes, keepdims=0)
         graph.node.extend([node, helper.make_node("Cast", [own], [mean], to=TensorProto.FLOAT)])
         graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))

@@ -44,10 +44,20 @@ def one_layer(
     return bytes(model.SerializeToString())
 
 
+def with_an_axis_more(model: bytes) -> bytes:
+    """The same layer behind an input (n, SIDE, SIDE) without channels, as nets of signals take it."""
+    found = onnx.load_model_from_string(model)
+    graph = found.graph
+    graph.node.insert(0, helper.make_node("Unsqueeze", ["window", "axis"], ["x"], name="unsqueeze"))
+    graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    graph.input[0].CopyFrom(helper.make_tensor_value_info("window", TensorProto.FLOAT, ["n", SIDE, SIDE]))
+    return bytes(found.SerializeToString())
+
+
 def run(model: bytes, x: NDArray[np.float32]) -> NDArray[np.float64]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     kind = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
-    return np.asarray(session.run(None, {"x": x.astype(kind)})[0], np.float64)
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: x.astype(kind)})[0], np.float64)
 
 
 def pictures(model: bytes, count: int = 12) -> NDArray[np.float32]:
@@ -79,6 +89,7 @@ LAYERS = {
     "opset 13": one_layer((8, 3, 3, 3), opset=13),
     "opset 18": one_layer((8, 3, 3, 3), opset=18),
     "weights that two layers share": one_layer((3, 3, 1, 1), times=2),
+    "windows with another axis inside": with_an_axis_more(one_layer((8, 1, 3, 3))),
     "half floats": one_layer((8, 3, 3, 3), opset=19, half=True),
 }
 
@@ -87,7 +98,7 @@ LAYERS = {
 def test_the_mean_of_each_channel_is_that_of_the_float_model(name: str, uncorrected: Any) -> None:
     model = LAYERS[name]
     x = pictures(model)
-    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    axes = tuple(axis for axis in range(run(model, x).ndim) if axis != 1)
     expected = run(model, x).mean(axes)
     before, after = (
         np.abs(run(one, x).mean(axes) - expected).max()
