@@ -27,7 +27,7 @@ def calibrate(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Recalibrate BUNDLE from folders of pictures, or of windows for a model of signals.
+    """Recalibrate BUNDLE from folders of pictures or windows.
 
     Without a daemon; it is commissioned before from healthy ones.
     """
