@@ -22,6 +22,8 @@ LEAST_GAP = 16
 """Slots that may be empty in a row without a new beginning, however short a window is."""
 LATEST_S = 1e11
 """No clock shows a later time; it also keeps slots in 64 bits."""
+LEAST_AT_ONCE, MOST_AT_ONCE = 32, 1024
+"""Samples that are looked at in one step: few after one that fits nothing, so that many of those take no long time."""
 PIECE = 8192
 """Slots that are looked at in one step, in addition to those of a window and of late samples."""
 
@@ -151,18 +153,19 @@ class Windower:
     # --- samples with times ------------------------------------------------------------------------------------------
 
     def _add_timed(self, numbers: NDArray[np.float64], times_s: NDArray[np.float64]) -> Iterator[Window]:
-        done = 0
+        done, look = 0, MOST_AT_ONCE
         while done < len(numbers):
             if self._newest is None:
                 self._origin_s = float(times_s[done])
-            exact = (times_s[done:] - self._origin_s) * self._rate_hz
+            exact = (times_s[done : done + look] - self._origin_s) * self._rate_hz
             slots = np.rint(exact).astype(np.int64)
             fits = self._count_fitting(slots)
             if fits:
                 self._count(late=self._strays.forget())
                 yield from self._take(slots[:fits], exact[:fits], numbers[done : done + fits])
-                done += fits
+                done, look = done + fits, min(2 * look, MOST_AT_ONCE)
             else:
+                look = LEAST_AT_ONCE
                 yield from self._set_aside(int(slots[0]), float(times_s[done]), numbers[done])
                 done += 1
 
