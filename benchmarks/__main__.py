@@ -74,6 +74,7 @@ BENCHMARKS = {
     "signals-payloads": Benchmark(
         "the time to read a window from each payload format", "signals.payload_cost"
     ),
+    "signals-windows": Benchmark("the time to make windows of samples", "signals.window_cost"),
     "signals-trouble": Benchmark(
         "payloads of sensors with missing, late, cut and foreign parts", "signals.trouble"
     ),
