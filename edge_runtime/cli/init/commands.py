@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from edge_runtime.cli.free_port import find_free_port
+from edge_runtime.cli.init.bundle_input import takes_windows
 from edge_runtime.cli.init.draft import Draft, hide_password, write_text
 from edge_runtime.cli.init.find_cameras import find_cameras
 from edge_runtime.cli.init.network_cameras import WAIT_S, find_network_cameras
@@ -60,7 +61,7 @@ def init(
     """Write a first configuration to FILE, with comments.
 
     A file that is there is never overwritten. At a terminal it asks for what was not given. Cameras of this box are
-    found, and those of the network that answer to ONVIF.
+    found, and those of the network that answer to ONVIF. A model of signals gets a sensor in their place.
     """
     if os.path.lexists(file):
         raise click.UsageError(f"{file} is there already; choose another name, or edit it")
@@ -76,8 +77,11 @@ def init(
         )
         if broker is not None:
             user = click.prompt("User at the broker, empty for none", default="", show_default=False) or None
-    hints = _find_hints() if network and not cameras else {}
-    named = _name_cameras(cameras or _choose_cameras(asks=asks))
+    is_of_sensors = takes_windows(bundle, file.parent, state_dir)
+    if is_of_sensors and cameras:
+        raise click.UsageError(f"--camera: {bundle} takes windows of a sensor, not pictures")
+    hints = _find_hints() if network and not cameras and not is_of_sensors else {}
+    named = {} if is_of_sensors else _name_cameras(cameras or _choose_cameras(asks=asks))
     hidden = {name: hide_password(name, address) for name, address in named.items()}
     variables = tuple(variable for _, variable in hidden.values() if variable is not None)
     addresses = {name: address for name, (address, _) in hidden.items()}
@@ -92,6 +96,7 @@ def init(
         ca and ca.resolve(),
         variables,
         hints,
+        _choose_sensor(broker) if is_of_sensors else None,
     )
     _write(file, draft)
     report = {
@@ -120,6 +125,10 @@ def _find_bundle(state_dir: Path) -> str:
     except OSError:
         installed = []
     return installed[0] if installed else _DEMO_BUNDLE
+
+
+def _choose_sensor(broker: str | None) -> str:
+    return "-" if broker is None else "mqtt"
 
 
 def _find_hints() -> dict[str, str]:

@@ -32,6 +32,8 @@ class Draft:
     """Of the environment, for the passwords of cameras."""
     hints: Mapping[str, str] = field(default_factory=dict)
     """Likely addresses of cameras on the network, and what these call themselves."""
+    sensor: str | None = None
+    """Path of the one sensor of a model of signals; None: there are cameras."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -73,19 +75,38 @@ def write_text(draft: Draft) -> str:
         f"  {_scalar(model)}:",
         f"    bundle: {_scalar(draft.bundle)}  # demo:NAME, a folder (with a /), or a name below state_dir/bundles",
         "",
-        "cameras:",
     ]
+    lines += (
+        _write_cameras(draft, _scalar(model))
+        if draft.sensor is None
+        else _write_sensor(draft, _scalar(model))
+    )
+    lines += ["", *_write_broker(draft), "", *_write_rest(draft)]
+    return "\n".join(lines) + "\n"
+
+
+def _write_sensor(draft: Draft, model: str) -> list[str]:
+    return [
+        "sensors:",
+        "  sensor1:",
+        f"    path: {_scalar(str(draft.sensor))}  # mqtt, a file, a folder, or '-' for standard input",
+        f"    model: {model}",
+        "    # topic: plant/pump/accel  # mqtt: else edge/DEVICE/signal/sensor1",
+        "    # payload: {format: csv}  # only what differs from the bundle",
+    ]
+
+
+def _write_cameras(draft: Draft, model: str) -> list[str]:
+    lines = ["cameras:"]
     for name, address in draft.cameras.items():
-        lines += [f"  {_scalar(name)}:", f"    path: {_scalar(address)}", f"    model: {_scalar(model)}"]
+        lines += [f"  {_scalar(name)}:", f"    path: {_scalar(address)}", f"    model: {model}"]
         if kind_of(address) is CameraKind.FILE:
             lines += [
                 "    # loop: true  # else it is played once, and the daemon ends when all files have been"
             ]
         lines += ["    # fps: 10  # at most so many pictures a second"]
         lines += ["    # snapshots: true  # its pictures on the status page: they leave the box"]
-    lines += _write_hints(draft.hints, _scalar(model))
-    lines += ["", *_write_broker(draft), "", *_write_rest(draft)]
-    return "\n".join(lines) + "\n"
+    return lines + _write_hints(draft.hints, model)
 
 
 def _write_hints(hints: Mapping[str, str], model: str) -> list[str]:

@@ -16,6 +16,7 @@ from edge_runtime.cli.init.network_cameras import NetworkCamera
 from edge_runtime.cli.main import main
 from edge_runtime.config import load_config
 from edge_runtime.system.camera_address import CameraKind
+from tests.support.signal_bundles import build_signal_bundle
 
 
 @pytest.fixture
@@ -227,3 +228,20 @@ def test_a_camera_that_may_not_be_asked_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     assert find_cameras(tmp_path) == [FoundCamera(device, "")]
     assert stat.S_IMODE(device.stat().st_mode) == 0
+
+
+@pytest.mark.parametrize(("flags", "path"), [((), "-"), (("--broker", "broker.example"), "mqtt")])
+def test_a_model_of_signals_gets_a_sensor(init, tmp_path, flags, path):
+    build_signal_bundle(tmp_path / "bundles")
+    code, file = init("--bundle", "./bundles/machine", *flags)
+    assert code == 0
+    config = load_config(file, {})
+    assert {name: (one.path, one.model) for name, one in config.sensors.items()} == {
+        "sensor1": (path, "machine")
+    }
+    assert not config.cameras
+
+
+def test_a_camera_for_a_model_of_signals_is_a_usage_error(init, tmp_path):
+    build_signal_bundle(tmp_path / "bundles")
+    assert init("--bundle", "./bundles/machine", "--camera", "/dev/video0")[0] == 64
