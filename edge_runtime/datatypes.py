@@ -107,6 +107,8 @@ class Frame:
     """Width and height of the picture that this one, for a person, is a smaller copy of; None: it is whole."""
     rate_hz: float | None = None
     """Samples a second of a window, as its stream says; None: as the bundle says."""
+    channels: tuple[str, ...] | None = None
+    """Names of a window's columns, where its source knows them: another bundle may have come into force meanwhile."""
     flaw: "Flaw | None" = None
     """Why the source could make nothing of what it got; the frame is rejected for it."""
 

@@ -85,5 +85,4 @@ def make_view(spec: PreprocessSpec) -> SampleView:
 
 def describe_axes(spec: SignalSpec) -> WindowAxes:
     """The meaning of the windows of a model."""
-    names = tuple(channel.name for channel in spec.channels)
-    return WindowAxes(names, tuple(channel.unit for channel in spec.channels), spec.rate_hz)
+    return WindowAxes(spec.channel_names, tuple(channel.unit for channel in spec.channels), spec.rate_hz)

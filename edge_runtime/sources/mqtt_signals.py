@@ -62,8 +62,10 @@ class MqttSignalsSource(MessageQueue):
             EndOfStream: closed.
             SourceLost: the model takes no windows any more.
         """
-        end_s = self._clock() + timeout_s
+        end_s, is_late = self._clock() + timeout_s, False
         while (frame := self._windows.next_frame()) is None:
+            if is_late:  # messages that complete no window keep nobody from closing the stream
+                return None
             message = self._take(max(0.0, end_s - self._clock()))
             if message is None:
                 return None
@@ -75,6 +77,7 @@ class MqttSignalsSource(MessageQueue):
                 message.origin,
                 is_after_loss=message.is_after_loss,
             )
+            is_late = self._clock() > end_s
         with self._changed:
             self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=frame.captured_at_s)
         return frame

@@ -9,6 +9,7 @@ from pathlib import Path
 from calibration.stats.regular_file import open_regular
 from edge_runtime.datatypes import Flaw
 from edge_runtime.inference.file_bytes import read_file
+from edge_runtime.inference.signals.csv_lines import is_left_out
 from edge_runtime.inference.signals.files import payload_of
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.readings import Readings
@@ -44,7 +45,7 @@ class PieceReader:
         payload = spec.payload if path is None else payload_of(path, spec.payload)
         if path is not None and path.suffix.lower() in _LINE_SUFFIXES and payload.format != "json":
             payload = PayloadSpec(format="json", encoding=payload.encoding, rate_hz=payload.rate_hz)
-        return cls(payload, tuple(channel.name for channel in spec.channels), spec.input_rate_hz)
+        return cls(payload, spec.channel_names, spec.input_rate_hz)
 
     def read(self, data: bytes) -> Piece:
         """The samples of a piece, or why there are none."""
@@ -59,9 +60,11 @@ class PieceReader:
         if self.payload.encoding.startswith("utf-16"):  # a line's end is not one byte there
             yield from self._read_whole(path, check_bytes)
         elif self.payload.format == "csv":
-            yield from map(self.read, _cut_lines(path, LINES, has_header=self.payload.has_header))
+            lines = _cut_lines(path, LINES, is_left_out, has_header=self.payload.has_header)
+            yield from map(self.read, lines)
         elif path.suffix.lower() in _LINE_SUFFIXES:
-            yield from map(self.read, _cut_lines(path, 1, has_header=False))
+            lines = _cut_lines(path, 1, lambda line: not line.strip(), has_header=False)
+            yield from map(self.read, lines)
         else:
             yield from self._read_whole(path, check_bytes)
 
@@ -75,10 +78,13 @@ class PieceReader:
             yield Readings(piece.numbers[part], None if times is None else times[part])
 
 
-def _cut_lines(path: Path, count: int, *, has_header: bool) -> Iterator[bytes]:
-    """So many lines at a time, each time behind the header; blank ones are left out."""
+def _cut_lines(
+    path: Path, count: int, is_no_sample: Callable[[bytes], bool], *, has_header: bool
+) -> Iterator[bytes]:
+    """So many lines at a time, each time behind the header; some are left out."""
     with open_regular(path) as file:
-        lines = (line for line in iter(partial(file.readline, MAX_LINE_BYTES), b"") if line.strip())
+        read = iter(partial(file.readline, MAX_LINE_BYTES), b"")
+        lines = (line for line in read if not is_no_sample(line))
         header = next(lines, b"") if has_header else b""
         while block := list(islice(lines, count)):
             yield header + b"".join(block)

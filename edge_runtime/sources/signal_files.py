@@ -16,7 +16,7 @@ from edge_runtime.sources.window_frames import FindSpec, WindowFrames
 
 
 class SignalFileSource:
-    """The windows of one file, read piece by piece.
+    """The windows of one file, read piece by piece; from its begin again when another bundle comes into force.
 
     Args:
         path: The file; its suffix says the format, where it is one of those that files of windows have.
@@ -86,17 +86,13 @@ class SignalFileSource:
         self._closed.set()
 
     def _make_frames(self) -> Iterator[Frame]:
-        origin = Origin(name=self._path.name)
         while True:
             before = self._windows.next_seq
-            try:
-                for piece in self._reader.read_all(self._path, self._check_bytes):
-                    self._windows.put_piece(piece, self._clock(), self._wall_clock(), origin, is_file=True)
-                    yield from self._windows.frames()
-            except InputFlaw as flaw:
-                raise SourceLost(self.stream, flaw.detail) from flaw
-            except OSError as err:
-                raise SourceLost(self.stream, f"{self._path} cannot be read: {err.strerror}") from err
+            yield from self._read_through()
+            if self._windows.is_outdated:
+                self._windows.follow_spec()
+                self._reader = PieceReader.of(self._windows.spec, self._path)
+                continue
             self._windows.finish(self._clock())
             yield from self._windows.frames()
             if self._windows.next_seq == before:
@@ -104,6 +100,21 @@ class SignalFileSource:
             if not self._is_loop:
                 return
             self._windows.begin_anew()
+
+    def _read_through(self) -> Iterator[Frame]:
+        """The frames of the file but for those at its end; ends early where another bundle has come into force."""
+        origin = Origin(name=self._path.name)
+        try:
+            for piece in self._reader.read_all(self._path, self._check_bytes):
+                self._windows.put_piece(piece, self._clock(), self._wall_clock(), origin, is_file=True)
+                for frame in self._windows.frames():
+                    yield frame
+                    if self._windows.is_outdated:
+                        return
+        except InputFlaw as flaw:
+            raise SourceLost(self.stream, flaw.detail) from flaw
+        except OSError as err:
+            raise SourceLost(self.stream, f"{self._path} cannot be read: {err.strerror}") from err
 
     def _check_bytes(self, size: int) -> None:
         if size > self._max_bytes:

@@ -1,8 +1,7 @@
 """A folder of files of samples as a stream of windows; each file is by itself, and may hold many windows."""
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,8 +67,9 @@ class SignalFolderSource:
         spec = find_spec()
         self._metronome = Metronome(spec.input_rate_hz / spec.input_hop if is_paced else None)
         self._clock, self._next_seq, self._counts = clock, first_seq, SourceCounts()
-        self._waiting: deque[Frame] = deque()
+        self._frames: Iterator[Frame] = iter(())
         """Of the file that was read last."""
+        self._next: Frame | None = None
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next window, or the next file that cannot be read; None when none is due in time.
@@ -79,11 +79,13 @@ class SignalFolderSource:
             SourceLost: the folder cannot be listed or has no such file, and is not watched.
         """
         deadline_s = self._clock() + timeout_s
-        if not self._waiting:
+        self._next = self._next or next(self._frames, None)
+        if self._next is None:
             file = self._files.read(timeout_s)
             if file is None:
                 return None
-            self._waiting.extend(self._read_file(file))
+            self._frames = self._read_file(file)
+            self._next = next(self._frames)
         wait_s = min(self._metronome.wait_s(self._clock()), deadline_s - self._clock())
         if self._files.closed.wait(max(0.0, wait_s)):
             raise EndOfStream(f"{self.stream} was closed")
@@ -93,7 +95,8 @@ class SignalFolderSource:
         self._metronome.tick(now_s)
         self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=now_s)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
-        return replace(self._waiting.popleft(), seq=seq, captured_at_s=now_s)
+        given, self._next = self._next, None
+        return replace(given, seq=seq, captured_at_s=now_s)
 
     def stats(self) -> SourceCounts:
         """Counters so far."""
@@ -103,20 +106,20 @@ class SignalFolderSource:
         """Stop waiting."""
         self._files.close()
 
-    def _read_file(self, file: Frame) -> list[Frame]:
+    def _read_file(self, file: Frame) -> Iterator[Frame]:
         """A frame for each window; the last one settles the file."""
         assert isinstance(file.payload, Path)
         spec = self._find_spec()
         windows = read_or_flaw(partial(read_windows, file.payload, spec, self._check_bytes))
         if isinstance(windows, Flaw):
-            return [replace(file, payload=b"", flaw=windows)]
+            yield replace(file, payload=b"", flaw=windows)
+            return
         samples = (len(windows) - 1) * spec.input_hop + len(windows[-1])
         self._counts = self._counts.plus(samples=self._counts.samples + samples)
-        frames = [
-            replace(file, payload=window, settle=None, rate_hz=spec.input_rate_hz) for window in windows
-        ]
-        frames[-1] = replace(frames[-1], settle=file.settle)
-        return frames
+        file = replace(file, rate_hz=spec.input_rate_hz, channels=spec.channel_names)
+        for window in windows[:-1]:
+            yield replace(file, payload=window, settle=None)
+        yield replace(file, payload=windows[-1])
 
     def _check_bytes(self, size: int) -> None:
         if size > self._max_bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from edge_runtime.datatypes import Flaw, Frame, RejectReason
 from edge_runtime.errors import SourceLost
+from edge_runtime.inference.signals.csv_lines import is_left_out
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.sample_pieces import MAX_LINE_BYTES
 from edge_runtime.sources.window_frames import FindSpec, WindowFrames
@@ -49,7 +50,8 @@ class SignalLinesSource:
             raise SourceLost(
                 stream, f"{found} on standard input; expected lines of json or csv, not in utf-16"
             )
-        self._header: bytes | None = None if payload.format == "csv" and payload.has_header else b""
+        self._is_csv = payload.format == "csv"
+        self._header: bytes | None = None if self._is_csv and payload.has_header else b""
         """Of a csv, put before each line; None until it has come."""
         self._buffer, self._is_closed = b"", False
         self._has_ended = self._is_finished = False
@@ -63,12 +65,16 @@ class SignalLinesSource:
             SourceLost: it cannot be read.
         """
         deadline_s = self._clock() + timeout_s
+        is_late = False
         while (frame := self._windows.next_frame()) is None:
+            if is_late:
+                return None
             if self._is_closed:
                 raise EndOfStream(f"{self.stream} was closed")
             line = self._find_line()
             if line is not None:
                 self._take(line)
+                is_late = self._clock() > deadline_s
             elif self._has_ended and self._is_finished:
                 raise EndOfStream("standard input has ended")
             elif self._has_ended:
@@ -100,7 +106,7 @@ class SignalLinesSource:
         if len(line) > MAX_LINE_BYTES:
             detail = f"line of more than {MAX_LINE_BYTES} bytes"
             self._windows.put_piece(Flaw(RejectReason.TOO_LARGE, detail), now_s, now_wall_s)
-        elif not line.strip():
+        elif not line.strip() or (self._is_csv and is_left_out(line)):
             return
         elif self._header is None:
             self._header = line

@@ -51,10 +51,13 @@ class WindowFrames:
 
     def __init__(self, stream: str, find_spec: FindSpec, first_seq: int = 0) -> None:
         self.stream, self._find_spec, self.next_seq = stream, find_spec, first_seq
-        self._windower = Windower(find_spec())
-        self._before = WindowCounts()
-        """Counts of the windowers before."""
+        self._windowers = Windower(find_spec()), WindowCounts()
+        """The one at work, and the counts of those before. One value, replaced at once: no count is ever seen twice."""
         self._frames: Iterator[Frame] = iter(())
+
+    @property
+    def _windower(self) -> Windower:
+        return self._windowers[0]
 
     @property
     def interval_s(self) -> float:
@@ -84,13 +87,11 @@ class WindowFrames:
             origin: What its sender says about it.
             is_after_loss: Whether messages were lost since the one before.
         """
-        self._follow_spec()
+        self.follow_spec()
         if is_after_loss:
             self._windower.begin_anew()
         piece = self._read(payload)
-        if isinstance(piece, Flaw):
-            self._windower.begin_anew()  # its samples are lost
-        else:
+        if not isinstance(piece, Flaw):
             piece = self._with_time_of(origin, piece)
         self.put_piece(piece, at_s, at_wall_s, origin)
 
@@ -105,6 +106,7 @@ class WindowFrames:
     ) -> None:
         """Take samples that were read already, or why there are none; ``is_file``: a pause says nothing."""
         if isinstance(piece, Flaw):
+            self._windower.begin_anew()  # its samples are lost
             self._frames = iter([self._refuse(piece, at_s, at_wall_s, origin)])
             return
         windows = self._windower.add(piece, None if is_file else at_s, at_wall_s)
@@ -112,8 +114,7 @@ class WindowFrames:
 
     def begin_anew(self) -> None:
         """What comes next does not continue what came before."""
-        self._before = self._before.plus(self._windower.counts)
-        self._windower = Windower(self.spec)
+        self._replace_windower(self.spec)
 
     def _with_time_of(self, origin: Origin | None, readings: Readings) -> Readings:
         """Samples that say no time have that of their message, which is the time of the last one, where it has one."""
@@ -136,28 +137,37 @@ class WindowFrames:
 
     def add_counts(self, counts: SourceCounts) -> SourceCounts:
         """These counts with those of the samples."""
-        now, before = self._windower.counts, self._before
+        windower, before = self._windowers
+        now = windower.counts
         return counts.plus(
             samples=before.samples + now.samples,
             late_samples=before.late + now.late,
             duplicate_samples=before.duplicates + now.duplicates,
             gaps=before.gaps + now.gaps,
             clock_jumps=before.clock_jumps + now.clock_jumps,
-            interval_s=self._windower.interval_s + self.spec.late_s,
+            interval_s=windower.interval_s + windower.spec.late_s,
         )
 
-    def _follow_spec(self) -> None:
-        spec = self._find_spec()
-        if spec is self._windower.spec:
-            return
-        log.info("windows are made as another bundle wants them", stream=self.stream)
-        self._before = self._before.plus(self._windower.counts)
-        self._windower = Windower(spec)
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another bundle came into force than the one that windows are made for."""
+        return self._find_spec() is not self.spec
+
+    def follow_spec(self) -> None:
+        """Make windows as the bundle in force wants them, from now on."""
+        if self.is_outdated:
+            log.info("windows are made as another bundle wants them", stream=self.stream)
+            self._replace_windower(self._find_spec())
+
+    def _replace_windower(self, spec: SignalSpec) -> None:
+        windower, before = self._windowers
+        self._windowers = Windower(spec), before.plus(windower.counts)
 
     def _read(self, payload: bytes) -> Readings | Flaw:
-        spec = self._windower.spec
-        names = [channel.name for channel in spec.channels]
-        return read_or_flaw(lambda: read_payload(payload, spec.payload, names, spec.input_rate_hz))
+        spec = self.spec
+        return read_or_flaw(
+            lambda: read_payload(payload, spec.payload, spec.channel_names, spec.input_rate_hz)
+        )
 
     def _make_frame(self, window: Window, at_s: float, origin: Origin | None) -> Frame:
         return Frame(
@@ -169,6 +179,7 @@ class WindowFrames:
             colour=None,
             origin=origin,
             rate_hz=self.spec.input_rate_hz,
+            channels=self.spec.channel_names,
         )
 
     def _refuse(self, flaw: Flaw, at_s: float, at_wall_s: float, origin: Origin | None) -> Frame:

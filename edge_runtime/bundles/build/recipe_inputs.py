@@ -70,7 +70,7 @@ def _golden_bytes(path: Path, spec: PreprocessSpec) -> bytes:
     if not isinstance(spec, SignalSpec):
         return path.read_bytes()
     try:
-        [window, *_] = read_windows(path, spec, lambda _: None)
+        window = read_windows(path, spec, lambda _: None)[0]
     except InputFlaw as flaw:
         raise BundleError(path, str(flaw), "a golden window", "Correct it, or take another.") from flaw
     return write_window(window, spec.payload)

@@ -1,10 +1,12 @@
 """The files of a folder that a model takes, and the frames in a file: a picture, or one or more windows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Payload
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
 from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.preparation import Preprocessor
 from edge_runtime.inference.signals.files import WINDOW_SUFFIXES, read_windows
@@ -33,7 +35,7 @@ def list_frames(path: Path, preprocessor: Preprocessor, most: int | None = None)
         yield Frame("file", 0, path, 0.0, 0.0, colour=None)
         return
     try:
-        windows: Sequence[Payload] = read_windows(path, preprocessor.spec, preprocessor.check_bytes)
+        windows: NDArray[Any] | list[Path] = read_windows(path, preprocessor.spec, preprocessor.check_bytes)
     except InputFlaw:
         windows = [path]  # which is rejected for the same
     step = 1 if most is None else -(-len(windows) // most)

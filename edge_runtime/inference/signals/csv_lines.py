@@ -1,5 +1,6 @@
 """CSV -> samples, one a line. Blank lines and those that begin with ``#`` are left out."""
 
+import codecs
 import contextlib
 import csv
 import io
@@ -23,6 +24,12 @@ MAX_LINE_CHARACTERS = 64 * 1024
 _LINES_AT_ONCE = 64
 """That are fields in memory: a short one takes 20 times as much there as in the text."""
 Row = list[str]
+
+
+def is_left_out(line: bytes) -> bool:
+    """Whether a line is no sample and no header: blank, or a remark."""
+    text = line.removeprefix(codecs.BOM_UTF8).strip()
+    return not text or text.startswith(b"#")
 
 
 def read_csv(data: bytes, payload: PayloadSpec, channels: Sequence[str]) -> Readings:

@@ -3,10 +3,11 @@
 A file may be a record of many windows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edge_runtime.inference.file_bytes import read_file
@@ -47,15 +48,15 @@ def write_window(numbers: NDArray[np.float64], payload: PayloadSpec) -> bytes:
     return write_npy(np.ascontiguousarray(numbers.T if is_turned else numbers))
 
 
-def read_windows(
-    path: Path, spec: SignalSpec, check_bytes: Callable[[int], None]
-) -> Sequence[NDArray[np.float64]]:
-    """The windows of a file, (samples, channels) each, one every ``hop``; what is shorter than one is one.
+def read_windows(path: Path, spec: SignalSpec, check_bytes: Callable[[int], None]) -> NDArray[np.float64]:
+    """The windows of a file, (windows, samples, channels), one every ``hop``; what is shorter than one is one.
+
+    They share the memory of the samples, however many there are, and are read-only.
 
     Raises:
         InputFlaw: it cannot be read.
     """
-    names = [channel.name for channel in spec.channels]
-    numbers = read_payload(read_file(path, check_bytes), payload_of(path, spec.payload), names).numbers
-    last = max(0, len(numbers) - spec.input_length)
-    return [numbers[at : at + spec.input_length] for at in range(0, last + 1, spec.input_hop)]
+    payload = payload_of(path, spec.payload)
+    numbers = read_payload(read_file(path, check_bytes), payload, spec.channel_names).numbers
+    length = min(len(numbers), spec.input_length)
+    return np.moveaxis(sliding_window_view(numbers, length, axis=0)[:: spec.input_hop], 1, 2)

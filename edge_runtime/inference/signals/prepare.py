@@ -42,7 +42,7 @@ class SignalPreprocessor:
     ) -> None:
         self.spec = spec
         self._max_bytes, self._note_failure = max_bytes, note_failure
-        self._names = tuple(channel.name for channel in spec.channels)
+        self._names = spec.channel_names
         self._low, self._high = (
             np.array([_or(getattr(channel, side), default) for channel in spec.channels], np.float64)
             for side, default in (("low", -np.inf), ("high", np.inf))
@@ -78,6 +78,7 @@ class SignalPreprocessor:
             if not isinstance(payload, np.ndarray):
                 payload = self._read(payload)
                 decoded_s = time.monotonic()
+            self._check_channels(frame.channels)
             values, filled = self._in_units(payload, frame.rate_hz or self.spec.input_rate_hz)
             tensor = self.normalise(values)
         prepared_s = time.monotonic()
@@ -114,6 +115,12 @@ class SignalPreprocessor:
         """
         if size > self._max_bytes:
             raise InputFlaw(RejectReason.TOO_LARGE, f"{size} bytes; at most {self._max_bytes} are taken")
+
+    def _check_channels(self, names: tuple[str, ...] | None) -> None:
+        """Refuse a window that was made for a bundle with other channels, or with these in another order."""
+        if names is not None and names != self._names:
+            found = f"window of channels {', '.join(names[:5])}, made for another bundle"
+            raise InputFlaw(RejectReason.BAD_SHAPE, f"{found}; expected {', '.join(self._names[:5])}")
 
     def _in_units(self, numbers: NDArray[np.float64], from_hz: float) -> tuple[NDArray[np.float32], float]:
         """A window's values, float32 (channels, samples) at the model's rate, and the share that was filled."""

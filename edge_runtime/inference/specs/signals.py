@@ -166,6 +166,11 @@ class SignalSpec(StrictModel):
         return {"nct": (count, self.length), "ntc": (self.length, count), "nf": (count,)}[self.layout]
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """In the model's order."""
+        return tuple(channel.name for channel in self.channels)
+
+    @property
     def values_shape(self) -> tuple[int, int]:
         """Shape of a window's values in their units: (channels, samples), whatever the layout."""
         return (len(self.channels), self.length)
@@ -191,7 +196,7 @@ class SignalSpec(StrictModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        names = [channel.name for channel in self.channels]
+        names = self.channel_names
         if len(set(names)) != len(names):
             raise ValueError("two channels have the same name")
         if self.inputs and (flaw := find_flaw(self.inputs, names)) is not None:

@@ -1,6 +1,7 @@
 """Windows become samples exactly as their bundle says."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,14 @@ def test_a_window_that_cannot_be_used_is_refused_with_its_reason(window, missing
     answer = prepare(window, spec(missing=missing))
     assert isinstance(answer, Rejected)
     assert answer.reason is reason
+
+
+def test_a_window_that_was_made_for_other_channels_is_refused():
+    frame = Frame("pump", 3, numbers([2, 4, 6, 8], [1, 2, 3, 4]), 1.0, 2.0, None, channels=("ay", "ax"))
+    refused = make_preprocessor(spec()).prepare(frame)
+    assert isinstance(refused, Rejected)
+    assert refused.reason is RejectReason.BAD_SHAPE
+    assert isinstance(make_preprocessor(spec()).prepare(replace(frame, channels=("ax", "ay"))), Sample)
 
 
 def test_another_rate_is_resampled_without_edges():

@@ -107,6 +107,15 @@ def test_another_bundle_makes_other_windows_while_the_stream_is_open():
     assert source.stats().samples == 10
 
 
+def test_messages_that_complete_no_window_do_not_hold_a_reader_for_longer_than_it_waits():
+    spec, clock = spec_of(1000), Clock(0.1)
+    source = MqttSignalsSource("pump", lambda: spec, clock=clock, wall_clock=lambda: 1000.0)
+    for first in range(100):
+        source.offer(records(first, 1), 1.0)
+    assert source.read(1.0) is None
+    assert 0 < source.stats().samples < 20
+
+
 def test_times_of_the_payload_are_the_times_of_windows():
     source = mqtt(spec_of(time="t"))
     for i in (0, 1, 3, 2):
@@ -153,6 +162,36 @@ def test_a_line_that_cannot_be_read_costs_its_piece(tmp_path):
     spec = spec_of()
     source = SignalFileSource("pump", tmp_path / "a.jsonl", lambda: spec, is_paced=False)
     assert firsts_of(read_all(source)) == [0, RejectReason.UNREADABLE, 4]
+
+
+def test_windows_do_not_reach_over_lines_that_are_lost(tmp_path):
+    lines = [*LINES[:300], "a,b", *LINES[301:600]]
+    (tmp_path / "a.csv").write_text("\n".join(["x,y", *lines]))
+    spec = spec_of(7)
+    source = SignalFileSource("pump", tmp_path / "a.csv", lambda: spec, is_paced=False)
+    firsts = firsts_of(read_all(source))
+    assert firsts == [*range(0, 250, 7), RejectReason.BAD_DTYPE, *range(512, 594, 7)]
+    assert source.stats().gaps == 1
+
+
+def test_remarks_in_front_of_a_header_and_between_lines_are_no_samples(tmp_path):
+    lines = ["# of the gateway", "", "x,y", *LINES[:400], "# changed the battery", *LINES[400:]]
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + "\n".join(lines).encode())
+    spec = spec_of(7)
+    source = SignalFileSource("pump", tmp_path / "a.csv", lambda: spec, is_paced=False)
+    assert firsts_of(read_all(source)) == list(range(0, 994, 7))
+
+
+def test_a_file_begins_again_when_another_bundle_comes_into_force(tmp_path):
+    (tmp_path / "a.npy").write_bytes(FILES["a.npy"])
+    specs = [spec_of(4)]
+    source = SignalFileSource("pump", tmp_path / "a.npy", lambda: specs[-1], is_paced=False)
+    assert firsts_of(source.read(0) for _ in range(3)) == [0, 4, 8]
+    turned = SignalSpec.model_validate(specs[0].model_dump() | {"channels": [{"name": "y"}, {"name": "x"}]})
+    specs.append(turned.model_copy(update={"length": 400, "hop": 400}))
+    frames = read_all(source)
+    assert [(frame.payload.shape, frame.channels) for frame in frames] == [((400, 2), ("y", "x"))] * 2
+    assert [frame.seq for frame in frames] == [3, 4]
 
 
 def test_a_file_comes_at_the_pace_of_the_sensor(tmp_path):
@@ -215,9 +254,10 @@ def test_a_file_of_a_watched_folder_is_settled_with_its_last_window(tmp_path):
     ("text", "payload"),
     [
         (b"x,y\n" + b"\n".join(line.encode() for line in LINES[:9]), {"format": "csv"}),
+        (b"# a\n\nx,y\n" + b"\n# b\n".join(line.encode() for line in LINES[:9]), {"format": "csv"}),
         (b"\n".join(records(i, 1) for i in range(9)) + b"\n", {}),
     ],
-    ids=["csv", "json"],
+    ids=["csv", "remarks", "json"],
 )
 def test_each_line_of_standard_input_is_a_message(text, payload):
     out, into = os.pipe()
