@@ -25,8 +25,8 @@ class ReferenceConfig(Section):
     """The pictures that stand for what the camera sees now."""
 
     folder: FilePath | None = Field(default=None, examples=["/var/lib/edge-runtime/reference/belt"])
-    """Pictures to recalibrate with by schedule and command, instead of frames of the cameras; after a drift alarm those
-    are used all the same. Sub-folders named like labels make a labelled set."""
+    """Pictures or windows to recalibrate with by schedule and command, instead of frames of the streams; after a drift
+    alarm those are used all the same. Sub-folders named like labels make a labelled set."""
     sets: dict[SetName, FilePath] = Field(
         default_factory=dict,
         max_length=MOST_SETS,
@@ -38,7 +38,7 @@ class ReferenceConfig(Section):
     """Recent frames kept to choose from, spread over classes and time."""
     reservoir_mib: int = Field(default=64, ge=1, le=65_536)
     """Memory and, with persist, disk the kept frames may use, MiB. A picture takes 3 bytes a pixel of the model's
-    input: 64 MiB hold 256 pictures of 224 x 224, or 54 of 640 x 640."""
+    input: 64 MiB hold 256 pictures of 224 x 224, or 54 of 640 x 640. A window takes 4 bytes a value."""
     max_age_h: float = Field(default=24.0, gt=0, le=8760)
     """Kept frames older than this are dropped, hours."""
     persist: bool = True

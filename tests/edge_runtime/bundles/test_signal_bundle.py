@@ -10,7 +10,7 @@ from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.preprocess import make_preprocessor
-from tests.support.bundle_builds import edit
+from tests.support.bundle_builds import edit, failure
 from tests.support.signal_bundles import (
     build_signal_bundle,
     machine_windows,
@@ -62,3 +62,21 @@ def test_a_signal_bundle_with_a_golden_picture_is_refused(tmp_path):
     edit(path, as_picture)
     with pytest.raises(BundleError):
         load_bundle(path)
+
+
+def with_normalisation(factor):
+    """The channels with mean and std times a factor; None: with none."""
+    channels = [channel.model_dump() for channel in signal_spec().channels]
+    plain = {"mean": 0.0, "std": 1.0}
+    return [
+        {**one, **(plain if factor is None else {name: one[name] * factor for name in plain})}
+        for one in channels
+    ]
+
+
+@pytest.mark.parametrize(("right", "wrong", "named"), [(1, 9.80665, "9.80665"), (None, 1, "no mean and std")])
+def test_the_mistake_that_explains_other_answers_is_named(tmp_path, right, wrong, named):
+    spec = signal_spec(channels=with_normalisation(right))
+    path = build_signal_bundle(tmp_path, preprocess=spec, tolerance=0.05)
+    edit(path, lambda data: data["preprocess"].update(channels=with_normalisation(wrong)))
+    assert named in failure(path)
