@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +104,9 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         found.problems.extend(err.problems)
         return found
     from edge_runtime.deployment.open_bundle import open_bundle
+    from edge_runtime.inference.specs import find_obstacle_to_recalibration
 
-    bad_keys = _look_at_keys(config)
+    bad_keys, only_served = _look_at_keys(config), set[str]()
     for name in config.models:
         try:
             opened = open_bundle(config, name, may_write=False)
@@ -121,9 +123,11 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "self_test_difference": opened.self_test_difference,
             "runs_on": opened.engine.runs_on,
         }
+        if find_obstacle_to_recalibration(opened.bundle.manifest.preprocess) is not None:
+            only_served.add(name)
         _look_at_rollout(config, name, found)
         found.notes += _notes_of_tracking(config, name, opened.bundle.manifest.postprocess.task)
-    found.notes += _notes_of_recalibration(config)
+    found.notes += _notes_of_recalibration(config, only_served)
     _look_at_cameras(config, found)
     found.problems += bad_keys
     _look_at_libraries(config, found)
@@ -234,8 +238,11 @@ def _notes_of_home_assistant(config: "Config") -> list[str]:
     return [] if reason is None else [f"mqtt.home_assistant: the device has no buttons, since {reason}"]
 
 
-def _notes_of_recalibration(config: "Config") -> list[str]:
-    """Whether recalibration is on and yet can never begin, since nothing here can record a baseline."""
+def _notes_of_recalibration(config: "Config", only_served: AbstractSet[str]) -> list[str]:
+    """Whether recalibration is on and yet can never begin, since nothing here can record a baseline.
+
+    ``only_served`` are models that no baseline would help.
+    """
     from edge_runtime.deployment.model_state import ModelState, model_folder
 
     can_record = (
@@ -246,7 +253,9 @@ def _notes_of_recalibration(config: "Config") -> list[str]:
     without = [
         name
         for name, model in config.models.items()
-        if model.recalibrate and not any(ModelState(model_folder(config.state_dir, name)).baselines.glob("*"))
+        if model.recalibrate
+        and name not in only_served
+        and not any(ModelState(model_folder(config.state_dir, name)).baselines.glob("*"))
     ]
     if not config.recalibration.enabled or can_record or not without:
         return []

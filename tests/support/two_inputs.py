@@ -3,6 +3,7 @@
 import functools
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.from_recipe import Built, build_from_recipe
+from edge_runtime.bundles.build.from_recipe import Built, Tell, build_from_recipe, tell_nobody
+from edge_runtime.inference.engines.parts import WHOLE
 from edge_runtime.inference.specs import SignalSpec
 from tests.support.engine_models import ir_of
+from tests.support.http_bench import make_signal_parts
 from tests.support.signal_author import SignalNet
 from tests.support.signal_bundles import CHANNELS, LABELS, machine_windows, signal_model, signal_spec
 
@@ -40,6 +43,13 @@ def two_input_spec(**changes: Any) -> SignalSpec:
     temp = {"name": "temp", "unit": "degC", "mean": 40.0, "std": 10.0}
     load = {"name": "load", "mean": 0.5, "std": 0.2}
     return signal_spec(**{"channels": [temp, *axes, load], "inputs": INPUTS, **changes})
+
+
+def make_two_input_parts() -> dict[str, Any]:
+    """Arguments of ``http_bench.Bench``: the scores are the means of the channels of the whole window."""
+    parts = make_signal_parts(**two_input_spec().model_dump(include={"channels", "inputs"}))
+    parts["engine"].input = replace(parts["engine"].input, name=WHOLE)
+    return parts
 
 
 def two_input_windows(n: int, seed: int = 0) -> list[NDArray[np.float64]]:
@@ -130,8 +140,8 @@ class TwoInputAuthor:
             (self.folder / "net.bin").write_bytes(files.weights)
         self.keys["model"] = f"net.{suffix}"
 
-    def build(self, **keys: Any) -> Built:
+    def build(self, tell: Tell = tell_nobody, **keys: Any) -> Built:
         """Build the bundle of the recipe with these keys."""
         path = self.folder / "recipe.yaml"
         path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
-        return build_from_recipe(path, self.folder / "bundles", {})
+        return build_from_recipe(path, self.folder / "bundles", {}, tell)

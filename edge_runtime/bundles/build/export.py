@@ -39,7 +39,11 @@ _AUTHORS: tuple[type[Exception], ...] = (
     ArithmeticError,
 )
 """What an author's forward may raise; anything else is left to its author to see."""
-_FAILURES: tuple[type[Exception], ...] = (*TORCH_FAILURES, torch._dynamo.exc.TorchDynamoException)
+_FAILURES: tuple[type[Exception], ...] = (
+    *TORCH_FAILURES,
+    torch._dynamo.exc.TorchDynamoException,
+    torch.jit.frontend.FrontendError,  # Python that TorchScript does not have; no RuntimeError
+)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -120,7 +120,8 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str, tell: 
     steps = iter(STEPS)
     tell(next(steps))
     source = open_source(recipe, folder)
-    spec, formats = find_preprocess(recipe, source), choose_formats(recipe, source)
+    spec = find_preprocess(recipe, source)
+    formats = choose_formats(recipe, source, spec)
     decisions = Recipe(
         recipe.name, _version(recipe, source), spec, recipe.postprocess,
         first_taps=recipe.first_taps, tolerance=recipe.tolerance, requires=recipe.requires, envelope=recipe.envelope,

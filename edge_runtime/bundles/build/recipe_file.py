@@ -14,7 +14,7 @@ from edge_runtime.config.section import Section
 from edge_runtime.config.strict_yaml import MAX_BYTES, load
 from edge_runtime.config.values import FilePath, Text
 from edge_runtime.errors import ConfigError, Problem
-from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec, SignalSpec, find_contradiction
+from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec, find_contradiction
 from edge_runtime.system.model_formats import ModelFormat
 
 WeightBits = Literal[7, 8]
@@ -120,9 +120,6 @@ class RecipeFile(Section):
             self.require(self.calibration is not None, "calibration", "a folder of pictures to quantize with")
             is_int8_possible = self.formats is None or "torchscript" not in self.formats
             self.require(is_int8_possible, "formats", "onnx or openvino (there is no int8 TorchScript here)")
-            has_parts = isinstance(self.preprocess, SignalSpec) and bool(self.preprocess.inputs)
-            words = "none: a model with several inputs is taken as it is (quantize it before, static QDQ)"
-            self.require(not has_parts, "quantize", words, "int8")
         for pattern in self.keep_float:
             try:
                 re.compile(pattern)

@@ -121,12 +121,15 @@ def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
     return said
 
 
-def choose_formats(recipe: RecipeFile, source: SourceModel) -> tuple[ModelFormat, ...]:
+def choose_formats(recipe: RecipeFile, source: SourceModel, spec: PreprocessSpec) -> tuple[ModelFormat, ...]:
     """What the model is to become.
 
     Raises:
         BundleError: it cannot become that.
     """
+    if recipe.quantize == "int8" and parts_of(spec):
+        fix = "Write quantize: none; a model that is quantized already (static QDQ) is taken as it is."
+        raise BundleError(source.path, "int8 from a model with several inputs", "a model with one input", fix)
     possible = FORMATS[source.kind]
     wanted = recipe.formats or possible[:1]
     impossible = [name for name in wanted if name not in possible]

@@ -49,7 +49,7 @@ def to_input(batch: NDArray[np.float32], expected: TensorSpec) -> NDArray[Any]:
     if not is_fitting or len(batch) == 0:
         raise EngineError(f"batch of shape {batch.shape}; the model takes {expected.shape}")
     if expected.dtype == "uint8":
-        return np.clip(np.rint(batch), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.clip(np.rint(batch), 0, 255), np.uint8)
     return np.ascontiguousarray(batch, INPUT_TYPES[expected.dtype])
 
 

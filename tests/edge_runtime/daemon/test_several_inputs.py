@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from edge_runtime.config import parse_config
+from edge_runtime.cli.check import check_config
+from edge_runtime.config import load_config
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.datatypes import Frame
@@ -30,30 +31,24 @@ def site(request, tmp_path):
     built = author.build()
     model = {"bundle": str(built.path.parent), "max_age_ms": None}
     sensor = {"path": "mqtt", "model": "machine"}
-    config = parse_config(
-        json.dumps(
-            {
-                "device": "box",
-                "state_dir": str(tmp_path / "state"),
-                "models": {"machine": model},
-                "sensors": {"pump": sensor},
-                "mqtt": {"host": "broker.example"},
-            }
-        ),
-        "box.yaml",
-        {},
-    )
+    keys = {
+        "device": "box", "state_dir": str(tmp_path / "state"), "mqtt": {"host": "broker.example"},
+        "models": {"machine": model}, "sensors": {"pump": sensor},
+    }  # fmt: skip
+    file = tmp_path / "box.yaml"
+    file.write_text(json.dumps(keys))
+    config = load_config(file, {})
     delivery = Delivery("box", lambda result: None)
     runtime = open_model(
         config, "machine", bool, delivery=delivery, crashes=Crashes(), hand_over=list, in_force=lambda: config
     )
     runtime.start()
-    yield runtime, delivery, Running(config, models={"machine": runtime})
+    yield runtime, delivery, Running(config, models={"machine": runtime}), file
     assert runtime.stop()
 
 
 def test_windows_are_answered_and_recalibration_is_said_to_be_off(site):
-    runtime, delivery, running = site
+    runtime, delivery, running, _ = site
     windows = two_input_windows(12, seed=3)
     for seq, window in enumerate(windows):
         runtime.pipeline.accept(Frame("pump", seq, window, 0.0, 0.0), is_live=False, stop=threading.Event())
@@ -70,10 +65,17 @@ def test_windows_are_answered_and_recalibration_is_said_to_be_off(site):
 
 
 def test_the_inputs_of_the_model_are_described_by_name(site):
-    runtime, _, _ = site
+    runtime, *_ = site
     about = describe_model("machine", ServedModel(runtime.pipeline, runtime.bundle))
     assert about["inputs"] == [
         {"name": "vibration", "datatype": "FP32", "shape": [-1, 3, 256]},
         {"name": "context", "datatype": "FP32", "shape": [-1, 2]},
     ]
     assert np.prod(about["outputs"][0]["shape"]) == -4
+
+
+def test_check_does_not_advise_to_commission_it(site):
+    *_, file = site
+    found = check_config(file, {})
+    assert found.exit_code == 0
+    assert [note.partition(": ")[0] for note in found.notes] == ["models.machine.recalibrate"]

@@ -30,6 +30,7 @@ from tests.support.http_bench import MOST_BYTES, Bench, make_signal_parts
 from tests.support.mosquitto import free_port
 from tests.support.sensor_payloads import write_payload
 from tests.support.signal_bundles import CHANNELS, LENGTH, machine_windows, signal_spec
+from tests.support.two_inputs import make_two_input_parts
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -138,6 +139,22 @@ def test_raw_tensors(shared):
     about = answer.get_response()
     assert (about.id, about.model_name, about.model_version) == ("7", "parts", "1")
     assert about.parameters["generation"].string_param == "parts/1"
+
+
+def test_inputs_of_a_model_with_several_are_given_by_name(tmp_path):
+    rng = np.random.default_rng(0)
+    vibration, context = (rng.normal(size=(2, *shape)).astype(np.float32) for shape in ((3, 256), (2,)))
+    bench = GrpcBench(tmp_path, **make_two_input_parts())
+    given = [make_input(context, name="context"), make_input(vibration, name="vibration")]
+    try:
+        found = bench.client.infer("parts", given).as_numpy("scores")
+        assert code_of(bench.client.infer, "parts", given[:1]) == "INVALID_ARGUMENT"
+    finally:
+        bench.close()
+    load, temp = context.T
+    np.testing.assert_allclose(
+        found, np.column_stack([temp, vibration.mean(axis=2), load]), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_typed_tensors_and_pictures(shared):

@@ -1,17 +1,15 @@
 """Requests to a model with several inputs: by name, or as one window; others are refused with what to send."""
 
 import struct
-from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
-from edge_runtime.inference.engines.parts import WHOLE
-from tests.support.http_bench import DOCUMENT, Bench, make_signal_parts
+from tests.support.http_bench import DOCUMENT, Bench
 from tests.support.http_contract import Contract
 from tests.support.sensor_payloads import write_payload
-from tests.support.two_inputs import ALL_CHANNELS, INPUTS, two_input_spec, two_input_windows
+from tests.support.two_inputs import ALL_CHANNELS, make_two_input_parts, two_input_spec, two_input_windows
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
@@ -25,10 +23,7 @@ SPEC = two_input_spec()
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    channels = [one.model_dump() for one in SPEC.channels]
-    parts = make_signal_parts(channels=channels, inputs=INPUTS)
-    parts["engine"].input = replace(parts["engine"].input, name=WHOLE)
-    bench = Bench(tmp_path_factory.mktemp("bench"), **parts)
+    bench = Bench(tmp_path_factory.mktemp("bench"), **make_two_input_parts())
     hooks = {"response": [CONTRACT.check]}
     with httpx.Client(base_url=bench.url, timeout=WAIT_S, trust_env=False, event_hooks=hooks) as client:
         yield client

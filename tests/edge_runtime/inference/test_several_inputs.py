@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import EngineSettings, TensorSpec
+from edge_runtime.inference.engines.batches import INPUT_TYPES
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.engines.parts import PartMisfit, make_feed, parts_of
@@ -124,6 +125,17 @@ def test_the_key_to_change_is_named(tensor, key):
     with pytest.raises(PartMisfit) as caught:
         make_feed([tensor, TENSORS[1]], parts_of(SPEC))
     assert key in caught.value.fix
+
+
+@pytest.mark.parametrize("dtype", ["float", "float16", "uint8"])
+@pytest.mark.parametrize("layout", ["nct", "ntc"])
+def test_each_input_is_contiguous_and_of_its_own_type(dtype, layout):
+    spec = two_input_spec(inputs=[{**INPUTS[0], "layout": layout}, INPUTS[1]])
+    parts = parts_of(spec)
+    feed = make_feed([TensorSpec(part.name, dtype, (None, *part.shape)) for part in parts], parts)
+    for array in feed.share_out(prepared(3)).values():
+        assert array.flags.c_contiguous
+        assert array.dtype == INPUT_TYPES[dtype]
 
 
 def test_inputs_of_different_fixed_batches_are_refused():

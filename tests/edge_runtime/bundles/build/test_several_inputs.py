@@ -2,16 +2,29 @@
 
 import numpy as np
 import pytest
+import torch
 
+from edge_runtime.bundles.build.export import export_torchscript
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.offline import answer_files, calibrate_bundle, inspect_bundle, verify_bundle
 from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.inference.engines.factory import DEFAULTS
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
+from edge_runtime.inference.engines.parts import parts_of
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.engines.torchscript_engine import TorchScriptEngine
 from edge_runtime.inference.preprocess import make_preprocessor
 from tests.support.signal_bundles import LABELS, signal_model
 from tests.support.two_inputs import CONTEXT_WEIGHT, INPUTS, TwoInputAuthor, two_input_spec, two_input_windows
 
 pytestmark = pytest.mark.integration
+
+
+class Unscriptable(torch.nn.Module):
+    """The mean of one input less the first number of the other, with a call of numpy, which torch cannot script."""
+
+    def forward(self, context, vibration):
+        return vibration.mean((1, 2)) - float(np.ones(())) * context[:, 0]
 
 
 @pytest.fixture
@@ -60,12 +73,24 @@ def test_a_bundle_says_why_it_has_no_moments_and_which_channels_an_input_takes(a
         calibrate_bundle(built.path, author.folder / "calibration", None, None, None, 0)
 
 
-def test_int8_is_refused_by_the_recipe(author):
+def test_int8_is_refused_before_any_work(author):
     author.model("onnx")
     author.windows("calibration", 30, seed=21)
-    with pytest.raises(ConfigError) as caught:
-        author.build(quantize="int8", calibration="calibration")
-    assert [problem.where for problem in caught.value.problems] == ["quantize"]
+    heard = []
+    with pytest.raises(BundleError, match="quantize: none"):
+        author.build(quantize="int8", calibration="calibration", tell=heard.append)
+    assert len(heard) == 1
+
+
+def test_a_net_that_can_only_be_traced_is_exported_by_the_names_of_its_arguments():
+    spec = two_input_spec()
+    found = export_torchscript(Unscriptable(), spec.tensor_shape, parts_of(spec))
+    engine = TorchScriptEngine(
+        found.data, spec.tensor_shape, ThreadPlan(1, 1, "test"), DEFAULTS, parts_of(spec)
+    )
+    windows = np.random.default_rng(0).normal(size=(3, 5, 256)).astype(np.float32)
+    expected = windows[:, 1:4].mean(axis=(1, 2)) - windows[:, 4, -1]
+    np.testing.assert_allclose(engine.infer(windows)["output"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_channel_without_an_input_is_a_problem_of_the_recipe(author):
