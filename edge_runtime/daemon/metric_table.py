@@ -152,12 +152,13 @@ CAMERA_DROPPED = _metric(
     "Frames for which a newer one was taken, or above the limit fps.",
     "stream",
 )
-SAMPLES = _metric(
-    "sensor_samples",
+SAMPLES = _metric("sensor_samples", "counter", "Samples that came in messages that could be read.", "stream")
+SAMPLES_LEFT_OUT = _metric(
+    "sensor_samples_left_out",
     "counter",
-    "Samples of a sensor: taken, or left out as late or duplicate.",
+    "Those of them that are in no window: late, or a duplicate of another one.",
     "stream",
-    "outcome",
+    "reason",
 )
 NEW_BEGINS = _metric(
     "sensor_windows_begun_anew",

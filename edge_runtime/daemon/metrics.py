@@ -126,10 +126,9 @@ class MetricsReader:
 
 
 def _read_samples(stream: str, counts: SourceCounts) -> Iterator[Sample]:
-    left_out = {"late": counts.late_samples, "duplicate": counts.duplicate_samples}
-    yield table.SAMPLES.of(counts.samples - sum(left_out.values()), stream, "taken")
-    for outcome, count in left_out.items():
-        yield table.SAMPLES.of(count, stream, outcome)
+    yield table.SAMPLES.of(counts.samples, stream)
+    for reason, count in (("late", counts.late_samples), ("duplicate", counts.duplicate_samples)):
+        yield table.SAMPLES_LEFT_OUT.of(count, stream, reason)
     for cause, count in (("gap", counts.gaps), ("clock", counts.clock_jumps)):
         yield table.NEW_BEGINS.of(count, stream, cause)
 

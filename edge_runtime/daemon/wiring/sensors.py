@@ -10,7 +10,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.wiring.messages import post_message
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, is_folder
 from edge_runtime.errors import SourceLost
-from edge_runtime.inference.specs import PayloadSpec, PreprocessSpec, SignalSpec
+from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.mqtt_signals import MqttSignalsSource
@@ -106,12 +106,12 @@ def adapt_spec(spec: SignalSpec, sensor: SensorConfig) -> SignalSpec:
     """The input of a model with what a sensor's section says otherwise.
 
     Raises:
-        ValidationError: both together make no sense.
+        ValidationError: both together make no sense, such as windows of too many samples at the sensor's rate.
     """
     said = {name: value for name, value in sensor.payload if value is not None}
     if said.get("time") == "":
         said["time"] = None
-    payload = PayloadSpec.model_validate(spec.payload.model_dump() | said)
     others = {"late_s": sensor.late_s, "hop": sensor.hop}
     changed = {name: value for name, value in others.items() if value is not None}
-    return spec.fed_by(payload).model_copy(update=changed)
+    payload = {"payload": spec.payload.model_dump() | said}
+    return SignalSpec.model_validate(spec.model_dump() | payload | changed)

@@ -13,10 +13,15 @@ Values = NDArray[np.float64]
 
 
 def blank_sentinels(numbers: Values, sentinels: Sequence[float]) -> Values:
-    """The numbers (samples, channels) of a payload with NaN in the place of sentinels; new where one was found."""
+    """The numbers (samples, channels) of a payload with NaN in the place of sentinels; new where one was found.
+
+    A payload of float32 has the float32 that is next to a sentinel: -9999.9 comes as -9999.900390625.
+    """
     if not sentinels:
         return numbers
-    found = np.isin(numbers, sentinels)
+    with np.errstate(over="ignore"):
+        stored = np.asarray(sentinels, np.float32)
+    found = np.isin(numbers, (*sentinels, *stored.tolist()))
     return np.where(found, np.nan, numbers) if found.any() else numbers
 
 

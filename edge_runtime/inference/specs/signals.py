@@ -175,10 +175,6 @@ class SignalSpec(StrictModel):
         """Shape of a window's values in their units: (channels, samples), whatever the layout."""
         return (len(self.channels), self.length)
 
-    def fed_by(self, payload: PayloadSpec) -> "SignalSpec":
-        """The same model fed by a stream that says its samples in another way."""
-        return self.model_copy(update={"payload": payload})
-
     @model_validator(mode="before")
     @classmethod
     def _read_durations(cls, data: Any) -> Any:

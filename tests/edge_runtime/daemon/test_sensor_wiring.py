@@ -44,3 +44,9 @@ def test_a_payload_that_fits_the_bundle_not_is_a_lost_source():
     spec = signal_spec(payload={"format": "csv", "delimiter": ";", "decimal": ","})
     with pytest.raises(SourceLost):
         make_spec_finder(running(spec), "pump", sensor(payload={"delimiter": ","}))()
+
+
+@pytest.mark.parametrize("keys", [{"payload": {"rate_hz": 10_000_000}}, {"hop": 2**62}])
+def test_windows_that_would_take_all_memory_are_a_lost_source(keys):
+    with pytest.raises(SourceLost):
+        make_spec_finder(running(signal_spec(rate_hz=1, length=64)), "pump", sensor(**keys))()

@@ -74,6 +74,14 @@ def test_sentinels_are_missing_values():
     np.testing.assert_array_equal(sample.values[0], np.array([2, 3, 4, 5], np.float32))
 
 
+def test_sentinels_are_known_in_payloads_of_float32():
+    message = np.array([[2, 1], [-9999.9, 2], [6, 3], [8, 4]], "<f4").tobytes()
+    missing = {"most": 0.25, "sentinels": [-9999.9, 1e300]}
+    sample = prepare(message, spec(missing=missing, payload={"format": "raw"}))
+    assert isinstance(sample, Sample)
+    assert sample.filled == 1 / 8
+
+
 def test_values_outside_of_the_range_of_the_sensor_are_missing():
     channels = [{"name": "ax", "low": -16, "high": 16}]
     sample = prepare(numbers([1, 99, 3, 4]), spec(channels=channels, missing={"most": 0.25}))
