@@ -19,13 +19,12 @@ from calibration.drift.thresholds import Cadence, Thresholds
 from calibration.drift.variety import Bins, Variety, bins_of
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
-from calibration.stats.sensor_features import SENSOR_TAPS, SIGNS
+from calibration.stats.sensor_features import SENSOR_TAPS, SIGNS, SPECTRUM
 
-SPECTRUM = "spectrum"
-"""The group of signals whose spread shows how many contents there are."""
 VARIED = 0.5
-"""Share of the healthy spread from which on there are as many as usual. Of BasicMotions one activity of four shows .04
-to .2 of it, all four .6 to .8, with or without a gain; of MNIST-1D one class of ten shows .4 to 1.1."""
+"""Share of the healthy spread of spectra from which on there are as many contents as usual. Of BasicMotions one
+activity of four shows .04 to .2 of it, all four .6 to .8, with or without a gain; of MNIST-1D one class of ten shows
+.4 to 1.1."""
 
 DriftKind = Literal["healthy", "sensor", "content"]
 

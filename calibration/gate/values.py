@@ -21,9 +21,6 @@ from calibration.outputs.values import Numbers
 MOST_ERROR = 9.0
 """Of one value, three healthy spreads: one wild sample must not outvote twenty others."""
 
-_LEAST_SPREAD = 1e-6
-"""Of the values' size: less is rounding."""
-
 
 @dataclass(frozen=True, slots=True)
 class ValueGateSettings:
@@ -93,15 +90,9 @@ def choose(
 
 def fidelity(simulated: Numbers, healthy: Numbers) -> NDArray[np.float64]:
     """(m,) minus the squared error of each sample against the healthy answer, in healthy variances."""
-    spread, varies = _spread(healthy)
+    spread, varies = healthy.measure_spread()
     off = np.square((simulated.rows - healthy.rows)[:, varies] / spread[varies])
     return -np.asarray(np.minimum(off, MOST_ERROR).mean(axis=1), np.float64)
-
-
-def _spread(healthy: Numbers) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(K,) standard deviation of the healthy answers, and which of them vary."""
-    spread = healthy.rows.std(axis=0)
-    return spread, np.asarray(spread > _LEAST_SPREAD * np.abs(healthy.rows).max(initial=0.0), np.bool_)
 
 
 def _why_not_judged(healthy: Numbers | None, settings: ValueGateSettings) -> str | None:
@@ -110,7 +101,7 @@ def _why_not_judged(healthy: Numbers | None, settings: ValueGateSettings) -> str
             "Numbers are judged on healthy samples under the simulated drift only, and the baseline keeps none or too "
             "few. Nothing is changed."
         )
-    if not _spread(healthy)[1].any():
+    if not healthy.measure_spread()[1].any():
         return "The healthy answers are all the same, so none can be told from another. Nothing is changed."
     return None
 
@@ -142,7 +133,7 @@ def _scores(
 
 def _outside(live: Numbers, healthy: Numbers) -> float:
     """How far the median live answer lies outside of the healthy range, in healthy spreads: of the worst value."""
-    spread, varies = _spread(healthy)
+    spread, varies = healthy.measure_spread()
     low, high = np.quantile(healthy.rows, (0.02, 0.98), axis=0)
     middle = np.median(live.rows, axis=0)
     beyond = np.maximum(np.maximum(low - middle, middle - high), 0.0)
@@ -152,7 +143,7 @@ def _outside(live: Numbers, healthy: Numbers) -> float:
 def _wild_share(one: Evidence[Numbers], healthy: Numbers) -> float:
     """Share of all its answers that no healthy one is near to: a dead unit that awakes makes few of them, far off."""
     assert one.simulated is not None
-    spread, varies = _spread(healthy)
+    spread, varies = healthy.measure_spread()
     room = np.sqrt(MOST_ERROR) * spread
     rows = np.concatenate([one.live.rows, one.simulated.rows])
     is_wild = (rows < healthy.rows.min(axis=0) - room) | (rows > healthy.rows.max(axis=0) + room)

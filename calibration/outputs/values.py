@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-6
+"""Of a value's size: less than that is no spread."""
+
 
 class Values(Enum):
     """How an output is read as numbers; never inferred from what a model gives."""
@@ -37,6 +40,11 @@ class Numbers:
     def is_finite(self) -> bool:
         """Whether all of them are numbers."""
         return bool(np.isfinite(self.rows).all())
+
+    def measure_spread(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(K,) standard deviation of each value, and whether it varies by more than rounding; each has its unit."""
+        spread = self.rows.std(axis=0)
+        return spread, np.asarray(spread > ROUNDING * np.abs(self.rows).max(axis=0, initial=0.0), np.bool_)
 
     def __getitem__(self, chosen: NDArray[np.intp]) -> "Numbers":
         return Numbers(self.rows[chosen])

@@ -15,7 +15,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import groups_in
 from calibration.search.reference import Usable
 from calibration.stats.moments import INPUT_TAP, FrameMoments, moments_of_frames
-from calibration.stats.sensor_features import sensor_features_of_frames
+from calibration.stats.sensor_features import DROPOUT, sensor_features_of_frames
 from calibration.stats.signal_features import is_signal
 from calibration.targets.base import Batch
 
@@ -30,9 +30,6 @@ CORE_QUANTILE = 0.25
 ROOM = 4.0
 """Without 8-bit steps to count, values may leave the healthy range by this many times its width."""
 LEVELS = 255
-
-DROPOUT = "dropout"
-"""The sign that makes no outlier: of a few lost values some windows have none, and others several."""
 
 IMPOSSIBLE = "values that no picture prepared for this model has"
 UNLIKE = "unlike the majority of the reference"
@@ -117,7 +114,7 @@ def unlike_the_majority(live: Mapping[str, FrameMoments], healthy: Mapping[str, 
     """
     flags = np.zeros(len(next(iter(live.values())).mean), np.bool_)
     for sign, group in groups_in(live, healthy).items():
-        if sign == DROPOUT:
+        if sign == DROPOUT:  # of a few lost values some windows have none, and others several
             continue
         usual, seen = (
             _from_the_core(group.space.whiten(part)) for part in (group.features, group.features_in(live))

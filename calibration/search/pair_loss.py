@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.outputs.values import Numbers
 from calibration.patch import Affine
 from calibration.search.simulation.model import Simulation
 from calibration.targets.base import Batch, Gradients, NoDerivative, Slope
@@ -63,8 +64,9 @@ class PairLoss:
         numbers = [aim.name for aim in gradients.aims if aim.name in pairs.answers and aim.kind == "squares"]
         for name in numbers:
             values = self._targets[name].reshape(len(self._targets[name]), -1)
-            var = values.var(axis=0)  # each value has its unit
-            weight = np.where(var > 0, 2 / (values.shape[1] * gradients.batch * np.maximum(var, _TINY)), 0)
+            spread, varies = Numbers(values.astype(np.float64)).measure_spread()
+            usual = np.where(varies, spread, np.inf)  # one that is always the same teaches nothing
+            weight = 2 / (values.shape[1] * gradients.batch * usual**2)
             self._weights[name] = weight.reshape(1, *self._targets[name].shape[1:]).astype(np.float32)
         for name in self._maps:
             values = self._targets[name]
@@ -132,7 +134,6 @@ class PairLoss:
         return {name: np.concatenate(parts[name])[: rows[name] * len(healthy)] for name in parts}
 
 
-_TINY = float(np.finfo(np.float32).tiny)
 _LEAST_SHARE = 1e-3
 """Of the largest loss: an aim that loses less is not lifted to the others."""
 

@@ -24,11 +24,13 @@ from calibration.stats.signal_features import (
     signal_features,
 )
 
+SPECTRUM, DROPOUT = "spectrum", "dropout"
+"""The groups of a signal."""
 SIGNS: Mapping[str, tuple[str, ...]] = {
     "detail": (DETAIL_TAP, QUIET_TAP),
     "grid": (GRID_TAP,),
-    "spectrum": (SPECTRUM_TAP,),
-    "dropout": (DROPOUT_TAP,),
+    SPECTRUM: (SPECTRUM_TAP,),
+    DROPOUT: (DROPOUT_TAP,),
 }
 """Which measurements are watched together, by the name under which the drift monitor tells of them."""
 SENSOR_TAPS = tuple(tap for taps in SIGNS.values() for tap in taps)

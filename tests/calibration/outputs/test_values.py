@@ -55,3 +55,12 @@ def test_numbers_are_cut_and_joined():
     assert again.rows.tolist() == one.rows.tolist()
     assert one.is_finite
     assert not Numbers(np.array([[np.nan]])).is_finite
+
+
+def test_each_value_varies_by_its_own_size():
+    rng = np.random.default_rng(0)
+    wide, small = rng.normal(0, 1e7, 50), rng.normal(0, 0.05, 50)
+    rounded = (48 + 1e-9 * rng.normal(size=50)).astype(np.float32)
+    spread, varies = Numbers(np.stack([wide, small, rounded], axis=1)).measure_spread()
+    assert varies.tolist() == [True, True, False]
+    assert spread[:2] == pytest.approx([wide.std(), small.std()])

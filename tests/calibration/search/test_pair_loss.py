@@ -111,3 +111,34 @@ class Together(Detector):
 def test_what_has_no_rows_of_its_own_for_a_frame_cannot_be_compared():
     with pytest.raises(NoDerivative, match="linear"):
         loss_of(Together())
+
+
+class Meter(Gradients):
+    """Two numbers a sample: the mean, and one that is always the same but for rounding."""
+
+    def __init__(self) -> None:
+        self.batch, self.problems, self.taps, self.aims = 2, (), (), (Aim("y", "squares"),)
+
+    def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
+        means = x.mean(axis=(1, 2, 3))
+        return {"y": np.stack([means, 48 + 1e-5 * means], axis=1).astype(np.float32)}
+
+    def step(
+        self,
+        x: Batch,
+        affines: Mapping[str, Affine],
+        targets: Mapping[str, NDArray[np.float32]],
+        weights: Mapping[str, NDArray[np.float32]],
+    ) -> tuple[dict[str, float], dict[str, Slope]]:
+        each = weights["y"] * (self.run(x)["y"] - targets["y"]) ** 2 / 2
+        return {"y": float(each[:, 0].sum()), "rounding": float(each[:, 1].sum())}, {}
+
+
+def test_a_number_that_never_changes_teaches_nothing():
+    level = Noise(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0, np.empty(0, np.float32))
+    limit = np.full((1, 3, 1, 1), 99, np.float32)
+    still = SimulatedFrames(1.5 * X + 0.2, (level,) * 3, -limit, limit)
+    loss = PairLoss(Meter(), Pairs(X, still, Meter().run(X)), 5.0, np.random.default_rng(1))
+    found = mean_losses(loss)
+    assert found["y"] > 0
+    assert found["rounding"] == 0
