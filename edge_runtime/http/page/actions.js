@@ -24,7 +24,7 @@ const rollBack = (model, {generation, previous}) => confirm(`Roll back ${model}`
   "Roll back", "rollback", {model}, data => `${data.generation} answers now.`);
 
 const ROLLOUT = {
-  promote: ["Promote", rollout => rollout.stage === "watched" ? [`The watch over version ${rollout.candidate} ends: it is the active one for good.`] : [`Version ${rollout.candidate} answers all pictures from now on, in place of version ${rollout.active}. The rest of its trial (stage: ${rollout.stage}) is left out.`,
+  promote: ["Promote", rollout => rollout.stage === "watched" ? [`The watch over version ${rollout.candidate} ends: it is the active one for good.`] : [`Version ${rollout.candidate} answers all frames from now on, in place of version ${rollout.active}. The rest of its trial (stage: ${rollout.stage}) is left out.`,
     "The version of before stays installed: an abort leads back to it while the new one is still watched."]],
   abort: ["Abort", rollout => [`The trial of version ${rollout.candidate} ends (stage: ${rollout.stage}). Version ${rollout.active} goes on answering, and version ${rollout.candidate} is not tried again by itself.`]],
   pause: ["Pause", rollout => [`Version ${rollout.candidate} stays in the stage ${rollout.stage} until a person decides.`]],
@@ -57,7 +57,7 @@ function snapshot(camera) {
 
 const may = verb => Boolean(rights.verbs[verb]) && (verb === "rollout" ? rights.role !== "viewer" : true);
 
-function modelCard(name, model, streams) {
+function modelCard(name, model, streams, sensors) {
   const {recalibration, rollout, generation} = model, row = make("div", {class: "actions"}), reasons = [];
   const add = (words, press, reason = null) => {
     const node = button(words, press);
@@ -68,13 +68,13 @@ function modelCard(name, model, streams) {
   };
   const off = recalibration ? null : "recalibration is turned off in the configuration";
   if (may("recalibrate")) add("Recalibrate", () => recalibrate(name, streams), off || (recalibration.commissioned ? null : "there is no baseline yet: commission first"));
-  if (may("commission")) add("Commission", () => commission(name, streams), off);
+  if (may("commission")) add("Commission", () => commission(name, streams, sensors), off);
   if (may("rollback")) add("Roll back", () => rollBack(name, recalibration), off || (recalibration.previous ? null : "no patch is in force that could be taken back"));
   if (rollout && rollout.candidate && may("rollout")) for (const action of ["promote", "abort", rollout.paused ? "resume" : "pause"]) add(ROLLOUT[action][0], () => steer(name, rollout, action));
   const waiting = recalibration && recalibration.proposal;
   if (waiting && may("approve-patch")) for (const isGood of [true, false]) add(`${isGood ? "Approve" : "Reject"} patch ${waiting.patch}`, () => decide(name, waiting.patch, isGood));
   return make("article", {class: "card", key: name}, make("div", {class: "top"}, make("b", {}, name), make("span", {class: "quiet small right"}, generation || "")),
-    facts([["new version", rollout && rollout.candidate ? `version ${rollout.candidate}: ${rollout.stage}` : null], ["cameras", streams.join(", ") || "none"],
+    facts([["new version", rollout && rollout.candidate ? `version ${rollout.candidate}: ${rollout.stage}` : null], ["streams", streams.join(", ") || "none"],
       ["now", recalibration && recalibration.task ? `${recalibration.phase}: ${recalibration.task}` : null]]),
     row, ...reasons.map(reason => make("p", {class: "quiet small why"}, reason)));
 }
@@ -98,10 +98,10 @@ async function open() {
 
 function cards({status}) {
   if (rights.why) return [make("p", {class: "card"}, rights.why)];
-  const cameras = Object.entries(status.cameras || {});
-  const found = Object.entries(status.models || {}).map(([name, model]) => modelCard(name, model, Object.keys(model.streams || {}).filter(stream => (status.cameras || {})[stream])));
+  const open = status.cameras || {}, sensors = Object.keys(open).filter(name => open[name].samples), cameras = Object.keys(open).filter(name => !open[name].samples);
+  const found = Object.entries(status.models || {}).map(([name, model]) => modelCard(name, model, Object.keys(model.streams || {}).filter(stream => open[stream]), sensors));
   if (rights.role === "viewer") found.unshift(make("p", {class: "card"}, `${rights.caller} has the role viewer, which changes nothing; an operator or an owner may (http.tokens).`));
-  return [...found, ...(may("snapshot") && cameras.length ? [cameraCard(cameras.map(([name]) => name))] : [])];
+  return [...found, ...(may("snapshot") && cameras.length ? [cameraCard(cameras)] : [])];
 }
 
 function show(state) {

@@ -4,7 +4,7 @@ import {load} from "./api.js";
 import {make} from "./dom.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const GROUPS = [["v2", "Open Inference Protocol"], ["cameras", "Pictures of cameras"], ["predict", "Answers to pictures"]];
+const GROUPS = [["v2", "Open Inference Protocol"], ["cameras", "Pictures of cameras"], ["sensors", "Windows of sensors"], ["predict", "Answers to pictures and windows"]];
 const REST = "State and results";
 const element = make("div", {class: "addresses"});
 let isOpen = false;

@@ -157,7 +157,7 @@ function show({status}) {
   const names = Object.keys(status.cameras || {});
   showViews(names);
   element.classList.toggle("many", names.length > 6);
-  arrange(nothing, [status.safe_mode ? "No camera runs in safe mode." : "No camera runs. The configuration (section cameras) says which there are."]);
+  arrange(nothing, [status.safe_mode ? "No camera and no sensor runs in safe mode." : "No camera and no sensor runs. The configuration (sections cameras and sensors) says which there are."]);
   if (names.length) nothing.remove();
   else if (!nothing.isConnected) element.append(nothing);
 }

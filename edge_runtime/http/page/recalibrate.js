@@ -18,7 +18,7 @@ function verdict(end, isDry) {
 
 export function recalibrate(model, streams) {
   const dialog = openDialog(`Recalibrate ${model}`);
-  const stream = choice([["", "all cameras of this model"], ...streams.map(name => [name, name])]);
+  const stream = choice([["", "all streams of this model"], ...streams.map(name => [name, name])]);
   const run = isDry => dialog.run(async () => {
     const end = await send("recalibrate", {model, timeout_s: WAIT_S, ...(stream.value ? {stream: stream.value} : {}), ...(isDry ? {dry_run: true} : {})}, dialog.progress);
     const [words, tone] = verdict(end, isDry);
@@ -26,7 +26,7 @@ export function recalibrate(model, streams) {
       facts([["took", end.seconds === undefined ? null : `${figure(end.seconds)} s`]]), reportLink(end.report));
     dialog.actions(...(isDry ? [button("Recalibrate now", () => run(false), end.accepted ? "main" : ""), button("Dry run again", () => run(true))] : []));
   });
-  dialog.show(make("p", {}, "The model is corrected for what its cameras show now, and the result is tested against the baseline before it is used. "
+  dialog.show(make("p", {}, "The model is corrected for what its streams show now, and the result is tested against the baseline before it is used. "
     + "A dry run does all of it and changes nothing. It takes from half a minute to a few minutes; results go on meanwhile."),
   streams.length > 1 ? field("Frames from", stream) : null);
   dialog.actions(button("Dry run", () => run(true), "main"));

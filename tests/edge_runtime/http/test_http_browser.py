@@ -249,6 +249,24 @@ def poison(value: Any, name: str = "") -> Any:
     return f"{value}{HOSTILE}" if is_text else value
 
 
+def test_a_person_commissions_by_pictures_of_cameras_and_windows_of_sensors(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STATUS, "cameras", {"belt": {"samples": None}, "pump": {"samples": {"came": 9}}})
+    monkeypatch.setitem(STATUS["models"]["parts"], "streams", {"belt": {}, "pump": {}})
+    page.route(re.compile("/commands$"), lambda route: route.fulfill(json=RIGHTS))
+    complaints = listen(page)
+    page.goto("/#actions")
+    expect(page.get_by_role("button", name="belt", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="pump", exact=True)).to_have_count(0)  # no picture to take
+    page.get_by_role("button", name="Commission").click()
+    for stream in ("belt", "pump"):
+        shown = page.get_by_role("img", name=re.compile(f"{stream}, picture 1 of"))
+        expect(shown).to_be_visible()
+        assert shown.evaluate("img => img.decode().then(() => img.naturalWidth)") > 0
+    assert complaints == []
+
+
 def test_no_name_and_no_text_becomes_markup_in_any_view(page: Page) -> None:
     told = listen(page)
     at = format_rfc3339(CAPTURED_AT_S)
