@@ -253,7 +253,7 @@ def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
     _require_sound_frames(frames, dict(zip(names, sizes, strict=True)))
     input_shape = tuple(int(n) for n in header["input_shape"])
     if not all(0 <= n <= MOST for n in input_shape):
-        raise ValueError("the input's shape is one that no picture has")
+        raise ValueError("the input's shape is one that no sample has")
     return Baseline(
         moments=Moments(moments),
         frames=frames,

@@ -31,7 +31,7 @@ ROOM = 4.0
 """Without 8-bit steps to count, values may leave the healthy range by this many times its width."""
 LEVELS = 255
 
-IMPOSSIBLE = "values that no picture prepared for this model has"
+IMPOSSIBLE = "values that no sample prepared for this model has"
 UNLIKE = "unlike the majority of the reference"
 
 Flags = NDArray[np.bool_]

@@ -76,7 +76,7 @@ def refusal_reason(observed: Batch, seen: Observation, baseline: Baseline, seed:
     if share < LEAST_VARIETY:
         return (
             f"The reference frames vary by {share:.1%} of what healthy frames do; at least {LEAST_VARIETY:.0%} is "
-            "needed. From a single scene the content cannot be told from the camera."
+            "needed. From a single scene the content cannot be told from the sensor."
         )
     return None
 

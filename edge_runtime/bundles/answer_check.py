@@ -61,7 +61,7 @@ def check_readable(
         found_scores = [np.asarray(outputs[name], np.float64) for _, outputs in answers]
         shape, classes = found_scores[0].shape, found_scores[0].size
         if sum(size > 1 for size in shape) > 1:
-            found = f"postprocess: output {name} of a picture has shape {shape}"
+            found = f"postprocess: output {name} of one input has shape {shape}"
             fix = "Name the output with the scores, pool the map in the model, or set task: raw"
             raise _refusal(at, found, "one row of class scores", fix)
         if labels and len(labels) != classes:
@@ -118,14 +118,14 @@ def _check_kind(at: Path, kind: str, scores: Sequence[NDArray[np.float64]]) -> N
         fix = f"Set scores: {other}" + (_SEVERAL if other == "logits" else "")
         raise _refusal(at, found, "probabilities, 0 to 1", fix)
     if kind == "logits" and scores[0].size == 1:
-        found = "postprocess: scores: logits with one score, whose softmax is 1 whatever the picture shows"
+        found = "postprocess: scores: logits with one score, whose softmax is always 1"
         fix = f"Set scores: {'probabilities' if are_shares else 'sigmoid_logits'}"
         raise _refusal(at, found, "two scores or more", fix)
     if kind == "sigmoid_logits" and are_shares and sum(s.size for s in scores) >= _LEAST_TO_TELL:
-        found = f"postprocess: scores from {least:.3g} to {most:.3g} for every golden picture"
+        found = f"postprocess: scores from {least:.3g} to {most:.3g} for every golden input"
         raise _refusal(at, found, "logits; these are probabilities already", "Set scores: probabilities")
     if kind == "logits" and are_shares and all(abs(s.sum() - 1) <= _ROUNDING for s in scores):
-        found = "postprocess: scores between 0 and 1 that add up to 1 for every golden picture"
+        found = "postprocess: scores between 0 and 1 that add up to 1 for every golden input"
         raise _refusal(at, found, "logits", "Set scores: probabilities")
 
 

@@ -25,7 +25,7 @@ class OpeningLimits:
     memory_bytes: int
     """Of heap."""
     step_s: float
-    """For opening and warming up, and for each golden picture."""
+    """For opening and warming up, and for each golden input."""
     steps: int
     """So many of them may follow each other."""
 
@@ -35,7 +35,7 @@ class OpeningLimits:
         return self.step_s * self.steps
 
     def __str__(self) -> str:
-        return f"{self.memory_bytes // _MIB} MiB, and {self.step_s:g} s for opening and for each picture"
+        return f"{self.memory_bytes // _MIB} MiB, and {self.step_s:g} s for opening and for each golden input"
 
 
 def choose_limits(

@@ -37,8 +37,8 @@ ONLY_FOR = {
 """Options that are no arguments of the command, and their verbs."""
 VERBS = {
     "status": "everything the device knows about itself",
-    "commission": "approve what the cameras show now as healthy: a new baseline",
-    "recalibrate": "try to correct the model for what the cameras show now",
+    "commission": "approve what the cameras and sensors show now as healthy: a new baseline",
+    "recalibrate": "try to correct the model for what its streams show now",
     "rollback": "back to the generation before: without the patch, or with the one before it",
     "approve-patch": "use the patch that waits, after its shadow if it needs one",
     "reject-patch": "never use the patch that waits or is in the shadow",
@@ -63,7 +63,7 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.argument("verb", metavar="VERB", type=click.Choice([*VERBS, *MOVED]))
 @click.option("--config", "config_path", required=True, type=PATH, help="The device's YAML file.")
 @MODEL
-@click.option("--stream", help="commission, recalibrate: only this camera's frames.")
+@click.option("--stream", help="commission, recalibrate: only this stream's frames.")
 @click.option("--reference", help="recalibrate: live, folder, or a set of recalibration.reference.sets.")
 @click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")

@@ -251,7 +251,7 @@ def _problems_of_exclusive_paths(
 
 
 def _canary_problems(document: Document, models: Any, running: Mapping[str, Any]) -> Iterator[Problem]:
-    """The streams of a canary are cameras of its model, and not all: the active version needs some to compare with."""
+    """The streams of a canary are those of its model, and not all: the active version needs some to compare with."""
     for model, section in models.items() if isinstance(models, dict) else ():
         streams: Any = section
         for key in ("rollout", "canary", "streams"):
@@ -262,11 +262,11 @@ def _canary_problems(document: Document, models: Any, running: Mapping[str, Any]
         own = [name for name, one in running.items() if one.get("model") == model]
         for index, stream in enumerate(streams):
             if isinstance(stream, str) and stream not in own:
-                found = f"no camera {show(stream)} of this model"
+                found = f"no stream {show(stream)} of this model"
                 yield _at(document, (*path, str(index)), found, did_you_mean(stream, own))
         if own and all(name in streams for name in own):
             yield _at(
-                document, path, "all cameras of the model", "some left to the active version, or a share"
+                document, path, "all streams of the model", "some left to the active version, or a share"
             )
 
 

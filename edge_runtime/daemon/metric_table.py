@@ -28,7 +28,7 @@ FINDING = _metric(
     "weight",
 )
 SAFE_MODE = _metric(
-    "safe_mode", "gauge", "1 while the configuration cannot be used, and no camera and no model runs."
+    "safe_mode", "gauge", "1 while the configuration cannot be used, and no stream and no model runs."
 )
 CONFIG_EDITS = _metric(
     "config_edits", "counter", "Edits of the configuration; outcome is applied, refused or undone.", "outcome"
@@ -51,7 +51,7 @@ RESULTS = _metric("results", "counter", "Frames that were answered.", "model", "
 REJECTED = _metric(
     "frames_rejected",
     "counter",
-    "Frames whose picture or answer cannot be used; a reason that never was has no series.",
+    "Frames whose picture, window or answer cannot be used; a reason that never was has no series.",
     "model", "stream", "reason",
 )  # fmt: skip
 DROPPED = _metric(
@@ -217,7 +217,7 @@ OBJECTS_SKIPPED = _metric(
 HTTP_REQUESTS = _metric(
     "http_requests",
     "counter",
-    "Answered requests; code 429 is a full queue of pictures, route other an address that does not exist.",
+    "Answered requests; code 429 is a full queue of inputs, route other an address that does not exist.",
     "route",
     "code",
 )
@@ -230,7 +230,7 @@ WRONG_TOKENS = _metric("http_wrong_tokens", "counter", "Requests with a token th
 GRPC_REQUESTS = _metric(
     "grpc_requests",
     "counter",
-    "Answered calls; code RESOURCE_EXHAUSTED is a full queue of pictures.",
+    "Answered calls; code RESOURCE_EXHAUSTED is a full queue of inputs.",
     "call",
     "code",
 )

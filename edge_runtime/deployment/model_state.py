@@ -73,7 +73,7 @@ class Patched:
 
     model: ModelFiles
     answers: Mapping[str, NDArray[Any]] | None
-    """To the golden pictures, see ``self_test.answer_golden_inputs``; None for a patch of an earlier version."""
+    """To the golden inputs, see ``self_test.answer_golden_inputs``; None for a patch of an earlier version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class OpenedModel:
     settings: EngineSettings
     engine: Engine
     answers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """To the first golden pictures, which ``bundle`` holds in memory, see ``self_test.answer_golden_inputs``."""
+    """To the first golden inputs, which ``bundle`` holds in memory, see ``self_test.answer_golden_inputs``."""
     self_test_difference: float | None = None
     """Largest difference from a golden output; None: not tested."""
     notes: tuple[str, ...] = ()

@@ -83,4 +83,4 @@ def _check_rest(
         yield f"threads: {plan.intra} in a call on {budget.cores:g} CPU(s): they wait for each other ({budget.source})"
     most = model.batch.max_batch_size
     if most > 1 and engine.input.shape[0] == 1:
-        yield f"batch.max_batch_size: {most} saves nothing: the model takes one picture a call, they run one by one"
+        yield f"batch.max_batch_size: {most} saves nothing: the model takes one input a call, they run one by one"

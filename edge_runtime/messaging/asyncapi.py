@@ -34,7 +34,7 @@ _RETAINED = frozenset({"availability", "state", "discovery"})
 _LIGHT = frozenset({"figures", "progress", "snapshot"})
 """Not worth keeping while the broker is away: at QoS 0."""
 _PARAMETERS = {
-    "stream": {"description": "Name of a camera."},
+    "stream": {"description": "Name of a camera or sensor."},
     "chunk": {"description": "SHA-256 of the content, base64url without padding."},
     "verb": {
         "description": "Of a command; those that are answered at once tell no progress.",

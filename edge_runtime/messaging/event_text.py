@@ -36,7 +36,7 @@ def describe(fact: Fact) -> list[str]:
         case events.ConfigApplied():
             return _describe_edit(fact)
         case events.ConfigRefused():
-            effect = "safe mode, no camera and no model runs" if fact.safe_mode else "the last good one stays"
+            effect = "safe mode, no stream and no model runs" if fact.safe_mode else "the last good one stays"
             return [f"configuration refused, {effect}", *fact.problems]
         case events.ConfigUndone(by, undone, reason):
             return [f"configuration edit by {by} taken back: {', '.join(undone)}", reason]
@@ -73,7 +73,9 @@ def describe(fact: Fact) -> list[str]:
             task = f"dry run of a {task}" if fact.dry_run else task
             return [f"{task} failed: {fact.error}", *([LASTING] if fact.is_lasting else [])]
         case events.BaselineChanged():
-            return [f"the camera is nearer to the baseline {fact.after} now than to {fact.before}: no drift"]
+            return [
+                f"what is seen is nearer to the baseline {fact.after} now than to {fact.before}: no drift"
+            ]
         case events.PatchesPaused() | events.PatchResumed():
             return [f"baseline: {fact.reason}"]
         case events.DriftAlarm(figures):

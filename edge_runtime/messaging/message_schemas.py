@@ -104,7 +104,7 @@ _INPUT: Schema = {
 }
 _FRAME: Schema = {
     "id": _said(_TEXT, "`device/stream/seq`: the same again when it is delivered twice."),
-    "stream": _said(_TEXT, "Name of the camera; `:http` for pictures that were sent over HTTP."),
+    "stream": _said(_TEXT, "Name of the camera or sensor; `:http` for what was sent over HTTP."),
     "seq": _said(_COUNT, "Of the frame in its stream; grows, also over restarts."),
     "captured_at": _said(_TIME, "When this box read or received the frame, by its clock."),
     "model": _said(_TEXT, "Name of the model in the configuration."),

@@ -42,7 +42,10 @@ _BASELINE: Schema = {
         "id": {**_TEXT, "description": "Digest of its figures; an approval leaves it as it is."},
         "bundle": {**_TEXT_OR_NULL, "description": "Name and version of that whose model it is of."},
         "model_sha256": _TEXT,
-        "preprocessing": {**_TEXT_OR_NULL, "description": "Digest of how pictures became samples."},
+        "preprocessing": {
+            **_TEXT_OR_NULL,
+            "description": "Digest of how pictures or windows became samples.",
+        },
         "streams": {**_TEXTS, "description": "Cameras that its frames came from."},
         "sample_period_s": {
             "type": ["number", "null"],
@@ -75,7 +78,7 @@ _SCORED: Schema = {
         **_BASELINE["properties"],
         "score": {
             **_DISTANCE,
-            "description": "Of the camera's pictures from it; null before the first frame.",
+            "description": "Of what is seen from it; null before the first frame.",
         },
         "threshold": {**_DISTANCE, "description": "The score at which it no longer fits."},
     },
@@ -123,7 +126,7 @@ _RECALIBRATE: Schema = {
     "properties": {
         "begun": {"const": "recalibrate"},
         **_BEGUN,
-        "reference": {**_TEXT, "description": "The pictures: `live`, `folder`, or a set's name."},
+        "reference": {**_TEXT, "description": "The frames: `live`, `folder`, or a set's name."},
         "dry_run": {"const": True, "description": "Only of one."},
         "outcome": {
             "enum": [

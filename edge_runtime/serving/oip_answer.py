@@ -76,7 +76,7 @@ def _make_output(
         raise Refusal(503, "the model was replaced meanwhile; try again")
     each = [one[name] for one in arrays]
     if len({one.shape for one in each}) > 1:
-        raise Refusal(400, f"output {name} has another shape for each picture; send one at a time")
+        raise Refusal(400, f"output {name} has another shape for each input; send one at a time")
     values = np.stack(each)
     datatype = DATATYPES.get(values.dtype.name)
     if datatype is None:

@@ -79,15 +79,17 @@ class RecipeFile(Section):
     factory_arguments: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the factory."""
     preprocess: PreprocessSpec | None = None
-    """How pictures are prepared; None takes what the checkpoint says."""
+    """How pictures or windows are prepared; None takes what the checkpoint says."""
     postprocess: Annotated[PostprocessSpec, Field(description="what the outputs mean")]
     labels: FilePath | tuple[Text, ...] | None = None
     """A text file with a name a line, or the names."""
-    golden: Annotated[FilePath, Field(description="a folder of 1 to 64 pictures that travel with the bundle")]
+    golden: Annotated[
+        FilePath, Field(description="a folder of 1 to 64 pictures or windows that travel with the bundle")
+    ]
     calibration: FilePath | None = None
-    """A folder of pictures like those of the camera: to quantize with, to compare with, for the factory moments."""
+    """A folder of inputs like those on the box: to quantize with, to compare with, for the factory moments."""
     labelled: FilePath | None = None
-    """A folder of pictures in sub-folders named like labels: to count accuracy on."""
+    """A folder of them in sub-folders named like labels: to count accuracy on."""
     formats: Annotated[tuple[ModelFormat, ...], Field(min_length=1, max_length=3)] | None = None
     """What the bundle may hold; of several the best by measurement. None: the model's own, ONNX for a checkpoint."""
     quantize: Literal["none", "int8"] = "none"
@@ -117,7 +119,7 @@ class RecipeFile(Section):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.quantize == "int8":
-            self.require(self.calibration is not None, "calibration", "a folder of pictures to quantize with")
+            self.require(self.calibration is not None, "calibration", "a folder to quantize with")
             is_int8_possible = self.formats is None or "torchscript" not in self.formats
             self.require(is_int8_possible, "formats", "onnx or openvino (there is no int8 TorchScript here)")
         for pattern in self.keep_float:

@@ -102,7 +102,7 @@ def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
     if source.preprocessing is None:
         if recipe.preprocess is None:
             fix = "Write preprocess into the recipe: as it was when the model was validated."
-            raise BundleError(source.path, "nothing says how pictures are prepared", "preprocess", fix)
+            raise BundleError(source.path, "nothing says how inputs are prepared", "preprocess", fix)
         return recipe.preprocess
     at = f"{source.path}: preprocessing"
     try:
@@ -192,7 +192,7 @@ def convert_source(
                     candidate = open_candidate(name, model, spec)
                 gap = measure_difference(run_all(candidate.engine, probes), expected)
                 if not gap <= FLOAT_PARITY:
-                    words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"
+                    words = f"as {name} its answers to the golden inputs differ by {gap:.3g}"
                     raise BundleError(source.path, words, f"at most {FLOAT_PARITY:g}", _FIX)
             found.append(candidate)
     if not found:

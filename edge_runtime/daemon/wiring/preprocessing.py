@@ -11,5 +11,5 @@ def make_limited_preprocessor(config: Config, spec: PreprocessSpec, crashes: Cra
     return make_preprocessor(
         spec,
         PictureLimits(config.pictures.max_pixels, config.pictures.max_file_mib << 20),
-        lambda err: crashes.note_once(f"picture-{type(err).__name__}"),
+        lambda err: crashes.note_once(f"{spec.noun}-{type(err).__name__}"),
     )

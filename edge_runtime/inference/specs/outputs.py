@@ -10,7 +10,7 @@ ScoreKind = Literal["logits", "sigmoid_logits", "probabilities"]
 
 
 class ClassificationSpec(StrictModel):
-    """One vector of class scores a picture."""
+    """One vector of class scores for each input."""
 
     task: Literal["classification"] = "classification"
     output: TensorName | None = None

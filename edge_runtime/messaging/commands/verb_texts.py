@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 VERB_TEXTS: Mapping[str, str] = {
     "status": "Everything that the device knows about itself.",
-    "recalibrate": "Correct the model for what the cameras show now: collect frames, try the candidates, let the gate "
+    "recalibrate": "Correct the model for what its streams show now: collect frames, try the candidates, let the gate "
     "decide.",
     "rollback": "Back to the generation before, of the same version.",
-    "commission": "What the cameras show now is healthy: record a baseline.",
+    "commission": "What the cameras and sensors show now is healthy: record a baseline.",
     "baselines": "The baselines of a model.",
     "approve": "A baseline is still right, after a look at the site.",
     "bless": "The old name of `approve`, for one release.",

@@ -30,7 +30,8 @@ class DriftFigures:
     verdict: Literal["healthy", "sensor", "content"]
     """``sensor``: the picture has changed. ``content``: only the answers have, or few contents explain the picture."""
     sign: str
-    """Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of light)."""
+    """Where it shows most: ``layers`` (colour, contrast; or level, gain); of pictures ``detail`` (sharpness, noise) or
+    ``grid`` (fall of light); of windows ``spectrum`` (band, noise) or ``dropout`` (held values)."""
     answers_score: Distance | None
     """Of the model's answers; None when the baseline holds none."""
     frames: Count

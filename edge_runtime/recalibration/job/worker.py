@@ -73,7 +73,7 @@ class Prepared:
     y: NDArray[np.int64] | None = None
     """(N,) their labels, where the folder tells them."""
     live: NDArray[np.float32] | None = None
-    """(M,C,H,W) frames of the cameras, on which a patch for the set ``x`` must be accepted as well; None where not."""
+    """(M,C,...) live frames, on which a patch for the set ``x`` must be accepted as well; None where not."""
 
 
 _STEP_SHARES = {"full": 1.0, "short": 0.5, "off": 0.0}
@@ -186,10 +186,10 @@ def confirm(verdict: calibration.Verdict, live: calibration.Verdict) -> calibrat
     seconds, memory_mb = verdict.seconds + live.seconds, max(verdict.extra_memory_mb, live.extra_memory_mb)
     verdict = replace(verdict, seconds=seconds, extra_memory_mb=memory_mb)
     if live.accepted:
-        kept = f"On {live.frames.given} frames of the cameras it was accepted as well."
+        kept = f"On {live.frames.given} live frames it was accepted as well."
         return replace(verdict, notes=(*verdict.notes, kept))
     reasons = (
-        f"The patch was accepted on the reference set, and refused on {live.frames.given} frames of the cameras:",
+        f"The patch was accepted on the reference set, and refused on {live.frames.given} live frames:",
         *live.reasons,
         "On the reference set:",
         *verdict.reasons,

@@ -121,7 +121,7 @@ class ReservoirStore:
                 raise
         except OSError as err:
             raise StateError(
-                f"cannot keep a picture in {self.folder}: {err.strerror}; check space and permissions"
+                f"cannot keep a frame in {self.folder}: {err.strerror}; check space and permissions"
             ) from err
         self._files[kept.id] = path
 
