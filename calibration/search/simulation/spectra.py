@@ -5,13 +5,13 @@ compared, band by band: power' = gain^2 * H^2 * power + noise^2, for all quantil
 tell the gain, quiet ones the noise, and outliers (a few more loud windows today) count less.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.stats.spectrum import power
+from calibration.stats.spectrum import power, spectrum, squares
 
 Vector = NDArray[np.float64]
 
@@ -28,6 +28,10 @@ CUTOFFS = tuple(0.9 * 0.85**i for i in range(16))
 """Shares of the highest frequency that are tried: steps of 15 % are finer than the estimate is."""
 CLEARLY_BETTER = 0.6
 """Of the error without a band limit: by less than that there is none."""
+LEAST_NOISE = 1e-3
+"""Of the mean live power: less noise is not looked at more closely."""
+GAINS, NOISES = (0.65, 0.8, 0.9, 1.0, 1.1), (0.8, 1.0, 1.2, 1.4, 1.6, 1.9)
+"""Factors of what was found that are tried with real noise."""
 ROUNDS = 12
 TOLERANCE = 0.5
 """Error, as a logarithm of the power, beyond which a quantile counts less (Huber 1964)."""
@@ -78,7 +82,43 @@ def fit_response(
             found = _fit(before * share, after, floors, has_gain=has_gain)
             if found[2] < min(best[2], CLEARLY_BETTER * plain):
                 best, limit = found, low_pass
-    return Response(best[0], limit, best[1])
+    response = Response(best[0], limit, best[1])
+    if best[1] ** 2 < LEAST_NOISE * after.mean():
+        return response
+    return _refine(response, healthy, after, floors, bands, has_gain=has_gain)
+
+
+def _refine(
+    found: Response,
+    healthy: NDArray[np.float32],
+    after: Vector,
+    floors: tuple[float, float],
+    bands: list[slice],
+    *,
+    has_gain: bool,
+) -> Response:
+    """Gain and noise nearby under which healthy windows with real noise have the quantiles of the live ones.
+
+    The power of noise varies from window to window as well, which the fit of one constant for all quantiles overlooks:
+    it finds too little noise, and too much gain.
+    """
+    lines = spectrum(healthy)
+    if found.band is not None:
+        lines = lines * found.band.factors(lines.shape[1])
+    noise = spectrum(np.random.default_rng(0).standard_normal(healthy.shape))
+    best, least = found, np.inf
+    for by_gain in GAINS if has_gain else (1.0,):
+        for by_noise in NOISES:
+            tried = replace(found, gain=found.gain * by_gain, noise=found.noise * by_noise)
+            again = _group(squares(tried.gain * lines + tried.noise * noise), bands)
+            error = float(_huber(np.abs(np.log((again + floors[1]) / (after + floors[1])))).mean())
+            if error < least:
+                best, least = tried, error
+    return best
+
+
+def _huber(wrong: Vector) -> Vector:
+    return np.where(wrong < TOLERANCE, wrong**2, TOLERANCE * (2 * wrong - TOLERANCE))
 
 
 def _bands(lines: int) -> list[slice]:
@@ -89,7 +129,11 @@ def _bands(lines: int) -> list[slice]:
 
 def _quantiles(windows: NDArray[np.float32], bands: list[slice]) -> NDArray[np.float64]:
     """(Q, B) of the power over the windows."""
-    lines = power(windows)
+    return _group(power(windows), bands)
+
+
+def _group(lines: Vector, bands: list[slice]) -> Vector:
+    """(Q, B) of the power of all lines (N, L)."""
     grouped = np.stack([lines[:, band].mean(axis=1) for band in bands], axis=1)
     return np.asarray(np.quantile(grouped, QUANTILES, axis=0))
 
@@ -109,7 +153,7 @@ def _fit(
         wrong = np.abs(np.log(np.maximum(gain * x + noise, 1e-9 * y) / y))
         huber = np.minimum(1.0, TOLERANCE / np.maximum(wrong, TOLERANCE))
         weight = huber / (y * np.maximum(gain * x + noise, 1e-3 * y))
-        error = float(np.where(wrong < TOLERANCE, wrong**2, TOLERANCE * (2 * wrong - TOLERANCE)).mean())
+        error = float(_huber(wrong).mean())
     return float(np.sqrt(gain)), float(np.sqrt(noise)), error
 
 

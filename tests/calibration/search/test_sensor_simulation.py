@@ -70,7 +70,7 @@ def test_gain_band_and_noise_of_a_channel_are_told_apart():
     live = 2 * filtered(live) + np.random.default_rng(3).normal(0, 0.2, live.shape).astype(np.float32)
     found = fit_response(healthy, live)
     assert found.gain == pytest.approx(2, rel=0.2)
-    assert found.noise == pytest.approx(0.2, rel=0.3)
+    assert found.noise == pytest.approx(0.2, rel=0.2)
     assert found.band is not None
     assert found.band.cutoff == pytest.approx(0.5, rel=0.2)
 
