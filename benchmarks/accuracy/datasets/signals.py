@@ -7,6 +7,7 @@ package ``mnist1d`` generates. Nets see healthy windows only; every channel is s
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from benchmarks.accuracy.datasets.export import to_onnx
 from benchmarks.accuracy.datasets.signal_net import signal_net
 from benchmarks.accuracy.records import NotInstalled
 from calibration.stats.atomic_file import write_atomically
+from examples.vibration.vibration import read_series
 
 Windows = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -34,8 +36,8 @@ BATCH, PEAK_RATE = 32, 0.05
 class SignalsMissing(NotInstalled):
     """A package is not installed; the message names it."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__(f"The package {package} is not installed: pip install 'edge-runtime[bench]'")
+    def __init__(self, package: str, install: str) -> None:
+        super().__init__(f"The package {package} is not installed: pip install {install}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,10 @@ class Split:
 
 def basic_motions(seed: int) -> Split:
     """One split of BasicMotions; raises SignalsMissing."""
-    try:
-        from aeon.datasets import load_basic_motions
-    except ImportError as err:
-        raise SignalsMissing("aeon") from err
-    recordings, names = load_basic_motions()
-    labels = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    if find_spec("aeon") is None:
+        raise SignalsMissing("aeon", "--no-deps aeon==1.6.0")
+    series, motions = zip(*(read_series(split) for split in ("TRAIN", "TEST")), strict=True)
+    recordings, labels = np.concatenate(series).transpose(0, 2, 1), np.concatenate(motions)
     rng = np.random.default_rng([seed, 70])
     by_class = [rng.permutation(np.flatnonzero(labels == label)) for label in range(int(labels.max()) + 1)]
     order = np.stack(by_class, axis=1).ravel()  # every part has as many of each activity
@@ -77,7 +77,7 @@ def mnist_1d(seed: int) -> Split:
     try:
         from mnist1d.data import get_dataset_args, make_dataset
     except ImportError as err:
-        raise SignalsMissing("mnist1d") from err
+        raise SignalsMissing("mnist1d", "'edge-runtime[bench]'") from err
     made = make_dataset(get_dataset_args())
     x = np.concatenate([made["x"], made["x_test"]])[:, np.newaxis]
     y = np.concatenate([made["y"], made["y_test"]]).astype(np.int64)

@@ -5,7 +5,9 @@ an operator's set is small and deliberate, so a damaged one should be noticed, n
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ def read_reference_folder(
             f"{folder}: cannot be read ({err.strerror}); check the path and its permissions"
         ) from err
     frames, problems = list[tuple[NDArray[np.float32], int | None]](), list[str]()
-    for path, label in entries[:: -(-len(entries) // most)]:
+    for path, label in _mix(entries[:: -(-len(entries) // most)]):
         for frame in list_frames(path, preprocessor, max(1, most // len(entries))):
             prepared = preprocessor.prepare(frame)
             if isinstance(prepared, Rejected):
@@ -64,6 +66,15 @@ def read_reference_folder(
     if frames[0][1] is None:
         return x, None
     return x, np.array([label for _, label in frames], dtype=np.int64)
+
+
+def _mix(entries: list[tuple[Path, int | None]]) -> list[tuple[Path, int | None]]:
+    """The labels in turn: samples count as taken one after the other, and quarters of a site's time show all it has."""
+    groups: defaultdict[int | None, list[tuple[Path, int | None]]] = defaultdict(list)
+    for entry in entries:
+        groups[entry[1]].append(entry)
+    turns = zip_longest(*groups.values())
+    return [entry for turn in turns for entry in turn if entry is not None]
 
 
 def _list_entries(folder: Path, labels: tuple[str, ...], noun: Noun) -> list[tuple[Path, int | None]]:

@@ -49,6 +49,12 @@ def test_sub_folders_are_labels_by_name_or_by_index(tmp_path, read):
     assert sorted(y.tolist()) == [0, 1, 1]
 
 
+def test_labels_come_in_turn_so_that_each_part_of_the_set_has_all(tmp_path, read):
+    for label in range(3):
+        fill(tmp_path / str(label), 2, first=label)
+    assert read(tmp_path)[1].tolist() == [0, 1, 2, 0, 1, 2]
+
+
 def test_more_pictures_than_wanted_are_thinned_out_evenly(tmp_path, read):
     assert len(read(fill(tmp_path / "now", 9), most=4)[0]) == 3
 
