@@ -207,8 +207,9 @@ class Windower:
         while done < len(slots):
             if self._newest is None:
                 self._start = self._newest = int(slots[done])
-            begins = np.maximum(self._start, self._find_begins(slots[done:]))
-            stop = done + self._find_piece(slots[done:], begins)
+            ahead = slots[done : done + MOST_AT_ONCE]
+            begins = np.maximum(self._start, self._find_begins(ahead))
+            stop = done + self._find_piece(ahead, begins)
             if self._is_opening:
                 stop = done + self._open_by(slots[done:stop])
                 begins = np.full(stop - done, self._start)

@@ -242,3 +242,30 @@ def test_memory_is_bounded_whatever_the_times_are():
         slots = np.cumsum(rng.integers(-40, 50, 500))
         feed(windower, readings(slots))
         assert len(windower._slots._rows) < 40_000
+
+
+def count_work(count, monkeypatch):
+    """Samples that were looked at, of a message whose times are each far from the one before."""
+    looked_at, original = [], Windower._find_newest_before
+
+    def spy(self, slots):
+        looked_at.append(len(slots))
+        return original(self, slots)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Windower, "_find_newest_before", spy)
+        feed(Windower(spec_of()), readings(np.arange(count) + np.arange(count) % 2 * 1e8))
+    return sum(looked_at)
+
+
+def test_the_work_of_a_hostile_message_grows_with_its_length_and_not_with_the_square(monkeypatch):
+    assert count_work(16_000, monkeypatch) < 2.5 * count_work(8_000, monkeypatch)
+
+
+def test_a_message_of_many_windows_is_looked_at_in_steps(monkeypatch):
+    looked_at, original = [], Windower._find_begins
+    monkeypatch.setattr(
+        Windower, "_find_begins", lambda self, slots: looked_at.append(len(slots)) or original(self, slots)
+    )
+    feed(Windower(spec_of(length=256, timed=False)), Readings(np.zeros((100_000, 2))))
+    assert sum(looked_at) < 200_000
