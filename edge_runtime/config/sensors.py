@@ -36,7 +36,7 @@ class PayloadConfig(Section):
     order: Literal["samples", "channels"] | None = None
     """raw, npy: samples: all channels of the first sample, then of the second. channels: all samples of the first
     channel, then of the second."""
-    rate_hz: float | None = Field(default=None, gt=0, le=10_000_000)
+    rate_hz: float | None = Field(default=None, ge=1e-6, le=10_000_000)
     """Samples a second that the sensor sends."""
 
 

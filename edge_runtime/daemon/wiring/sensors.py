@@ -95,7 +95,10 @@ def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> Fin
             try:
                 known = spec, adapt_spec(spec, sensor)
             except ValidationError as err:
-                reason = "; ".join(problem["msg"] for problem in err.errors())
+                reason = "; ".join(
+                    f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ")
+                    for one in err.errors()[:3]
+                )
                 raise SourceLost(stream, f"its payload does not fit the model's bundle: {reason}") from err
         return known[1]
 

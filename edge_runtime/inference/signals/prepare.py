@@ -20,9 +20,7 @@ from edge_runtime.inference.signals.fill import blank_outside, blank_sentinels, 
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.resample import resample
 from edge_runtime.inference.specs import SignalSpec
-
-LARGEST_VALUE = 1e9
-"""In the unit of a channel. Bytes of another type that are read as float32 show themselves by such values."""
+from edge_runtime.inference.specs.signals import LARGEST_VALUE
 
 
 class SignalPreprocessor:

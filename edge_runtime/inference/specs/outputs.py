@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edge_runtime.inference.specs.base import Finite, StrictModel, TensorName
+from edge_runtime.inference.specs.base import Finite, StrictModel, TensorName, Text
 
 ScoreKind = Literal["logits", "sigmoid_logits", "probabilities"]
 
@@ -77,8 +77,8 @@ class RawSpec(StrictModel):
 class RegressionValue(StrictModel):
     """One number of a regression: its name, and what it means."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    unit: Annotated[str, Field(max_length=32)] = ""
+    name: Annotated[Text, Field(min_length=1, max_length=100)]
+    unit: Annotated[Text, Field(max_length=32)] = ""
     """For people, and for Home Assistant, which knows A, V, W, Hz, mm/s, degC and the like."""
     scale: Finite = 1.0
     """The model's number times ``scale`` plus ``offset`` is the value in ``unit``."""

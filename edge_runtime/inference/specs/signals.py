@@ -6,26 +6,37 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edge_runtime.inference.specs.base import Finite, StrictModel
+from edge_runtime.inference.specs.base import Finite, StrictModel, Text
 from edge_runtime.inference.specs.signal_inputs import MOST_INPUTS, SignalInput, find_flaw
 
 MAX_CHANNELS = 1024
 MAX_WINDOW_VALUES = 4096 * 4096
 """Of a model's input: 64 MiB as float32."""
+LARGEST_VALUE = 1e9
+"""In the unit of a channel. Bytes of another type that are read as float32 show themselves by such values."""
+MAX_RESAMPLING = 1024
+"""Times that one rate may be of another: the filter between them takes memory and time in proportion."""
+_LARGEST_PREPARED = 1e30
+"""A model's input is float32, whose largest number is 3e38."""
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*s\s*")
+_NO_DELIMITERS = frozenset('0123456789+-.eE"#\r\n\0')
+"""They are parts of numbers, or mean something else in csv."""
 
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "gbk", "latin-1"]
 PayloadFormat = Literal["json", "csv", "raw", "npy", "cbor", "msgpack"]
 NumberType = Literal["float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
 FillRule = Literal["hold", "linear", "mean", "zero", "refuse"]
+MAX_RATE_HZ = 1e7
+Rate = Annotated[Finite, Field(ge=1e-6, le=MAX_RATE_HZ)]
+"""Samples a second; the least is one in twelve days."""
 
 
 class SignalChannel(StrictModel):
     """One channel of the model's input: where its numbers are, and what they mean."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[Text, Field(min_length=1, max_length=100)]
     """Of the field or column that holds it."""
-    unit: Annotated[str, Field(max_length=32)] = ""
+    unit: Annotated[Text, Field(max_length=32)] = ""
     """Of its values, for people: g, A, degC."""
     scale: Finite = 1.0
     """A number of the payload times ``scale`` plus ``offset`` is the value in ``unit``: for sensors that
@@ -44,6 +55,8 @@ class SignalChannel(StrictModel):
     def _check_range(self) -> Self:
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError("low must be below high")
+        if (LARGEST_VALUE + abs(self.mean)) / self.std > _LARGEST_PREPARED:
+            raise ValueError("mean is too large or std too small: prepared values would be beyond float32")
         return self
 
 
@@ -71,7 +84,7 @@ class PayloadSpec(StrictModel):
     path: Annotated[str, Field(max_length=200)] = ""
     """Where the record or records of json, cbor and msgpack are: names and indices, e.g. ``data.0.samples``; empty: it
     is them."""
-    time: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    time: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
     """Name of the field or column with the time of a sample, or beside lists with that of the last one; null: the last
     one is as old as the message."""
     time_unit: Literal["s", "ms", "us", "ns", "rfc3339"] = "s"
@@ -88,7 +101,7 @@ class PayloadSpec(StrictModel):
     order: Literal["samples", "channels"] = "samples"
     """raw, npy: samples: all channels of the first sample, then of the second. channels: all samples of the first
     channel, then of the second."""
-    rate_hz: Annotated[Finite, Field(gt=0, le=10_000_000)] | None = None
+    rate_hz: Rate | None = None
     """Samples a second that the sensor sends; null: as the model wants."""
 
     @model_validator(mode="after")
@@ -96,6 +109,10 @@ class PayloadSpec(StrictModel):
         if self.format == "csv" and self.delimiter == self.decimal:
             raise ValueError(
                 "delimiter and decimal are the same; a csv with decimal commas is delimited by ';'"
+            )
+        if self.delimiter in _NO_DELIMITERS:
+            raise ValueError(
+                f"delimiter {self.delimiter!r} is part of numbers, quotes or lines; take ',' or ';'"
             )
         return self
 
@@ -106,7 +123,7 @@ class SignalSpec(StrictModel):
     kind: Literal["signal"]
     channels: Annotated[tuple[SignalChannel, ...], Field(min_length=1, max_length=MAX_CHANNELS)]
     """In the model's order."""
-    rate_hz: Annotated[Finite, Field(gt=0, le=10_000_000)] = 1.0
+    rate_hz: Rate = 1.0
     """Samples a second that the model was trained with; other rates are resampled."""
     length: Annotated[int, Field(ge=1, le=MAX_WINDOW_VALUES)]
     """Samples of a window at ``rate_hz``; or its duration, e.g. ``2.5 s``."""
@@ -186,8 +203,8 @@ class SignalSpec(StrictModel):
         for name in ("length", "hop"):
             said = read.get(name)
             seconds = _SECONDS.fullmatch(said) if isinstance(said, str) else None
-            if seconds is not None and isinstance(rate_hz, int | float):
-                read[name] = max(1, round(float(seconds[1]) * rate_hz))
+            if seconds is not None and isinstance(rate_hz, int | float) and 0 < rate_hz <= MAX_RATE_HZ:
+                read[name] = _count_samples(float(seconds[1]), rate_hz)
         return read
 
     @model_validator(mode="after")
@@ -203,6 +220,14 @@ class SignalSpec(StrictModel):
             )
         if self.layout == "nf" and self.length != 1:
             raise ValueError("layout nf has no axis for samples; length must be 1")
+        if not 1 / MAX_RESAMPLING <= self.input_rate_hz / self.rate_hz <= MAX_RESAMPLING:
+            raise ValueError(f"payload.rate_hz and rate_hz differ by more than {MAX_RESAMPLING} times")
         if max(self.length, self.input_length) * len(names) > MAX_WINDOW_VALUES:
             raise ValueError(f"a window of more than {MAX_WINDOW_VALUES} values; shorten it")
         return self
+
+
+def _count_samples(duration_s: float, rate_hz: float) -> int:
+    """Samples of a duration, at least 1 of a positive one; one too many of a window that is too long."""
+    count = min(duration_s * rate_hz, MAX_WINDOW_VALUES + 1)
+    return max(1, round(count)) if count > 0 else 0

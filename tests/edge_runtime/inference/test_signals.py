@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.preprocess import make_preprocessor
@@ -158,3 +159,43 @@ def test_durations_are_samples_at_the_rate_of_the_model():
     found = spec(length="2 s", hop="0.5s", rate_hz=100)
     assert (found.length, found.hop) == (200, 50)
     assert spec().hop == 4
+
+
+@pytest.mark.parametrize("sentinel", [-999.9, 3.4028234e38, 1e300])
+def test_a_sentinel_is_found_in_numbers_of_float32_too(sentinel):
+    with np.errstate(over="ignore"):
+        sent = numbers([2, np.float32(sentinel), 6, 8], [1, 2, 3, 4])
+    the_spec = spec(missing={"most": 0.25, "sentinels": [sentinel]})
+    sample = prepare(sent, the_spec)
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.values[0], np.array([2, 3, 4, 5], np.float32))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"length": "9" * 400 + " s"},
+        {"length": "2 s", "rate_hz": float("inf")},
+        {"length": "2 s", "rate_hz": 10**400},
+        {"length": "0 s"},
+        {"hop": "9" * 400 + " s"},
+        {"rate_hz": 5e-324, "payload": {"rate_hz": 1e7}},
+        {"length": 1 << 23, "rate_hz": 1e7, "payload": {"rate_hz": 1.0}},  # a filter of gigabytes
+        {"channels": [{"name": "a", "std": 1e-300}]},  # prepared values would be infinite
+        {"channels": [{"name": "a", "mean": 1e308}]},
+        {"channels": [{"name": "a\0b"}]},
+        {"channels": [{"name": "a "}]},  # no column of csv is ever called so
+        {"channels": [{"name": "a", "unit": "\n"}]},
+        {"payload": {"time": " "}},
+        *({"payload": {"format": "csv", "delimiter": one}} for one in '\n\r\0"#1-e'),
+    ],
+)
+def test_keys_at_their_extremes_are_refused_when_they_are_read(changes):
+    with pytest.raises(ValidationError):
+        spec(**changes)
+
+
+def test_the_least_window_and_the_largest_rates_are_taken():
+    small = spec(rate_hz=1e-6, length="1000000 s")
+    assert (small.length, small.hop) == (1, 1)
+    assert spec(rate_hz=1e7, length=1024, payload={"rate_hz": 1e4}).input_length == 1
