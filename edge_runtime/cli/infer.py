@@ -76,27 +76,12 @@ def find_inputs(given: Path, noun: "Noun") -> Sequence[Path]:
         click.UsageError: the folder has none.
         StateError: it cannot be listed.
     """
+    from edge_runtime.sources.folder import PICTURES, Skipped, list_files, natural_order
+    from edge_runtime.sources.signal_folder import FILES
+
     if not given.is_dir():
         return [given]
-    return _find_pictures(given) if noun == "picture" else _find_windows(given)
-
-
-def _find_windows(given: Path) -> Sequence[Path]:
-    from edge_runtime.inference.preprocess.input_files import is_input
-    from edge_runtime.inference.signals.files import WINDOW_SUFFIXES
-    from edge_runtime.sources.folder import natural_order
-
-    found = [path for path in given.rglob("*") if is_input(path, "window") and path.is_file()]
-    if not found:
-        expected = " ".join(sorted(WINDOW_SUFFIXES))
-        raise click.UsageError(f"{given}: no windows in or below it; their files end in {expected}")
-    return sorted(found, key=lambda path: natural_order(str(path)))
-
-
-def _find_pictures(given: Path) -> Sequence[Path]:
-    from edge_runtime.sources.folder import Skipped, list_files, natural_order
-
-    skipped = Skipped()
+    skipped = Skipped(PICTURES if noun == "picture" else FILES)
     try:
         names = sorted(
             (one.name for one in list_files(given, subfolders=True, skipped=skipped)), key=natural_order

@@ -48,7 +48,7 @@ def answer_files(bundle_path: Path, files: Sequence[Path]) -> Iterator[dict[str,
 
 
 def _begin_s(spec: PreprocessSpec, frame: Frame) -> float:
-    return round(frame.seq * spec.hop / spec.rate_hz, 6) if isinstance(spec, SignalSpec) else 0.0
+    return round(frame.seq * spec.input_hop / spec.input_rate_hz, 6) if isinstance(spec, SignalSpec) else 0.0
 
 
 def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], Any]:

@@ -15,18 +15,14 @@ from edge_runtime.inference.signals.prepare import SignalPreprocessor
 Noun = Literal["picture", "window"]
 
 
-def is_input(path: Path, noun: Noun) -> bool:
-    """Whether a file is taken for a picture, or for windows, by the end of its name."""
-    return path.suffix.lower() in (WINDOW_SUFFIXES if noun == "window" else PICTURE_SUFFIXES)
-
-
 def list_inputs(folder: Path, noun: Noun) -> list[Path]:
     """The files of a folder that are taken for pictures or for windows, by name.
 
     Raises:
         OSError: it cannot be listed.
     """
-    return sorted(path for path in folder.iterdir() if is_input(path, noun) and path.is_file())
+    suffixes = WINDOW_SUFFIXES if noun == "window" else PICTURE_SUFFIXES
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
 
 
 def list_frames(path: Path, preprocessor: Preprocessor, most: int | None = None) -> Iterator[Frame]:
