@@ -1,7 +1,5 @@
 """Samples that come in through standard input, each line a message, as a stream of windows."""
 
-import os
-import select
 import time
 from collections.abc import Callable
 
@@ -9,11 +7,9 @@ from edge_runtime.datatypes import Flaw, Frame, RejectReason
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.signals.csv_lines import is_left_out
 from edge_runtime.sources.base import EndOfStream, SourceCounts
+from edge_runtime.sources.input_lines import InputLines
 from edge_runtime.sources.sample_pieces import MAX_LINE_BYTES
 from edge_runtime.sources.window_frames import FindSpec, WindowFrames
-
-STANDARD_INPUT = 0
-_AT_ONCE = 64 << 10
 
 
 class SignalLinesSource:
@@ -21,7 +17,7 @@ class SignalLinesSource:
 
     Args:
         find_spec: What the model that answers wants; see :class:`WindowFrames`.
-        descriptor: Where the lines come from.
+        lines: Where the lines come from; another source may have taken some.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
 
@@ -35,13 +31,13 @@ class SignalLinesSource:
         self,
         stream: str,
         find_spec: FindSpec,
+        lines: InputLines,
         *,
-        descriptor: int = STANDARD_INPUT,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
     ) -> None:
-        self.stream, self._descriptor = stream, descriptor
+        self.stream, self._lines = stream, lines
         self._clock, self._wall_clock = clock, wall_clock
         self._windows = WindowFrames(stream, find_spec, first_seq)
         payload = self._windows.spec.payload
@@ -51,10 +47,9 @@ class SignalLinesSource:
                 stream, f"{found} on standard input; expected lines of json or csv, not in utf-16"
             )
         self._is_csv = payload.format == "csv"
-        self._header: bytes | None = None if self._is_csv and payload.has_header else b""
+        self._header: bytes | None = lines.first if self._is_csv and payload.has_header else b""
         """Of a csv, put before each line; None until it has come."""
-        self._buffer, self._is_closed = b"", False
-        self._has_ended = self._is_finished = False
+        self._is_closed = self._is_finished = False
         self._counts = SourceCounts()
 
     def read(self, timeout_s: float) -> Frame | None:
@@ -71,13 +66,13 @@ class SignalLinesSource:
                 return None
             if self._is_closed:
                 raise EndOfStream(f"{self.stream} was closed")
-            line = self._find_line()
+            line = self._lines.next_line()
             if line is not None:
                 self._take(line)
                 is_late = self._clock() > deadline_s
-            elif self._has_ended and self._is_finished:
+            elif self._lines.has_ended and self._is_finished:
                 raise EndOfStream("standard input has ended")
-            elif self._has_ended:
+            elif self._lines.has_ended:
                 self._is_finished = True
                 self._windows.finish(self._clock())
             elif not self._wait(deadline_s - self._clock()):
@@ -92,14 +87,6 @@ class SignalLinesSource:
     def close(self) -> None:
         """End at the next read; the input stays open for the next source."""
         self._is_closed = True
-
-    def _find_line(self) -> bytes | None:
-        """The next whole line; at the end also the rest."""
-        line, end, rest = self._buffer.partition(b"\n")
-        if not end and not (self._has_ended and line) and len(line) <= MAX_LINE_BYTES:
-            return None
-        self._buffer = rest
-        return line + end
 
     def _take(self, line: bytes) -> None:
         now_s, now_wall_s = self._clock(), self._wall_clock()
@@ -116,11 +103,6 @@ class SignalLinesSource:
     def _wait(self, timeout_s: float) -> bool:
         """Whether more came, or the end of it."""
         try:
-            if not select.select([self._descriptor], [], [], max(0.0, timeout_s))[0]:
-                return False
-            more = os.read(self._descriptor, _AT_ONCE)
+            return self._lines.wait(timeout_s)
         except (OSError, ValueError) as err:
             raise SourceLost(self.stream, f"standard input cannot be read: {err}") from err
-        self._buffer += more
-        self._has_ended = not more
-        return True

@@ -53,6 +53,7 @@ from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.messaging.uploads import Uploads
 from edge_runtime.recordings.feed import Feed
 from edge_runtime.sources.base import Source
+from edge_runtime.sources.input_lines import InputLines
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
 from edge_runtime.system.priority import run_in_background
@@ -223,7 +224,7 @@ def _make_cameras(
 ) -> Cameras:
     """No stream is open yet. The limits of pictures are those of the start: an edit of them needs a restart."""
     streams, pictures = running.config.state_dir / "streams", running.config.pictures
-    answered = AnsweredFolders(streams, delivery)
+    answered, lines = AnsweredFolders(streams, delivery), InputLines()
     resources.callback(answered.close)
 
     def open_one(stream: str, section: StreamConfig, first_seq: int) -> Source:
@@ -236,6 +237,7 @@ def _make_cameras(
                 first_seq,
                 connection=connection,
                 answered=answered,
+                lines=lines,
                 find_spec=find_spec,
                 max_bytes=pictures.max_file_mib << 20,
             )

@@ -13,6 +13,7 @@ from edge_runtime.errors import SourceLost
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.sources.base import Source
+from edge_runtime.sources.input_lines import InputLines
 from edge_runtime.sources.mqtt_signals import MqttSignalsSource
 from edge_runtime.sources.signal_files import SignalFileSource
 from edge_runtime.sources.signal_folder import SignalFolderSource
@@ -31,10 +32,11 @@ def open_sensor(
     *,
     connection: BrokerConnection,
     answered: AnsweredFolders,
+    lines: InputLines,
     find_spec: FindSpec,
     max_bytes: int,
 ) -> Source:
-    """The source of one sensor section; files of more than ``max_bytes`` are refused.
+    """The source of one sensor section, ``lines`` for standard input; files of more than ``max_bytes`` are refused.
 
     Raises:
         SourceLost: it cannot be opened now, or its model takes no windows.
@@ -45,7 +47,7 @@ def open_sensor(
     is_paced = sensor.pace == "native"
     match sensor.address.kind:
         case SensorKind.STANDARD_INPUT:
-            return SignalLinesSource(stream, find_spec, first_seq=first_seq)
+            return SignalLinesSource(stream, find_spec, lines, first_seq=first_seq)
         case SensorKind.FILE if is_folder(stream, sensor.path):
             return SignalFolderSource(
                 stream,

@@ -45,6 +45,7 @@ class SignalPreprocessor:
             np.array([_or(getattr(channel, side), default) for channel in spec.channels], np.float64)
             for side, default in (("low", -np.inf), ("high", np.inf))
         )
+        self._largest = np.array([[channel.largest] for channel in spec.channels], np.float64)
         self._scale, self._offset, self._mean, self._std = (
             np.array([getattr(channel, part) for channel in spec.channels], np.float64)
             for part in ("scale", "offset", "mean", "std")
@@ -133,10 +134,9 @@ class SignalPreprocessor:
         at_rate = resample(whole, from_hz, spec.rate_hz, spec.length)
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(at_rate.T, np.float32)
-        if not (np.abs(values) <= LARGEST_VALUE).all():
-            raise InputFlaw(
-                RejectReason.NON_FINITE, f"values beyond {LARGEST_VALUE:g}, which no sensor measures"
-            )
+        if not (np.abs(values) <= self._largest).all():
+            found = f"values beyond {LARGEST_VALUE:g}, which few sensors measure"
+            raise InputFlaw(RejectReason.NON_FINITE, f"{found}; set high of the channel where one does")
         return values, filled
 
     def _check(self, value: Any) -> NDArray[np.float32]:

@@ -13,7 +13,9 @@ MAX_CHANNELS = 1024
 MAX_WINDOW_VALUES = 4096 * 4096
 """Of a model's input: 64 MiB as float32."""
 LARGEST_VALUE = 1e9
-"""In the unit of a channel. Bytes of another type that are read as float32 show themselves by such values."""
+"""In the unit of a channel whose range does not go further. Bytes of another type that are read as float32 show
+themselves by such values."""
+_LARGEST_FLOAT32 = 3e38
 MAX_RESAMPLING = 1024
 """Times that one rate may be of another: the filter between them takes memory and time in proportion."""
 _LARGEST_PREPARED = 1e30
@@ -51,11 +53,17 @@ class SignalChannel(StrictModel):
     std: Annotated[Finite, Field(gt=0)] = 1.0
     """Divided by, in ``unit``."""
 
+    @property
+    def largest(self) -> float:
+        """Size of a value beyond which a window is refused, in ``unit``; resampling leads a little out of a range."""
+        ends = (abs(end) for end in (self.low, self.high) if end is not None)
+        return min(max(LARGEST_VALUE, 2 * max(ends, default=0.0)), _LARGEST_FLOAT32)
+
     @model_validator(mode="after")
     def _check_range(self) -> Self:
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError("low must be below high")
-        if (LARGEST_VALUE + abs(self.mean)) / self.std > _LARGEST_PREPARED:
+        if (self.largest + abs(self.mean)) / self.std > _LARGEST_PREPARED:
             raise ValueError("mean is too large or std too small: prepared values would be beyond float32")
         return self
 

@@ -109,6 +109,14 @@ def test_a_window_that_cannot_be_used_is_refused_with_its_reason(window, missing
     assert answer.reason is reason
 
 
+def test_a_channel_whose_range_says_so_has_larger_values():
+    sample = prepare(numbers([2.4e9] * 4), spec(channels=[{"name": "f", "unit": "Hz", "high": 6e9}]))
+    assert isinstance(sample, Sample)
+    assert sample.values[0, 0] == np.float32(2.4e9)
+    channels = [{"name": "f", "high": 1e308, "std": 1e10}]
+    assert isinstance(prepare(numbers([1e300] * 4), spec(channels=channels)), Rejected)
+
+
 def test_a_window_that_was_made_for_other_channels_is_refused():
     frame = Frame("pump", 3, numbers([2, 4, 6, 8], [1, 2, 3, 4]), 1.0, 2.0, None, channels=("ay", "ax"))
     refused = make_preprocessor(spec()).prepare(frame)

@@ -11,6 +11,7 @@ from edge_runtime.errors import SourceLost
 from edge_runtime.inference.npy import write_npy
 from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.input_lines import InputLines
 from edge_runtime.sources.mqtt_signals import MqttSignalsSource
 from edge_runtime.sources.signal_files import SignalFileSource
 from edge_runtime.sources.signal_folder import SignalFolderSource
@@ -262,7 +263,7 @@ def test_a_file_of_a_watched_folder_is_settled_with_its_last_window(tmp_path):
 def test_each_line_of_standard_input_is_a_message(text, payload):
     out, into = os.pipe()
     spec = spec_of(**payload)
-    source = SignalLinesSource("pump", lambda: spec, descriptor=out)
+    source = SignalLinesSource("pump", lambda: spec, InputLines(out))
     try:
         assert source.read(0) is None
         writer = threading.Thread(target=lambda: (os.write(into, text), os.close(into)))
@@ -279,4 +280,36 @@ def test_each_line_of_standard_input_is_a_message(text, payload):
 def test_standard_input_takes_no_binary_payload():
     spec = spec_of(format="raw")
     with pytest.raises(SourceLost):
-        SignalLinesSource("pump", lambda: spec)
+        SignalLinesSource("pump", lambda: spec, InputLines())
+
+
+def test_another_source_goes_on_with_the_lines_that_are_left_behind_the_header_of_before():
+    out, into = os.pipe()
+    os.write(into, b"y,x\n" + b"\n".join(line.encode() for line in LINES[:9]) + b"\n")
+    os.close(into)
+    lines, found = InputLines(out), []
+    for length in (4, 5):
+        spec = spec_of(length, format="csv")
+        source = SignalLinesSource("pump", lambda spec=spec: spec, lines)
+        found.append(source.read(60).payload.tolist())
+        source.close()
+        with pytest.raises(EndOfStream):
+            source.read(0)
+    os.close(out)
+    assert found == [[[-i, i] for i in range(4)], [[-i, i] for i in range(4, 9)]]
+
+
+def test_a_line_that_is_too_long_is_one_refusal_and_its_end_is_no_sample():
+    out, into = os.pipe()
+    spec = SignalSpec.model_validate({
+        "kind": "signal", "channels": [{"name": "x"}], "length": 2, "payload": {"format": "csv", "has_header": False},
+    })  # fmt: skip
+    source = SignalLinesSource("pump", lambda: spec, InputLines(out))
+    text = b"1" * (3 << 19) + b"\n2\n3\n"
+    writer = threading.Thread(target=lambda: (os.write(into, text), os.close(into)))
+    writer.start()
+    assert firsts_of([source.read(60), source.read(60)]) == [RejectReason.TOO_LARGE, 2]
+    writer.join()
+    with pytest.raises(EndOfStream):
+        source.read(60)
+    os.close(out)
