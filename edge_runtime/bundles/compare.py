@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from calibration.outputs.detections import Boxes, Detections, collect, shared_objects
 from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
+from edge_runtime.inference.postprocess.detections import read_boxes
+from edge_runtime.inference.postprocess.output_flaw import OutputFlaw
 from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput
 from edge_runtime.inference.specs import (
     AnomalySpec,
@@ -128,7 +129,7 @@ def read_all_boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, in
         for i in range(len(next(iter(outputs.values())))):
             one = read_boxes(eager, {name: array[i] for name, array in outputs.items()}, size, None)
             found.append(one._replace(scores=np.clip(one.scores / threshold / 2, 0, 1)))
-    except BoxFlaw as flaw:
+    except OutputFlaw as flaw:
         expected = "outputs that can be read as it says"
         raise BundleError("postprocess", str(flaw), expected, RECIPE_FIX) from flaw
     return collect(found)

@@ -18,8 +18,8 @@ from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.errors import StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
-from edge_runtime.inference.postprocess.detections import BoxFlaw
 from edge_runtime.inference.postprocess.numbers import measure_anomaly
+from edge_runtime.inference.postprocess.output_flaw import OutputFlaw
 from edge_runtime.inference.specs import AnomalySpec
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -58,7 +58,7 @@ def _score(
 ) -> Iterator[float]:
     try:
         yield measure_anomaly(spec, outputs, tensor)
-    except BoxFlaw as flaw:
+    except OutputFlaw as flaw:
         log.warning("a healthy frame has no score", reason=str(flaw))
 
 

@@ -24,8 +24,8 @@ from edge_runtime.bundles.compare import RECIPE_FIX, Outputs, compare_boxes, rea
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.inference.postprocess.detections import BoxFlaw
 from edge_runtime.inference.postprocess.numbers import measure_anomaly, read_values
+from edge_runtime.inference.postprocess.output_flaw import OutputFlaw
 from edge_runtime.inference.postprocess.postprocessor import OneOutput, as_probabilities
 from edge_runtime.inference.specs import (
     AnomalySpec,
@@ -120,7 +120,7 @@ def split_values(meaning: RegressionSpec, outputs: Outputs) -> Outputs:
     """
     try:
         rows = [read_values(meaning, one) for one in each_sample(outputs)]
-    except BoxFlaw as flaw:
+    except OutputFlaw as flaw:
         raise BundleError("postprocess", str(flaw), "an output as it says", RECIPE_FIX) from flaw
     return {one.name: np.array([row[i].value for row in rows]) for i, one in enumerate(meaning.values)}
 
@@ -134,7 +134,7 @@ def score_all(meaning: AnomalySpec, outputs: Outputs, x: NDArray[np.float32]) ->
     try:
         pairs = zip(each_sample(outputs), x, strict=True)
         return {"score": np.array([measure_anomaly(meaning, one, tensor) for one, tensor in pairs])}
-    except BoxFlaw as flaw:
+    except OutputFlaw as flaw:
         raise BundleError("postprocess", str(flaw), "an output as it says", RECIPE_FIX) from flaw
 
 

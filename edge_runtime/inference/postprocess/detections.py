@@ -13,6 +13,7 @@ from calibration.outputs.detections import Boxes
 from calibration.outputs.read import ClassScores, Layout, NoAnswers
 from calibration.outputs.values import Values
 from edge_runtime.datatypes import Geometry
+from edge_runtime.inference.postprocess.output_flaw import OutputFlaw
 from edge_runtime.inference.specs import DetectionSpec, PostprocessSpec
 
 _LAYOUT_FIELDS = {field.name for field in fields(DetectionLayout)}
@@ -21,10 +22,6 @@ _CLASS_SCORES: dict[str, ClassScores] = {
     "probabilities": ClassScores.PROBABILITIES,
     "sigmoid_logits": ClassScores.INDEPENDENT,
 }
-
-
-class BoxFlaw(Exception):
-    """Outputs that cannot be read; the text says why."""
 
 
 @lru_cache(maxsize=16)  # of every frame the same
@@ -63,11 +60,11 @@ def read_boxes(
         geometry: The way back to the frame; None (tensor input) leaves boxes in pixels of the model's input.
 
     Raises:
-        BoxFlaw: outputs are missing, misshapen or not finite.
+        OutputFlaw: outputs are missing, misshapen or not finite.
     """
     found = raw_boxes(spec, outputs, input_size)
     if not (np.isfinite(found.corners).all() and np.isfinite(found.scores).all()):
-        raise BoxFlaw("boxes or scores are not finite numbers")
+        raise OutputFlaw("boxes or scores are not finite numbers")
     found = strongest(detection_layout(spec), found, spec.score_threshold)
     placed = _on_frame(found.corners, input_size, geometry)
     has_area = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
@@ -78,12 +75,12 @@ def raw_boxes(spec: DetectionSpec, outputs: Mapping[str, NDArray[Any]], input_si
     """All boxes as the model gives them, in pixels of its input: nothing left out, suppressed or clipped.
 
     Raises:
-        BoxFlaw: outputs are missing or misshapen.
+        OutputFlaw: outputs are missing or misshapen.
     """
     try:
         found = unpack(detection_layout(spec), outputs)
     except NotDetections as err:
-        raise BoxFlaw(str(err)) from err
+        raise OutputFlaw(str(err)) from err
     scale = np.array([*input_size, *input_size]) if spec.is_normalised else 1.0
     return found._replace(corners=found.corners * scale)
 

@@ -1,5 +1,6 @@
 """Outputs that are numbers of their own: values in their units, and scores of an anomaly. Pure functions of arrays."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Value
-from edge_runtime.inference.postprocess.detections import BoxFlaw
+from edge_runtime.inference.postprocess.output_flaw import OutputFlaw
 from edge_runtime.inference.specs import AnomalySpec, RegressionSpec, RegressionValue
 
 
@@ -15,12 +16,12 @@ def pick_output(outputs: Mapping[str, NDArray[Any]], name: str | None) -> NDArra
     """The output of this name; None takes the only one.
 
     Raises:
-        BoxFlaw: it is not there, or there are several.
+        OutputFlaw: it is not there, or there are several.
     """
     if name is None and len(outputs) != 1:
-        raise BoxFlaw(f"outputs {', '.join(sorted(outputs))}; the bundle must name the one to read")
+        raise OutputFlaw(f"outputs {', '.join(sorted(outputs))}; the bundle must name the one to read")
     if name is not None and name not in outputs:
-        raise BoxFlaw(f"no output {name}; the model has {', '.join(sorted(outputs))}")
+        raise OutputFlaw(f"no output {name}; the model has {', '.join(sorted(outputs))}")
     return next(iter(outputs.values())) if name is None else outputs[name]
 
 
@@ -28,14 +29,15 @@ def read_values(spec: RegressionSpec, outputs: Mapping[str, NDArray[Any]]) -> tu
     """The values of one sample, in their units.
 
     Raises:
-        BoxFlaw: the output is missing, has another number of values, or one is not finite.
+        OutputFlaw: the output is missing, has another number of values, or one is not finite.
     """
     found = np.asarray(pick_output(outputs, spec.output), np.float64).reshape(-1)
     if found.size != len(spec.values):
-        raise BoxFlaw(f"{found.size} numbers for {len(spec.values)} values")
-    if not np.isfinite(found).all():
-        raise BoxFlaw("values are not finite numbers")
-    return tuple(_in_unit(one, number) for one, number in zip(spec.values, found.tolist(), strict=True))
+        raise OutputFlaw(f"{found.size} numbers for {len(spec.values)} values")
+    values = tuple(_in_unit(one, number) for one, number in zip(spec.values, found.tolist(), strict=True))
+    if not all(math.isfinite(one.value) for one in values):
+        raise OutputFlaw("values are not finite numbers")
+    return values
 
 
 def measure_anomaly(
@@ -44,19 +46,19 @@ def measure_anomaly(
     """The score of one sample; ``tensor`` is the model's input without the batch axis.
 
     Raises:
-        BoxFlaw: the output is missing, has another shape than it must, or the score is not finite.
+        OutputFlaw: the output is missing, has another shape than it must, or the score is not finite.
     """
     found = np.asarray(pick_output(outputs, spec.output), np.float64)
     if spec.score == "reconstruction":
         if found.shape != tensor.shape:
-            raise BoxFlaw(f"a reconstruction {found.shape} of an input {tensor.shape}")
+            raise OutputFlaw(f"a reconstruction {found.shape} of an input {tensor.shape}")
         score = float(np.sqrt(np.mean((found - tensor) ** 2)))
     elif found.size != 1:
-        raise BoxFlaw(f"{found.size} numbers for one score of an anomaly")
+        raise OutputFlaw(f"{found.size} numbers for one score of an anomaly")
     else:
         score = float(found.reshape(-1)[0])
     if not np.isfinite(score):
-        raise BoxFlaw("the score of the anomaly is not a finite number")
+        raise OutputFlaw("the score of the anomaly is not a finite number")
     return score
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from calibration.outputs.activations import sigmoid, softmax
 from edge_runtime.datatypes import Anomaly, Detection, Label, Rejected, RejectReason, Sample, Value
-from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
+from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.postprocess.numbers import measure_anomaly, pick_output, read_values
+from edge_runtime.inference.postprocess.output_flaw import OutputFlaw
 from edge_runtime.inference.specs import (
     AnomalySpec,
     ClassificationSpec,
@@ -84,7 +85,7 @@ class Postprocessor:
                     return Answer(anomaly=self._anomaly(spec, outputs, sample))
                 case RawSpec() as spec:
                     return Answer(outputs=_select(spec, outputs))
-        except BoxFlaw as flaw:
+        except OutputFlaw as flaw:
             return Rejected(
                 sample.stream,
                 sample.seq,
@@ -97,7 +98,7 @@ class Postprocessor:
     def _top(self, spec: ClassificationSpec, outputs: OneOutput) -> tuple[Label, ...]:
         scores = np.asarray(pick_output(outputs, spec.output), np.float64).reshape(-1)
         if scores.size == 0 or not np.isfinite(scores).all():
-            raise BoxFlaw("class scores are not finite numbers")
+            raise OutputFlaw("class scores are not finite numbers")
         probabilities = as_probabilities(spec.scores, scores)
         best = largest(probabilities, spec.top_k)
         return tuple(Label(int(i), self._name(int(i)), float(probabilities[i])) for i in best)
@@ -145,5 +146,5 @@ def _select(spec: RawSpec, outputs: OneOutput) -> dict[str, NDArray[Any]]:
     chosen = {name: pick_output(outputs, name) for name in names}
     for name, array in chosen.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise BoxFlaw(f"output {name} holds values that are not finite")
+            raise OutputFlaw(f"output {name} holds values that are not finite")
     return chosen

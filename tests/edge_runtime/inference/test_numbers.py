@@ -100,6 +100,7 @@ def test_without_a_threshold_nothing_is_anomalous_nor_normal():
     [
         ({"task": "regression", "values": [HEAT]}, {"y": [1, 2]}),
         ({"task": "regression", "values": [HEAT]}, {"y": [np.nan]}),
+        ({"task": "regression", "values": [{"name": "heat", "scale": 1e308}]}, {"y": [1e30]}),
         ({"task": "regression", "values": [HEAT]}, {"y": [1], "z": [1]}),
         ({"task": "regression", "values": [HEAT], "output": "z"}, {"y": [1]}),
         ({"task": "anomaly", "score": "output"}, {"y": [1, 2]}),
