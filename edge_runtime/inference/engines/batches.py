@@ -16,11 +16,11 @@ INPUT_TYPES: dict[str, type[Any]] = {"float": np.float32, "float16": np.float16,
 """Input dtypes by the name they have in a :class:`TensorSpec`."""
 
 
-def require_picture_input(specs: Sequence[TensorSpec]) -> TensorSpec:
+def require_one_input(specs: Sequence[TensorSpec]) -> TensorSpec:
     """The one input of a model.
 
     Raises:
-        EngineError: there are more or none, or it takes no pictures.
+        EngineError: there are more or none, or it is of another type.
     """
     if len(specs) != 1 or specs[0].dtype not in INPUT_TYPES or len(specs[0].shape) < 2:
         found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs) or "none"
@@ -31,8 +31,8 @@ def require_picture_input(specs: Sequence[TensorSpec]) -> TensorSpec:
     return specs[0]
 
 
-def blank_picture(expected: TensorSpec) -> NDArray[np.float32] | None:
-    """A batch of one picture of zeros; None where the model leaves the size open to the first real frame."""
+def blank_input(expected: TensorSpec) -> NDArray[np.float32] | None:
+    """A batch of one input of zeros; None where the model leaves the size open to the first real frame."""
     sizes = [size for size in expected.shape[1:] if size is not None]
     return np.zeros((1, *sizes), np.float32) if len(sizes) == len(expected.shape) - 1 else None
 

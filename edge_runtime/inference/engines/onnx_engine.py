@@ -22,7 +22,7 @@ from calibration.targets.safe_form.decide import safe_onnx
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
-    blank_picture,
+    blank_input,
     require_batch_axis,
     run_in_parts,
     to_input,
@@ -93,7 +93,7 @@ class OnnxEngine:
 
     def warm_up(self) -> None:
         """Run once on zeros; a dynamic picture size is left to the first real frame."""
-        blank = blank_picture(self.input)
+        blank = blank_input(self.input)
         if blank is not None:
             self.infer(blank)
 

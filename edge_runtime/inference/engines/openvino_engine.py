@@ -33,7 +33,7 @@ from calibration.targets.safe_form.decide import SafeModel, make_safe
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
-    blank_picture,
+    blank_input,
     require_batch_axis,
     run_in_parts,
     to_input,
@@ -74,7 +74,7 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO cannot read the model: {to_one_line(err)}") from err
         self._feed = _make_feed(network, parts)
         if settings.max_batch == 1 and self._feed.input.shape[0] is None:
-            network, self._feed = _for_single_pictures(network, self._feed)
+            network, self._feed = _for_single_inputs(network, self._feed)
         self.input = self._feed.input
         self.outputs = tuple(_output(output) for output in network.outputs)
         self._names = [spec.name for spec in self.outputs]
@@ -105,7 +105,7 @@ class OpenVinoEngine:
 
     def warm_up(self) -> None:
         """Run every request once on zeros; a dynamic picture size is left to the first real frame."""
-        blank = blank_picture(self.input)
+        blank = blank_input(self.input)
         if blank is not None:
             for _ in range(self._idle.qsize()):  # the queue hands them out in turn
                 self.infer(blank)
@@ -176,7 +176,7 @@ def _is_part(device: str, name: str) -> bool:
     return device == name or device.split(".", maxsplit=1)[0] == name
 
 
-def _for_single_pictures(network: Any, free: Feed) -> tuple[Any, Feed]:
+def _for_single_inputs(network: Any, free: Feed) -> tuple[Any, Feed]:
     """The model with its free batch axis fixed to 1, where it can be; as it was where not.
 
     Up to a fifth faster, and safer: with a free axis OpenVINO 2026.4 answers single pictures of an int8 SSDLite wrongly

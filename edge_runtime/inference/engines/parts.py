@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import TensorSpec
-from edge_runtime.inference.engines.batches import INPUT_TYPES, require_picture_input, to_input
+from edge_runtime.inference.engines.batches import INPUT_TYPES, require_one_input, to_input
 from edge_runtime.inference.specs import PreprocessSpec, SignalInput, SignalSpec
 
 WHOLE = "window"
@@ -121,7 +121,7 @@ def make_feed(tensors: Sequence[TensorSpec], parts: Sequence[InputPart]) -> Feed
         EngineError: without parts, the model has not one input.
     """
     if not parts:
-        return Feed(require_picture_input(tensors), tuple(tensors))
+        return Feed(require_one_input(tensors), tuple(tensors))
     named = {part.name: part for part in parts}
     _check_names([one.name for one in tensors], list(named))
     for one in tensors:

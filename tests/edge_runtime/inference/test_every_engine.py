@@ -165,7 +165,7 @@ def test_openvino_keeps_compiled_models_where_it_is_told(tmp_path) -> None:
     )
 
 
-def test_openvino_is_compiled_for_single_pictures_where_no_more_will_come() -> None:
+def test_openvino_is_compiled_for_single_inputs_where_no_more_will_come() -> None:
     engine = opened("openvino", max_batch=1)
     assert engine.input.shape[0] == 1
     np.testing.assert_allclose(values(engine, pixels(3)), values(opened("onnx"), pixels(3)), atol=1e-5)
