@@ -52,9 +52,9 @@ __all__ = [
 
 
 def _kind_of(data: Any) -> str:
-    """Pictures are told by no key: their bundles are older than signals."""
+    """Pictures are told by no key: their bundles are older than signals. Another kind is refused by ``SignalSpec``."""
     kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
-    return "picture" if kind is None else str(kind)
+    return "picture" if kind in (None, "picture") else "signal"
 
 
 PreprocessSpec = Annotated[

@@ -206,13 +206,15 @@ class SignalSpec(StrictModel):
         if not isinstance(data, Mapping):
             return data
         read = dict(data)
-        read.setdefault("hop", read.get("length"))
         rate_hz = read.get("rate_hz", 1.0)
         for name in ("length", "hop"):
             said = read.get(name)
             seconds = _SECONDS.fullmatch(said) if isinstance(said, str) else None
             if seconds is not None and isinstance(rate_hz, int | float) and 0 < rate_hz <= MAX_RATE_HZ:
                 read[name] = _count_samples(float(seconds[1]), rate_hz)
+        length = read.get("length")
+        is_length = isinstance(length, int) and 1 <= length <= MAX_WINDOW_VALUES
+        read.setdefault("hop", length if is_length else 1)  # a wrong length is one problem, not two
         return read
 
     @model_validator(mode="after")

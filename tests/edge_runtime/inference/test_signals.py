@@ -207,3 +207,18 @@ def test_the_least_window_and_the_largest_rates_are_taken():
     small = spec(rate_hz=1e-6, length="1000000 s")
     assert (small.length, small.hop) == (1, 1)
     assert spec(rate_hz=1e7, length=1024, payload={"rate_hz": 1e4}).input_length == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"), [("sound", "kind"), ([1], "kind"), (None, "width"), ("picture", "width")]
+)
+def test_another_kind_of_input_is_named(kind, where):
+    with pytest.raises(ValidationError) as err:
+        read_preprocess({"kind": kind})
+    assert where in {problem["loc"][-1] for problem in err.value.errors()}
+
+
+def test_a_wrong_length_is_one_problem():
+    with pytest.raises(ValidationError) as err:
+        spec(length="long")
+    assert [problem["loc"][-1] for problem in err.value.errors()] == ["length"]
