@@ -53,7 +53,7 @@ class MqttSignalsSource(MessageQueue):
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._windows = WindowFrames(stream, find_spec, first_seq)
+        self._windows = WindowFrames(stream, find_spec, first_seq, is_live=True)
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next window, or the next message that cannot be read; None when none came in time.

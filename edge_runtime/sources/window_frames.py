@@ -13,6 +13,7 @@ import structlog
 from edge_runtime.datatypes import Flaw, Frame, Origin, RejectReason
 from edge_runtime.inference.flaw import InputFlaw, shorten
 from edge_runtime.inference.signals.payload import read_payload
+from edge_runtime.inference.signals.rate_check import RateCheck
 from edge_runtime.inference.signals.readings import Readings
 from edge_runtime.inference.signals.times import spread_back
 from edge_runtime.inference.signals.windows import Window, WindowCounts, Windower
@@ -47,12 +48,16 @@ class WindowFrames:
         stream: Name of the stream.
         find_spec: Asked at every message: another bundle, with other windows, may have come into force.
         first_seq: Sequence number of the first frame.
+        is_live: Whether samples come as they are measured, so that their rate can be checked.
     """
 
-    def __init__(self, stream: str, find_spec: FindSpec, first_seq: int = 0) -> None:
+    def __init__(
+        self, stream: str, find_spec: FindSpec, first_seq: int = 0, *, is_live: bool = False
+    ) -> None:
         self.stream, self._find_spec, self.next_seq = stream, find_spec, first_seq
         self._windowers = Windower(find_spec()), WindowCounts()
         """The one at work, and the counts of those before. One value, replaced at once: no count is ever seen twice."""
+        self._rate = RateCheck(self.spec) if is_live else None
         self._frames: Iterator[Frame] = iter(())
 
     @property
@@ -89,7 +94,7 @@ class WindowFrames:
         """
         self.follow_spec()
         if is_after_loss:
-            self._windower.begin_anew()
+            self._lose_samples()
         piece = self._read(payload)
         if not isinstance(piece, Flaw):
             piece = self._with_time_of(origin, piece)
@@ -106,9 +111,11 @@ class WindowFrames:
     ) -> None:
         """Take samples that were read already, or why there are none; ``is_file``: a pause says nothing."""
         if isinstance(piece, Flaw):
-            self._windower.begin_anew()  # its samples are lost
+            self._lose_samples()
             self._frames = iter([self._refuse(piece, at_s, at_wall_s, origin)])
             return
+        if self._rate is not None:
+            self._rate.note(piece, at_s)
         windows = self._windower.add(piece, None if is_file else at_s, at_wall_s)
         self._frames = (self._make_frame(window, at_s, origin) for window in windows)
 
@@ -138,7 +145,7 @@ class WindowFrames:
     def add_counts(self, counts: SourceCounts) -> SourceCounts:
         """These counts with those of the samples."""
         windower, before = self._windowers
-        now = windower.counts
+        now, rate = windower.counts, self._rate
         return counts.plus(
             samples=before.samples + now.samples,
             late_samples=before.late + now.late,
@@ -146,6 +153,7 @@ class WindowFrames:
             gaps=before.gaps + now.gaps,
             clock_jumps=before.clock_jumps + now.clock_jumps,
             interval_s=windower.interval_s + windower.spec.late_s,
+            last_problem=counts.last_problem if rate is None else rate.problem or counts.last_problem,
         )
 
     @property
@@ -162,6 +170,12 @@ class WindowFrames:
     def _replace_windower(self, spec: SignalSpec) -> None:
         windower, before = self._windowers
         self._windowers = Windower(spec), before.plus(windower.counts)
+        self._rate = None if self._rate is None else RateCheck(spec)
+
+    def _lose_samples(self) -> None:
+        self._windower.begin_anew()
+        if self._rate is not None:
+            self._rate.begin_anew()
 
     def _read(self, payload: bytes) -> Readings | Flaw:
         spec = self.spec
