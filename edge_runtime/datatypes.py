@@ -144,6 +144,8 @@ class Flaw:
 
     reason: RejectReason
     detail: str
+    error: Exception | None = None
+    """That no check foresaw: a mistake of the program, which is counted as one; None: of what came."""
 
 
 @dataclass(frozen=True, slots=True)

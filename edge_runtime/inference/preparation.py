@@ -1,12 +1,12 @@
 """The port of preprocessing, which pictures and signals implement, and the one end of what their parsers raise."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
+from edge_runtime.datatypes import Flaw, Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.flaw import InputFlaw, shorten
 from edge_runtime.inference.specs import PreprocessSpec
 from edge_runtime.system.supervised_thread import Contained
@@ -37,15 +37,18 @@ def prepare_or_reject(
 
     ``note_failure`` is called with every exception that no check foresaw, while it is being handled.
     """
-    if frame.flaw is not None:
-        return _reject(frame, frame.flaw.reason, frame.flaw.detail)
     with Contained(note_failure) as failure:
         try:
-            return prepare(frame)
+            return prepare(frame) if frame.flaw is None else _raise(frame.flaw)
         except InputFlaw as flaw:
             return _reject(frame, flaw.reason, flaw.detail)
     detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
     return _reject(frame, RejectReason.UNREADABLE, detail)
+
+
+def _raise(flaw: Flaw) -> NoReturn:
+    """What its source has found ends as what is found here does."""
+    raise flaw.error or InputFlaw(flaw.reason, flaw.detail)
 
 
 def _reject(frame: Frame, reason: RejectReason, detail: str) -> Rejected:

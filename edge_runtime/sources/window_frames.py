@@ -38,7 +38,7 @@ def read_or_flaw(read: Callable[[], T]) -> T | Flaw:
         except InputFlaw as flaw:
             return Flaw(flaw.reason, flaw.detail)
     detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"
-    return Flaw(RejectReason.UNREADABLE, shorten(detail))
+    return Flaw(RejectReason.UNREADABLE, shorten(detail), failure.error)
 
 
 class WindowFrames:

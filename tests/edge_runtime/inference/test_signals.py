@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
+from edge_runtime.datatypes import Flaw, Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.preprocess import make_preprocessor
 from edge_runtime.inference.specs import read_preprocess
 
@@ -107,6 +107,18 @@ def test_a_window_that_cannot_be_used_is_refused_with_its_reason(window, missing
     answer = prepare(window, spec(missing=missing))
     assert isinstance(answer, Rejected)
     assert answer.reason is reason
+
+
+def test_a_mistake_of_a_source_is_noted_as_one_of_preparing_is():
+    noted = []
+    preprocessor = make_preprocessor(spec(), note_failure=noted.append)
+    mistake = ZeroDivisionError("a bug")
+    for error, reason in ((None, RejectReason.BAD_TIME), (mistake, RejectReason.UNREADABLE)):
+        frame = Frame("pump", 3, b"", 1.0, 2.0, None, flaw=Flaw(reason, "why", error))
+        refused = preprocessor.prepare(frame)
+        assert isinstance(refused, Rejected)
+        assert refused.reason is reason
+    assert noted == [mistake]
 
 
 def test_a_channel_whose_range_says_so_has_larger_values():

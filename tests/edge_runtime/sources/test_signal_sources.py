@@ -81,7 +81,9 @@ def test_an_error_that_no_check_foresaw_is_a_flaw(monkeypatch):
     monkeypatch.setattr("edge_runtime.sources.window_frames.read_payload", fail)
     source = mqtt(spec_of())
     source.offer(records(0, 4), 1.0)
-    assert firsts_of(read_all(source)) == [RejectReason.UNREADABLE]
+    (frame,) = read_all(source)
+    assert frame.flaw.reason is RejectReason.UNREADABLE
+    assert isinstance(frame.flaw.error, RuntimeError)
 
 
 @pytest.mark.parametrize("limits", [{"capacity": 2}, {"capacity": 9, "max_bytes": 80}])
