@@ -38,7 +38,7 @@ from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.healthy_threshold import needs_healthy_scores
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first, make_preprocessor
 from edge_runtime.inference.preprocess.reference_folder import read_reference_folder
-from edge_runtime.inference.specs import AnomalySpec
+from edge_runtime.inference.specs import AnomalySpec, PreprocessSpec, SignalSpec
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.envelope import keep_within
 from edge_runtime.recalibration.healthy_scores import SCORES_FILE, score_frames, write_scores
@@ -159,6 +159,7 @@ def _recalibrate(
     )
     verdict = calibration.recalibrate(model, baseline, frames.x, frames.y, options, moments, tell)
     verdict = replace(verdict, notes=(*verdict.notes, *earlier.problems))
+    verdict = name_dead_channels(verdict, bundle.manifest.preprocess)
     verdict = keep_within(bundle.manifest.calibration.envelope, verdict, baseline)
     if verdict.accepted and frames.live is not None:
         assert verdict.patch is not None, "it was accepted"
@@ -195,6 +196,14 @@ def confirm(verdict: calibration.Verdict, live: calibration.Verdict) -> calibrat
         *verdict.reasons,
     )
     return replace(verdict, accepted=False, candidate=UNPATCHED, patch=None, reasons=reasons)
+
+
+def name_dead_channels(verdict: calibration.Verdict, spec: PreprocessSpec) -> calibration.Verdict:
+    """The verdict, which knows channels by number only, with the names that the bundle gives to dead ones."""
+    if not verdict.dead_channels or not isinstance(spec, SignalSpec):
+        return verdict
+    names = ", ".join(f"{number} is {spec.channel_names[number]}" for number in verdict.dead_channels)
+    return replace(verdict, reasons=(*verdict.reasons, f"In the bundle, channel {names}."))
 
 
 def choose_options(settings: RecalibrationConfig) -> calibration.Options:

@@ -10,7 +10,7 @@ from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import CommissioningResult
 from edge_runtime.recalibration.task import ChosenReference, Kind
-from tests.support.signal_bundles import build_signal_bundle, machine_windows
+from tests.support.signal_bundles import CHANNELS, build_signal_bundle, machine_windows
 from tests.support.signal_jobs import COUNT, drift, make_order, run_job, share_right, values_of
 
 pytestmark = pytest.mark.integration
@@ -71,3 +71,13 @@ def test_a_folder_of_windows_is_a_reference_set(bundle, site, tmp_path):
     reference = ChosenReference("folder", folder)
     report = run_job(tmp_path / "job", make_order(Kind.RECALIBRATE, bundle, site, reference))
     assert report.accepted, report.reasons
+
+
+def test_a_channel_that_died_is_named_as_in_the_bundle(bundle, site, tmp_path):
+    windows = values_of(machine_windows(COUNT, seed=46))
+    windows[:, 1] = windows[0, 1, 0]
+    report = run_job(tmp_path / "job", make_order(Kind.RECALIBRATE, bundle, site), windows)
+    assert isinstance(report, RecalibrationReport)
+    assert not report.accepted
+    words = {word.strip(".,") for reason in report.reasons for word in reason.split()}
+    assert words & set(CHANNELS) == {CHANNELS[1]}
