@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 
-from edge_runtime.inference.postprocess.numbers import draw_threshold
+import structlog
+
+from edge_runtime.inference.postprocess.numbers import count_strays, draw_threshold
 from edge_runtime.inference.specs import AnomalySpec, PostprocessSpec
+
+log = structlog.get_logger()
 
 
 def needs_healthy_scores(spec: PostprocessSpec) -> bool:
@@ -20,8 +24,19 @@ class HealthyThreshold:
 
     def draw(self, healthy: Iterable[float]) -> None:
         """Use the threshold of these scores from now on."""
-        if isinstance(self._spec, AnomalySpec):
-            self._threshold = draw_threshold(self._spec, healthy)
+        if not isinstance(self._spec, AnomalySpec):
+            return
+        scores = tuple(healthy)
+        self._threshold = draw_threshold(self._spec, scores)
+        strays = count_strays(scores)
+        if strays:
+            log.warning(
+                "some windows of the baseline were no healthy ones by their scores: left out of the threshold",
+                windows=strays,
+                of=len(scores),
+                highest=max(scores),
+                threshold=self._threshold,
+            )
 
     def read(self) -> float | None:
         """The threshold of now."""

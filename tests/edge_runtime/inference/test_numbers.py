@@ -11,7 +11,7 @@ from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.datatypes import Anomaly, Rejected, RejectReason, Sample, Value
 from edge_runtime.inference.answers import ANOMALOUS, INSIDE, NORMAL, confidence_of, is_finite, label_of
 from edge_runtime.inference.postprocess.detections import answer_layout
-from edge_runtime.inference.postprocess.numbers import draw_threshold
+from edge_runtime.inference.postprocess.numbers import count_strays, draw_threshold
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
 from edge_runtime.inference.specs import (
     AnomalySpec,
@@ -173,3 +173,39 @@ def test_a_recipe_with_windows_and_boxes_is_refused():
     RecipeFile.model_validate({**recipe, "postprocess": {"task": "raw"}})
     with pytest.raises(ValidationError):
         RecipeFile.model_validate({**recipe, "postprocess": boxes})
+
+
+ANOMALY = AnomalySpec(task="anomaly", score="output")
+
+
+def healthy_scores(count: int, seed: int = 0) -> list[float]:
+    return [*np.random.default_rng(seed).gamma(9, 0.05, count)]
+
+
+@pytest.mark.parametrize(("count", "strays"), [(16, 1), (64, 1), (128, 2), (1000, 20)])
+def test_a_few_windows_that_were_not_healthy_do_not_lift_the_threshold(count: int, strays: int):
+    scores = healthy_scores(count)
+    spoilt = [*scores, *[40.0] * strays][strays:]
+    assert draw_threshold(ANOMALY, spoilt) == pytest.approx(draw_threshold(ANOMALY, scores), rel=0.3)
+    assert count_strays(spoilt) == strays
+    assert draw_threshold(ANOMALY, [one - 100 for one in spoilt]) < -90
+
+
+def test_a_rare_state_of_the_machine_keeps_its_place_in_the_threshold():
+    scores = [*healthy_scores(124), 40.0, 41.0, 42.0, 43.0]
+    assert count_strays(scores) == 0
+    threshold = draw_threshold(ANOMALY, scores)
+    assert threshold is not None
+    assert threshold > 43
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 50.0], [1.0] * 64])
+def test_few_or_equal_scores_have_a_threshold(scores: list[float]):
+    assert draw_threshold(ANOMALY, scores) is not None
+    assert count_strays(scores) == 0
+
+
+def test_healthy_scores_have_hardly_ever_a_stray():
+    rng = np.random.default_rng(1)
+    sets = [rng.standard_normal(128) ** 2 for _ in range(300)]
+    assert sum(count_strays(one.tolist()) > 0 for one in sets) <= 3
