@@ -10,8 +10,8 @@ Five lines in a notebook::
 
 Samples are pictures (N, C, H, W), windows of a signal (N, C, T) or features (N, F), prepared as the model expects them:
 resized, normalised, channels first. Where a text says frame, a window is meant as well. For a bundle,
-``edge_runtime.inference.preprocess.Preprocessor`` does it by the manifest. Record 64 healthy samples or more; 8 are
-the least. Run the original model again when the drift ends; :func:`watch_drift` tells.
+``edge_runtime.inference.preprocess.make_preprocessor`` does it by the manifest. Record 64 healthy samples or more; 8
+are the least. Run the original model again when the drift ends; :func:`watch_drift` tells.
 
 This library never imports the runtime, and knows neither cameras nor brokers. Errors are those of
 :class:`CalibrationError`; a verdict that refuses is none.
