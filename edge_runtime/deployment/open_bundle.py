@@ -35,10 +35,11 @@ from edge_runtime.bundles.requirements import check_requirements
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import list_compared_inputs, self_test
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.config import Config, ModelConfig, StreamConfig
+from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.opening_notes import find_engine_notes, find_recalibration_notes
 from edge_runtime.deployment.start_record import read_starts
+from edge_runtime.deployment.stream_input import check_streams
 from edge_runtime.deployment.versions import (
     Skipped,
     find_bundle,
@@ -59,7 +60,6 @@ from edge_runtime.errors import (
 from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads
-from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
 from edge_runtime.system.model_formats import ModelFormat
 from edge_runtime.system.sandbox import Protection
@@ -166,25 +166,6 @@ def open_newer(config: Config, name: str, version: int, should_stop: Callable[[]
     check_requirements(bundle.manifest, path)
     check_streams(config, name, bundle)
     return _open_version(config, name, bundle, should_stop, may_write=True)
-
-
-def check_streams(config: Config, name: str, bundle: Bundle) -> None:
-    """Refuse a bundle whose input the streams of its model do not give.
-
-    Raises:
-        BundleError: it takes windows and one of them is a camera, or the other way round.
-    """
-    takes_windows = isinstance(bundle.manifest.preprocess, SignalSpec)
-    wrong: Mapping[str, StreamConfig] = config.cameras if takes_windows else config.sensors
-    streams = [stream for stream, section in wrong.items() if section.model == name and section.enabled]
-    if not streams:
-        return
-    kinds = ("windows of sensors", "cameras") if takes_windows else ("pictures", "sensors")
-    section = "sensors" if takes_windows else "cameras"
-    found = f"it takes {kinds[0]}, and its streams {', '.join(streams)} are {kinds[1]}"
-    raise BundleError(
-        bundle.path, found, f"streams below '{section}'", "Give the streams another model, or move them."
-    )
 
 
 def _note_choice(opened: OpenedModel, held_back: str | None, untried: str | None) -> OpenedModel:

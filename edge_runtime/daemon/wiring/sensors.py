@@ -9,6 +9,7 @@ from edge_runtime.config import SensorConfig
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.wiring.messages import post_message
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, is_folder
+from edge_runtime.deployment.stream_input import adapt_spec, describe_misfit
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 from edge_runtime.messaging.connection import BrokerConnection
@@ -97,26 +98,8 @@ def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> Fin
             try:
                 known = spec, adapt_spec(spec, sensor)
             except ValidationError as err:
-                reason = "; ".join(
-                    f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ")
-                    for one in err.errors()[:3]
-                )
-                raise SourceLost(stream, f"its payload does not fit the model's bundle: {reason}") from err
+                found = f"its section does not fit the model's bundle: {describe_misfit(err)}"
+                raise SourceLost(stream, found) from err
         return known[1]
 
     return find
-
-
-def adapt_spec(spec: SignalSpec, sensor: SensorConfig) -> SignalSpec:
-    """The input of a model with what a sensor's section says otherwise.
-
-    Raises:
-        ValidationError: both together make no sense, such as windows of too many samples at the sensor's rate.
-    """
-    said = {name: value for name, value in sensor.payload if value is not None}
-    if said.get("time") == "":
-        said["time"] = None
-    others = {"late_s": sensor.late_s, "hop": sensor.hop}
-    changed = {name: value for name, value in others.items() if value is not None}
-    payload = {"payload": spec.payload.model_dump() | said}
-    return SignalSpec.model_validate(spec.model_dump() | payload | changed)

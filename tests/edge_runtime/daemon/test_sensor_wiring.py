@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import pytest
 
 from edge_runtime.config import SensorConfig
-from edge_runtime.daemon.wiring.sensors import adapt_spec, make_spec_finder
+from edge_runtime.daemon.wiring.sensors import make_spec_finder
+from edge_runtime.deployment.stream_input import adapt_spec
 from edge_runtime.errors import SourceLost
 from tests.support.signal_bundles import signal_spec
 from tests.support.small_site import PREPROCESS

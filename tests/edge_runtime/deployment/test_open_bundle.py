@@ -117,3 +117,20 @@ def test_a_bundle_of_windows_is_refused_for_a_camera_and_one_of_pictures_for_a_s
             open_bundle(config, "a")
         assert stream in err.value.found
         assert err.value.where == "models.a"
+
+
+@pytest.mark.parametrize(
+    "keys", [{"payload": {"rate_hz": 1e7}}, {"payload": {"format": "csv", "decimal": ","}}]
+)
+def test_a_sensor_whose_section_contradicts_its_bundle_is_refused_before_it_sends(tmp_path, keys):
+    bundle = build_signal_bundle(tmp_path / "bundles").parent
+    sensor = {"path": "a.csv", "model": "a", **keys}
+    config = Config.model_validate({
+        "device": "box", "state_dir": str(tmp_path), "models": {"a": {"bundle": str(bundle)}},
+        "sensors": {"pump": sensor},
+    })  # fmt: skip
+    with pytest.raises(BundleError) as err:
+        open_bundle(config, "a")
+    assert "sensors.pump" in err.value.found
+    without = {"pump": config.sensors["pump"].model_copy(update={"enabled": False})}
+    open_bundle(config.model_copy(update={"sensors": without}), "a").engine.close()
