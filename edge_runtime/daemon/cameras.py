@@ -165,6 +165,7 @@ class Cameras:
                 may_idle=worker.section.is_idle_allowed,
                 is_finished=worker.is_finished,
                 problem=worker.last_problem,
+                doubt=counts[stream].doubt,
             )
             for stream, worker in workers
         )

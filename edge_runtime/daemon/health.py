@@ -90,6 +90,8 @@ class SourceFacts:
     is_finished: bool = False
     """A file that was played to its end."""
     problem: str | None = None
+    doubt: str | None = None
+    """Why its frames cannot be right, although they are answered."""
     rejected_in_a_row: int = 0
     """Frames without a result since the last one that had one."""
     last_result_at_s: float | None = None
@@ -221,6 +223,8 @@ def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float) -> Iterator[F
     for source in sources:
         if source.may_idle and not source.is_finished and source.last_frame_at_s is None and source.problem:
             yield Finding(f"source {source.stream}", Weight.NOTE, f"no frame yet ({source.problem})")
+        if source.doubt and source.stream not in mute:
+            yield Finding(f"source {source.stream}", Weight.NOTE, source.doubt)
         if source.is_rejecting and source.is_idle(now_s):
             yield Finding(f"source {source.stream}", Weight.NOTE, source.rejections)
     # One dead camera of sixteen does not make the box useless: the others are served, and it is reported. A folder that

@@ -59,7 +59,10 @@ class StreamWorker:
         self._handing_over = threading.Lock()
         self.is_finished = False
         # One value, replaced at once: a reader never sees frames of a source twice, or not at all.
-        self._counted: tuple[Source | None, SourceCounts] = (None, replace(before, last_problem=None))
+        self._counted: tuple[Source | None, SourceCounts] = (
+            None,
+            replace(before, last_problem=None, doubt=None),
+        )
         self._reopened = 0
         self._lost: str | None = None
         self._has_given = False

@@ -1,5 +1,7 @@
 """The one error for an input that cannot be used."""
 
+from collections.abc import Sequence
+
 from edge_runtime.datatypes import RejectReason
 
 MOST_WORDS = 300
@@ -15,6 +17,12 @@ class InputFlaw(Exception):
     def __init__(self, reason: RejectReason, detail: str) -> None:
         self.reason, self.detail = reason, shorten(detail)
         super().__init__(f"{reason}: {self.detail}")
+
+
+def list_some(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many others there are."""
+    others = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + others
 
 
 def shorten(words: str) -> str:

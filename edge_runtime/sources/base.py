@@ -40,6 +40,8 @@ class SourceCounts:
     """From frame to frame, where the source knows it; 0: it does not."""
     last_problem: str | None = None
     """Why it gives no frame just now, or not all; None again once a camera gives one."""
+    doubt: str | None = None
+    """Why its frames cannot be right, although it gives them."""
     last_captured_at_s: float | None = None
     """When the last delivered frame was grabbed; the stream is behind by the time since then."""
 

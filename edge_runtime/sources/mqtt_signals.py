@@ -26,6 +26,8 @@ class MqttSignalsSource(MessageQueue):
         max_bytes: Of all that are kept together.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
+        expected_on: The topic that messages must come on, for the problem that there is none yet; None: silence is
+            normal.
     """
 
     is_live = False
@@ -43,6 +45,7 @@ class MqttSignalsSource(MessageQueue):
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
+        expected_on: str | None = None,
     ) -> None:
         super().__init__(
             stream,
@@ -54,6 +57,7 @@ class MqttSignalsSource(MessageQueue):
             wall_clock=wall_clock,
         )
         self._windows = WindowFrames(stream, find_spec, first_seq, is_live=True)
+        self._expected_on = expected_on
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next window, or the next message that cannot be read; None when none came in time.
@@ -84,4 +88,7 @@ class MqttSignalsSource(MessageQueue):
 
     def stats(self) -> SourceCounts:
         """Counters so far, from any thread."""
-        return self._windows.add_counts(self._counts)
+        counts = self._windows.add_counts(self._counts)
+        if self._expected_on is None or counts.samples or counts.captured:
+            return counts
+        return counts.plus(last_problem=f"nothing has come on {self._expected_on}")

@@ -154,6 +154,7 @@ class WindowFrames:
             clock_jumps=before.clock_jumps + now.clock_jumps,
             interval_s=windower.interval_s + windower.spec.late_s,
             last_problem=counts.last_problem if rate is None else rate.problem or counts.last_problem,
+            doubt=None if rate is None else rate.problem,
         )
 
     @property

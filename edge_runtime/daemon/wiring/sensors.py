@@ -74,8 +74,9 @@ def open_sensor(
             )
     client = connection.client
     assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
-    source = MqttSignalsSource(stream, find_spec, first_seq=first_seq)
     topic = sensor.topic or connection.topics.signal(stream)
+    expected_on = None if sensor.is_idle_allowed else topic
+    source = MqttSignalsSource(stream, find_spec, first_seq=first_seq, expected_on=expected_on)
     post = partial(post_message, source, connection.may_answer, RETAINED)
     source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
     return source

@@ -31,10 +31,10 @@ function openView(name) {
     pause.setAttribute("aria-pressed", String(view.isPaused));
     wake();
   });
-  view.picture = make("img", {alt: `Camera ${name}, now`, hidden: ""});
+  view.picture = make("img", {alt: `${name}, now`, hidden: ""});
   view.svg = make("svg", {"aria-hidden": "true", preserveAspectRatio: "none"});
   view.label = make("p", {class: "small"});
-  view.note = make("p", {class: "quiet small"}, "waiting for a picture");
+  view.note = make("p", {class: "quiet small"}, "nothing new yet");
   view.card = make("article", {class: "card camera"}, make("div", {class: "top"}, make("b", {}, name), pause),
     make("div", {class: "frame"}, view.picture, view.svg), view.label, view.note);
   views.set(name, view);

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.flaw import InputFlaw, list_some
 from edge_runtime.inference.signals.numbers import to_numbers
 from edge_runtime.inference.signals.readings import Readings, check_count
 from edge_runtime.inference.signals.text import decode_text
@@ -80,8 +80,8 @@ def _find_columns(header: Row | None, wanted: Sequence[str]) -> tuple[int, list[
     names = [name.strip() for name in header]
     missing = [name for name in wanted if name not in names]
     if missing:
-        expected = "a first line with the names (payload.has_header, payload.delimiter)"
-        found = f"no column {', '.join(missing[:5])}"
+        found = f"no column {list_some(missing)} among {len(names)}"
+        expected = "a first line with the bundle's names (payload.has_header, payload.delimiter)"
         raise InputFlaw(RejectReason.MISSING_CHANNEL, f"{found}; expected {expected}")
     twice = [name for name in wanted if names.count(name) > 1]
     if twice:
@@ -92,8 +92,9 @@ def _find_columns(header: Row | None, wanted: Sequence[str]) -> tuple[int, list[
 def _check_widths(rows: Sequence[Row], width: int, before: int) -> None:
     if set(map(len, rows)) != {width}:
         at, found = next((at, len(row)) for at, row in enumerate(rows) if len(row) != width)
-        where = f"sample {before + at} has {found} fields"
-        raise InputFlaw(RejectReason.BAD_SHAPE, f"{where}; expected {width} as in the header or the channels")
+        where = f"sample {before + at} has {found} field(s)"
+        expected = f"{width} as in the header or the channels (payload.delimiter, payload.decimal)"
+        raise InputFlaw(RejectReason.BAD_SHAPE, f"{where}; expected {expected}")
 
 
 def _picker(places: Sequence[int], width: int) -> Callable[[Sequence[Row]], list[str]]:

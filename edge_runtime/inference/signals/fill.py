@@ -53,7 +53,11 @@ def fill_missing(
     if missing.fill == "refuse" or shares[worst] > missing.most:
         allowed = 0.0 if missing.fill == "refuse" else missing.most
         found = f"{shares[worst]:.0%} of channel {names[worst]} is missing"
-        raise InputFlaw(RejectReason.MISSING_VALUES, f"{found}; at most {allowed:.0%} may be (missing.most)")
+        # Whole samples, and not single values: of a slow sensor, or of lost messages.
+        cause = "; does the sensor send at payload.rate_hz?" if shares.min() == shares[worst] else ""
+        raise InputFlaw(
+            RejectReason.MISSING_VALUES, f"{found}; at most {allowed:.0%} may be (missing.most){cause}"
+        )
     filled = values.copy()
     for channel in np.flatnonzero(shares).tolist():
         column, gaps = filled[:, channel], absent[:, channel]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.flaw import InputFlaw, list_some
 from edge_runtime.inference.signals.arrays import read_raw, to_float64
 from edge_runtime.inference.signals.numbers import to_numbers
 from edge_runtime.inference.signals.readings import Readings
@@ -146,5 +146,5 @@ def _with_times(numbers: _Values, times: _Values | None) -> Readings:
 
 
 def _missing(names: Sequence[str]) -> InputFlaw:
-    found = f"no {', '.join(names[:5])}"
-    return InputFlaw(RejectReason.MISSING_CHANNEL, f"{found}; expected a field for each channel")
+    expected = "a field for each channel, with the name that the bundle gives it (payload.path)"
+    return InputFlaw(RejectReason.MISSING_CHANNEL, f"no {list_some(names)}; expected {expected}")

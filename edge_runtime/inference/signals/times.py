@@ -1,5 +1,6 @@
 """Times of samples, as a payload says them -> Unix time."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -29,14 +30,24 @@ def to_times(values: Sequence[Any], unit: str) -> Times:
     times = _parse_dates(values) if unit == "rfc3339" else _scale_numbers(values, unit)
     wrong = ~((times >= EARLIEST_S) & (times < LATEST_S))  # NaN too
     if wrong.any():
-        found = f"time {int(wrong.argmax())} is missing or not between 1990 and 2100"
-        raise InputFlaw(RejectReason.BAD_TIME, f"{found} in {unit} (payload.time_unit)")
+        at = int(wrong.argmax())
+        raise InputFlaw(RejectReason.BAD_TIME, f"the time of sample {at} {_explain(float(times[at]), unit)}")
     return times
 
 
 def spread_back(last: Times, count: int, rate_hz: float) -> Times:
     """Times of ``count`` samples, of which the last one has the one time in ``last``."""
     return np.asarray(last[-1] - np.arange(count - 1, -1, -1) / rate_hz)
+
+
+def _explain(time_s: float, unit: str) -> str:
+    """What is wrong with a time, and the unit in which it would be one; its number is content, and is not quoted."""
+    if math.isnan(time_s):
+        return "is missing (payload.time)"
+    number = time_s / _UNITS_S.get(unit, 1.0)
+    fitting = [one for one, seconds in _UNITS_S.items() if EARLIEST_S <= number * seconds < LATEST_S]
+    hint = f"; in {fitting[0]} it would be" if fitting else ""
+    return f"is not between 1990 and 2100 in {unit} (payload.time_unit){hint}"
 
 
 def _scale_numbers(values: Sequence[Any], unit: str) -> Times:

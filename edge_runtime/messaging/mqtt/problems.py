@@ -75,7 +75,7 @@ def explain_silence(code: int | None, request: str, response: str) -> str:
             f"nobody listens to {request}: is its daemon connected, and its mqtt.commands on? If 'device' or 'mqtt' of "
             "the file was edited while it ran, it may still have the name or the broker it was started with"
         )
-    return f"is it busy, and may this user read {response}?"
+    return f"is it running and not busy, and may this user read {response}?"
 
 
 def may_be_over_a_message(code: int) -> bool:

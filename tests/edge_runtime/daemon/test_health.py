@@ -143,6 +143,12 @@ def test_a_model_that_is_not_watched_or_not_corrected_is_a_note() -> None:
     assert verdict.reasons == ("calibration parts: no baseline",)
 
 
+def test_a_stream_whose_frames_are_in_doubt_is_ready_with_a_note() -> None:
+    verdict = assess(sources=(replace(CAMERA, doubt="200 samples a second come"),))
+    assert verdict.ready
+    assert verdict.reasons == ("source belt: 200 samples a second come",)
+
+
 def test_what_may_idle_or_is_finished_is_never_silent() -> None:
     idle = replace(CAMERA, last_frame_at_s=None, may_idle=True)
     finished = replace(CAMERA, stream="clip", last_frame_at_s=1, is_finished=True)

@@ -99,6 +99,15 @@ def test_the_oldest_messages_are_dropped_and_what_follows_begins_a_new_window(li
     assert source.stats().captured == source.stats().delivered + source.stats().dropped == 4
 
 
+def test_a_topic_on_which_nothing_has_come_is_the_problem_until_something_does():
+    source = mqtt(spec_of(), expected_on="plant/pump/accel")
+    assert "plant/pump/accel" in source.stats().last_problem
+    source.offer(records(0, 1), 1.0)
+    assert read_all(source) == []
+    assert source.stats().last_problem is None
+    assert mqtt(spec_of()).stats().last_problem is None
+
+
 def test_another_bundle_makes_other_windows_while_the_stream_is_open():
     specs = [spec_of(4)]
     source = MqttSignalsSource("pump", lambda: specs[-1])
