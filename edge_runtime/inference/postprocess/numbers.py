@@ -92,12 +92,17 @@ def count_strays(healthy: Sequence[float]) -> int:
 
 
 def _find_highest_usual(scores: NDArray[np.float64]) -> float:
-    """The highest score that is no stray: it follows from those without the few highest."""
+    """The highest score that is no stray: it follows from those without the few highest.
+
+    Where its highest is their median, such as the zeros of a score that is cut off there, they tell of no spread.
+    """
     few = max(1, int(MOST_STRAYS * scores.size))
     rest = np.sort(scores)[:-few]
     if rest.size < LEAST_SCORES:
         return float(scores.max())
     middle = float(np.median(rest))
+    if rest[-1] == middle:
+        return float(scores.max())
     return middle + FAR * (float(rest[-1]) - middle)
 
 

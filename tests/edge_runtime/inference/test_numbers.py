@@ -199,7 +199,7 @@ def test_a_rare_state_of_the_machine_keeps_its_place_in_the_threshold():
     assert threshold > 43
 
 
-@pytest.mark.parametrize("scores", [[1.0], [1.0, 50.0], [1.0] * 64])
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 50.0], [1.0] * 64, [0.0] * 127 + [0.1]])
 def test_few_or_equal_scores_have_a_threshold(scores: list[float]):
     assert draw_threshold(ANOMALY, scores) is not None
     assert count_strays(scores) == 0
