@@ -23,7 +23,7 @@ from calibration.outputs.read import (
 )
 from calibration.outputs.values import Values
 from calibration.patch import Affine, Patch, clipped_channels
-from calibration.search import dead_channels, outliers, reference
+from calibration.search import dead_channels, outliers, reference, two_states
 from calibration.search.candidates import UNPATCHED
 from calibration.search.distilled import DISTILLED, HALF_WAY
 from calibration.search.evaluation import Evaluator
@@ -220,7 +220,17 @@ class Search:
         self._unexplained, most = left, most_left(observed.shape[1:])
         if left > most and not are_labelled:
             raise _Refused(why_unexplained(observed.shape[1:], left, most))
-        return camera if left <= most else None
+        if left > most:
+            return None
+        if is_signal(observed.shape[1:]) and not are_labelled:
+            self._require_one_state(camera, some, observed, seen)
+        return camera
+
+    def _require_one_state(self, camera: DriftModel, healthy: Batch, live: Batch, seen: Observation) -> None:
+        again = self._look_closely(camera.show(healthy).draw(np.random.default_rng(self._options.seed)))
+        excess = two_states.find_excess(self._look_closely(live, seen), again, self._baseline.frames)
+        if excess:
+            raise _Refused(two_states.in_words(excess))
 
     def _note_frames(self, parts: Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)

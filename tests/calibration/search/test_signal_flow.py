@@ -63,6 +63,27 @@ def test_other_content_is_not_patched(model: bytes, baseline: c.Baseline, live: 
     assert verdict.dead_channels == ()
 
 
+@pytest.mark.parametrize(
+    "drift",
+    [louder, lambda x: x + 1, lambda x: x / 2, lambda x: 2 * x],
+    ids=["louder", "shifted", "weaker", "stronger"],
+)
+def test_a_sensor_that_drifts_to_and_fro_is_not_patched(model: bytes, baseline: c.Baseline, drift) -> None:
+    live = np.concatenate([drift(signals(32, seed=2)), signals(32, seed=9)]).astype(np.float32)
+    verdict = c.recalibrate(model, baseline, live)
+    assert not verdict.accepted, verdict.reasons
+
+
+@pytest.mark.parametrize(
+    "drift", [lambda x: 0.7 * x, lambda x: x + 0.5, lambda x: 2 * x], ids=["weaker", "shifted", "stronger"]
+)
+def test_a_small_or_large_drift_of_all_windows_is_corrected(
+    model: bytes, baseline: c.Baseline, drift
+) -> None:
+    verdict = c.recalibrate(model, baseline, drift(signals(64, seed=31)).astype(np.float32))
+    assert verdict.accepted, verdict.reasons
+
+
 def test_the_monitor_tells_the_sensor_from_the_healthy_site(model: bytes, baseline: c.Baseline) -> None:
     healthy = c.watch_drift(model, baseline, signals(64, seed=2)).status
     drifted = c.watch_drift(model, baseline, louder(signals(64, seed=2))).status
