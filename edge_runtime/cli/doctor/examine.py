@@ -16,7 +16,7 @@ from edge_runtime.cli.doctor.configuration import examine_configuration
 from edge_runtime.cli.doctor.engines import ALL, examine_engine
 from edge_runtime.cli.doctor.finding import Finding, note, problem
 from edge_runtime.cli.doctor.patches import examine_baselines, examine_patch
-from edge_runtime.cli.doctor.port import examine_port
+from edge_runtime.cli.doctor.port import examine_health, examine_port
 from edge_runtime.cli.doctor.processor import examine_memory, examine_processor
 from edge_runtime.cli.doctor.service import Unit, ask_systemd, examine_service, find_unit_user
 from edge_runtime.cli.doctor.service_user import ServiceUser
@@ -127,6 +127,7 @@ def _list_topics_of(
     topics: dict[str, Topic] = {
         "state": partial(examine_state, config, user),
         "port": partial(examine_port, config, user.pid),
+        "health": partial(examine_health, config),
         "service": partial(examine_service, config, ask),
     }
     enabled = [name for name, camera in config.cameras.items() if camera.enabled]

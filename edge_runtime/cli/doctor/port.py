@@ -3,13 +3,14 @@
 import errno
 import http.client
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 import psutil
 
-from edge_runtime.cli.doctor.finding import Finding, fine, problem
+from edge_runtime.cli.doctor.finding import Finding, fine, note, problem
 from edge_runtime.cli.free_port import try_port
 from edge_runtime.config import Config
 from edge_runtime.errors import ExitCode
@@ -26,6 +27,21 @@ def examine_port(config: Config, daemon_pid: int | None = None) -> Iterator[Find
         return
     for key, port in config.http.ports.items():
         yield _examine(config, key, port, daemon_pid)
+
+
+def examine_health(config: Config) -> Iterator[Finding]:
+    """What the running daemon says against itself, such as a sensor that is silent; nothing without one."""
+    status = _ask(config) if config.http.enabled else {}
+    if status.get("device") != config.device or not (health := status.get("health")):
+        return
+    advice = "the log says more; docs/operations.md says what is looked at"
+    reasons = [f"the daemon says: {reason}" for reason in health["reasons"]]
+    if not health["ready"] and reasons:
+        yield problem("health.unready", reasons.pop(0), advice, ExitCode.UNAVAILABLE)
+    for reason in reasons:
+        yield note("health.note", reason, advice)
+    if health["ready"] and not reasons:
+        yield fine("health", "the daemon is ready, and has nothing to note")
 
 
 def _examine(config: Config, key: str, port: int, daemon_pid: int | None) -> Finding:
@@ -49,14 +65,14 @@ def _judge_taken(config: Config, key: str, port: int, daemon_pid: int | None) ->
     place, pid = f"{config.http.host}:{port}", _find_listener(port)
     is_own = pid is not None and pid == daemon_pid
     is_known = bool(daemon_pid) and pid is not None and port != config.http.port
-    if is_own or (not is_known and _ask(config) == config.device):
+    if is_own or (not is_known and _ask(config).get("device") == config.device):
         return fine("port", f"the daemon answers at {place}")
     found = f"{place}, the port of {_PURPOSES[key]}, is taken by {_name_program(pid)}"
     return problem("port.taken", found, f"set {key} to a free one, or end that program", ExitCode.UNAVAILABLE)
 
 
-def _ask(config: Config) -> str | None:
-    """The name of the device whose daemon answers; None when it is none."""
+def _ask(config: Config) -> Mapping[str, Any]:
+    """The status of the daemon that answers, or its device alone; empty when there is none."""
     connection: http.client.HTTPConnection
     host, port = config.http.host, config.http.port
     if config.http.tls is None:
@@ -67,13 +83,12 @@ def _ask(config: Config) -> str | None:
         connection.request("GET", "/status")
         answer = connection.getresponse()
         if answer.status == HTTPStatus.UNAUTHORIZED and answer.headers.get("WWW-Authenticate") == CHALLENGE:
-            return (
-                config.device
-            )  # no other program says that; which box it is, it tells no one without a token
+            # No other program says that; which box it is, it tells no one without a token.
+            return {"device": config.device}
         found = orjson.loads(answer.read(2**22))
-        return str(found.get("device")) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
     except (OSError, http.client.HTTPException, ValueError):
-        return None
+        return {}
     finally:
         connection.close()
 

@@ -1,5 +1,6 @@
 """Who has the ports of the daemon: itself, or another program while it runs without."""
 
+import json
 import os
 import socket
 import threading
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_runtime.cli.doctor.finding import Level
-from edge_runtime.cli.doctor.port import examine_port
+from edge_runtime.cli.doctor.port import examine_health, examine_port
 from edge_runtime.config import HttpConfig
 
 ANOTHER = 1
@@ -20,10 +21,13 @@ ANOTHER = 1
 class Page(BaseHTTPRequestHandler):
     """Answers as the daemon does."""
 
+    reasons = ("source pump: no frame yet", "disk: little room")
+
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b'{"device": "box"}')
+        health = {"live": True, "ready": False, "reasons": self.reasons}
+        self.wfile.write(json.dumps({"device": "box", "health": health}).encode())
 
     def log_message(self, *_):
         """Nothing."""
@@ -55,3 +59,11 @@ def test_a_daemon_that_answers_has_not_for_that_the_port_of_grpc(daemon_pid, lev
         http = HttpConfig(port=port, grpc_port=other.getsockname()[1])
         found = list(examine_port(SimpleNamespace(http=http, device="box"), daemon_pid))
     assert [one.level for one in found] == levels
+
+
+@pytest.mark.parametrize(("device", "ids"), [("box", ["health.unready", "health.note"]), ("other", [])])
+def test_reasons_of_a_daemon_that_is_not_ready_are_findings(device, ids):
+    with serve_page() as port:
+        found = list(examine_health(SimpleNamespace(http=HttpConfig(port=port), device=device)))
+    assert [one.id for one in found] == ids
+    assert all(reason in one.found for one, reason in zip(found, Page.reasons, strict=False))
