@@ -94,9 +94,7 @@ def make_controller(
 
 def identify_bundle(bundle: Bundle) -> Identity:
     """The bundle, model and preprocessing that a baseline must belong to."""
-    # Without defaults: a field that a later version adds must not make every baseline one of another preprocessing.
-    spec = bundle.manifest.preprocess.model_dump_json(exclude_defaults=True).encode()
-    preprocessing = hashlib.sha256(spec).hexdigest()[:16]
+    preprocessing = hashlib.sha256(bundle.manifest.preprocess.preparation.encode()).hexdigest()[:16]
     return Identity(bundle.id, bundle.model_files.sha256, preprocessing, bundle.manifest.sha256)
 
 

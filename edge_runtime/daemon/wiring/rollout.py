@@ -66,7 +66,7 @@ def make_rollout(
         )
         trim_heap()
         disagreements = Disagreements(make_view(active.manifest.preprocess))
-        is_prepared_alike = manifest.preprocess == active.manifest.preprocess
+        is_prepared_alike = manifest.preprocess.preparation == active.manifest.preprocess.preparation
         return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
 
     newer = NewerVersions(config.bundle_root(name), lambda: find_trust(config_of_now(), name))

@@ -55,6 +55,14 @@ class PictureSpec(StrictModel):
         return 1 if self.colour == "grey" else 3
 
     @property
+    def preparation(self) -> str:
+        """What a picture goes through, as text: two specifications with the same one make the same tensors.
+
+        Without defaults: a key that a later version adds must not make another one of every older bundle's.
+        """
+        return self.model_dump_json(exclude_defaults=True)
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of the model's input."""
         return (self.width, self.height)

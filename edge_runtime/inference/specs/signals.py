@@ -170,6 +170,14 @@ class SignalSpec(StrictModel):
         return self.payload.rate_hz or self.rate_hz
 
     @property
+    def preparation(self) -> str:
+        """What a window goes through, as text: two specifications with the same one make the same tensors.
+
+        How samples come and how often a window begins make no difference to it. Without defaults, as for pictures.
+        """
+        return self.model_dump_json(exclude_defaults=True, exclude={"payload", "hop", "late_s"})
+
+    @property
     def size(self) -> tuple[int, int]:
         """Windows have no width and height, and their models no boxes."""
         return (0, 0)

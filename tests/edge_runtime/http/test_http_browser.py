@@ -14,6 +14,7 @@ from calibration import Baseline, FrameCounts, Moments, Verdict
 from calibration.report.data import Material
 from calibration.report.page import Setting
 from calibration.report.page import page as make_page
+from calibration.report.states import states
 from calibration.report.thumbnails import PictureScale, strips
 from calibration.stats.moments import moments_of_frames
 from edge_runtime.http.server import HttpServer
@@ -353,7 +354,7 @@ def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(page: Page, tmp_
     )
     verdict = Verdict(False, "identity", None, ("In doubt.",), {}, {"input": 0.5}, FrameCounts(12, {}))
     scale = PictureScale(np.full(3, -2.0), np.full(3, 2.0))
-    material = Material(None, strips(frames, baseline.moments, None, None, scale, rng))
+    material = Material(None, strips(states(frames, baseline.moments, None, None, 6, rng), scale))
     text = make_page(verdict, baseline, material, Setting()).replace(
         "</main>", "<script>document.title = 'run'</script></main>"
     )

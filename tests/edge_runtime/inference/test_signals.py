@@ -234,3 +234,9 @@ def test_a_wrong_length_is_one_problem():
     with pytest.raises(ValidationError) as err:
         spec(length="long")
     assert [problem["loc"][-1] for problem in err.value.errors()] == ["length"]
+
+
+def test_how_samples_come_is_no_part_of_the_preparation():
+    usual = spec().preparation
+    assert spec(late_s=2.0, hop=2, payload={"format": "csv", "time": "t"}).preparation == usual
+    assert spec(missing={"fill": "zero"}).preparation != usual

@@ -11,8 +11,9 @@ from calibration.targets import passes
 from calibration.targets.base import Normalisation
 from calibration.targets.open import open_onnx
 from calibration.targets.target import Target
-from tests.support.every_target import NAMES, opened
+from tests.support.every_target import NAMES, opened, samples
 from tests.support.onnx_nets import FLOAT_NETS, classifier, hazy, pictures, with_batch_norm
+from tests.support.signal_nets import gained
 
 pytestmark = pytest.mark.integration
 
@@ -34,13 +35,13 @@ def both(
 ) -> tuple[Moments, Moments]:
     """In one pass, and layer by layer."""
     normalise = Normalisation(target.observe(x).moments, prior, on_input)
-    drifted = hazy(x)
+    drifted = hazy(x) if x.ndim == 4 else gained(x)
     return target.observe(drifted, normalise).moments, sequential.observe(target, drifted, normalise)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_batch_in_one_pass_is_the_sequential_result(name: str) -> None:
-    in_graph, by_layer = both(opened(name), pictures(passes.MICRO_BATCH), 0.3)
+    in_graph, by_layer = both(opened(name), samples(name, passes.MICRO_BATCH), 0.3)
     is_float = "int8" not in name
     assert furthest(in_graph, by_layer) < (1e-4 if is_float else 0.01)  # the int32 bias is rounded
 

@@ -223,7 +223,8 @@ def test_every_finding_is_on_the_page_and_no_other():
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     made = set(re.findall(r"\b(?:note|problem)\(\s*\"([a-z]+\.[a-z-]+)\"", text)) | set(CHECKED.values())
     made |= {"configuration.wrong", *CERTIFICATE.values()}
-    made |= {f"camera.{what}" for what in re.findall(r"\(\s*f\"\{kind\}\.([a-z-]+)\"", text)}  # and sensor.*
+    of_streams = re.findall(r"\b(?:note|problem)\(\s*f\"\{kind\}\.([a-z-]+)\"", text)
+    made |= {f"{kind}.{what}" for kind in ("camera", "sensor") for what in of_streams}
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     table = page.split("## When something is wrong")[1].split("\n## ")[0].split("|---|---|")[1]
     told = set(re.findall(r"`([a-z]+\.[a-z-]+)`", table)) - {"mqtt.tls", "http.tls"}
