@@ -228,9 +228,9 @@ class Search:
 
     def _require_one_state(self, camera: DriftModel, healthy: Batch, live: Batch, seen: Observation) -> None:
         again = self._look_closely(camera.show(healthy).draw(np.random.default_rng(self._options.seed)))
-        excess = two_states.find_excess(self._look_closely(live, seen), again, self._baseline.frames)
-        if excess:
-            raise _Refused(two_states.in_words(excess))
+        part = two_states.find_healthy_part(self._look_closely(live, seen), again, self._baseline.frames)
+        if part:
+            raise _Refused(two_states.in_words(part))
 
     def _note_frames(self, parts: Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)

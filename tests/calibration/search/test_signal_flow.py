@@ -68,8 +68,13 @@ def test_other_content_is_not_patched(model: bytes, baseline: c.Baseline, live: 
     [louder, lambda x: x + 1, lambda x: x / 2, lambda x: 2 * x],
     ids=["louder", "shifted", "weaker", "stronger"],
 )
-def test_a_sensor_that_drifts_to_and_fro_is_not_patched(model: bytes, baseline: c.Baseline, drift) -> None:
-    live = np.concatenate([drift(signals(32, seed=2)), signals(32, seed=9)]).astype(np.float32)
+@pytest.mark.parametrize("share", [0.5, 0.6])
+@pytest.mark.parametrize("seed", [2, 12, 22])
+def test_a_sensor_that_drifts_to_and_fro_is_not_patched(
+    model: bytes, baseline: c.Baseline, drift, share: float, seed: int
+) -> None:
+    count = round(64 * share)
+    live = np.concatenate([drift(signals(count, seed)), signals(64 - count, seed + 9)]).astype(np.float32)
     verdict = c.recalibrate(model, baseline, live)
     assert not verdict.accepted, verdict.reasons
 
