@@ -19,6 +19,8 @@ class PayloadConfig(Section):
     """Of json and csv; a byte order mark is no part of the text."""
     path: str | None = Field(default=None, max_length=200, examples=["data.samples"])
     """Where the record or records are inside of it; '': it is them."""
+    names: dict[str, str] | None = Field(default=None, max_length=1024, examples=[{"ax": "x"}])
+    """The bundle's channels to the fields or columns that hold them, where this sensor calls them otherwise."""
     time: str | None = Field(default=None, max_length=100, examples=["t"])
     """Name of the field or column with the time of a sample; '': there is none, and samples are counted from the
     arrival on."""

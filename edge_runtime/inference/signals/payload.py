@@ -66,15 +66,16 @@ def read_payload(
 
 
 def _read(data: bytes, payload: PayloadSpec, channels: Sequence[str]) -> Readings:
+    fields = [payload.names.get(name, name) for name in channels]
     if payload.format in _STRUCTURES and len(data) > MAX_BYTES:
         found = f"{len(data)} bytes of {payload.format}"
         raise InputFlaw(RejectReason.TOO_LARGE, f"{found}; at most {MAX_BYTES} are taken, more as npy or raw")
     try:
-        return _READERS[payload.format](data, payload, channels)
+        return _READERS[payload.format](data, payload, fields)
     except InputFlaw as flaw:
         other = None
         if payload.format in _TEXTS and flaw.reason is RejectReason.MISSING_CHANNEL:
-            other = find_encoding(data, channels, payload.encoding)
+            other = find_encoding(data, fields, payload.encoding)
         if other is None:
             raise
         found = f"names of channels in {other}"

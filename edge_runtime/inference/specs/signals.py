@@ -80,6 +80,9 @@ class MissingSpec(StrictModel):
     """Numbers of the payload, before ``scale``, that mean "no value", e.g. -9999."""
 
 
+FieldName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class PayloadSpec(StrictModel):
     """How a message or file says its samples. A stream of the configuration may say it otherwise."""
 
@@ -92,6 +95,8 @@ class PayloadSpec(StrictModel):
     path: Annotated[str, Field(max_length=200)] = ""
     """Where the record or records of json, cbor and msgpack are: names and indices, e.g. ``data.0.samples``; empty: it
     is them."""
+    names: Annotated[dict[str, FieldName], Field(max_length=MAX_CHANNELS)] = Field(default_factory=dict)
+    """Channel to the field or column that holds it, where the sensor calls it otherwise: ``{ax: x}``."""
     time: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
     """Name of the field or column with the time of a sample, or beside lists with that of the last one; null: the last
     one is as old as the message."""
@@ -230,6 +235,10 @@ class SignalSpec(StrictModel):
         names = self.channel_names
         if len(set(names)) != len(names):
             raise ValueError("two channels have the same name")
+        if unknown := [name for name in self.payload.names if name not in names]:
+            raise ValueError(f"payload.names has {unknown[0]!r}; expected channels: {', '.join(names[:10])}")
+        if len({self.payload.names.get(name, name) for name in names}) != len(names):
+            raise ValueError("payload.names gives two channels the same field")
         if self.inputs and (flaw := find_flaw(self.inputs, names)) is not None:
             raise ValueError(flaw)
         if self.inputs and self.layout != "nct":

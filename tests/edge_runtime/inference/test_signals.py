@@ -240,3 +240,9 @@ def test_how_samples_come_is_no_part_of_the_preparation():
     usual = spec().preparation
     assert spec(late_s=2.0, hop=2, payload={"format": "csv", "time": "t"}).preparation == usual
     assert spec(missing={"fill": "zero"}).preparation != usual
+
+
+@pytest.mark.parametrize("names", [{"az": "z"}, {"ax": "ay"}])
+def test_fields_of_channels_that_are_none_or_shared_are_refused(names):
+    with pytest.raises(ValueError, match=r"payload\.names"):
+        spec(payload={"names": names})

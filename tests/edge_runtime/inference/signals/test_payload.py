@@ -401,3 +401,11 @@ def test_an_array_file_is_one_whatever_is_declared():
     file = io.BytesIO()
     np.save(file, np.ones((3, 2)))
     assert read(file.getvalue(), format="csv").numbers.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "data"), [("json", b'{"x": [1, 2], "y": [3, 4]}'), ("csv", b"y,x\n3,1\n4,2\n")]
+)
+def test_fields_may_have_other_names_than_the_channels(how, data):
+    spec = PayloadSpec(format=how, names={"ax": "x", "ay": "y"})
+    np.testing.assert_array_equal(read_payload(data, spec, ("ax", "ay")).numbers, [[1, 3], [2, 4]])
