@@ -15,6 +15,7 @@ from edge_runtime.inference.flaw import InputFlaw, shorten
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.rate_check import RateCheck
 from edge_runtime.inference.signals.readings import Readings
+from edge_runtime.inference.signals.still_check import StillCheck
 from edge_runtime.inference.signals.times import spread_back
 from edge_runtime.inference.signals.windows import Window, WindowCounts, Windower
 from edge_runtime.inference.specs import SignalSpec
@@ -58,6 +59,7 @@ class WindowFrames:
         self._windowers = Windower(find_spec()), WindowCounts()
         """The one at work, and the counts of those before. One value, replaced at once: no count is ever seen twice."""
         self._rate = RateCheck(self.spec) if is_live else None
+        self._still = StillCheck(self.spec.channel_names)
         self._frames: Iterator[Frame] = iter(())
 
     @property
@@ -146,6 +148,7 @@ class WindowFrames:
         """These counts with those of the samples."""
         windower, before = self._windowers
         now, rate = windower.counts, self._rate
+        doubt = (None if rate is None else rate.problem) or self._still.problem
         return counts.plus(
             samples=before.samples + now.samples,
             late_samples=before.late + now.late,
@@ -153,8 +156,8 @@ class WindowFrames:
             gaps=before.gaps + now.gaps,
             clock_jumps=before.clock_jumps + now.clock_jumps,
             interval_s=windower.interval_s + windower.spec.late_s,
-            last_problem=counts.last_problem if rate is None else rate.problem or counts.last_problem,
-            doubt=None if rate is None else rate.problem,
+            last_problem=doubt or counts.last_problem,
+            doubt=doubt,
         )
 
     @property
@@ -172,6 +175,7 @@ class WindowFrames:
         windower, before = self._windowers
         self._windowers = Windower(spec), before.plus(windower.counts)
         self._rate = None if self._rate is None else RateCheck(spec)
+        self._still = StillCheck(spec.channel_names)
 
     def _lose_samples(self) -> None:
         self._windower.begin_anew()
@@ -185,6 +189,7 @@ class WindowFrames:
         )
 
     def _make_frame(self, window: Window, at_s: float, origin: Origin | None) -> Frame:
+        self._still.note(window.numbers)
         return Frame(
             stream=self.stream,
             seq=self._number(),
