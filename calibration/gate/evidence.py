@@ -24,12 +24,15 @@ class Evidence(Generic[A]):
         is_conservative: Corrects either the input or no more than the first tenth of the layers: a classifier may be
             trusted on the live frames alone. Deeper corrections made the answers surer and wrong (Lite0, grey and
             dark: 5 points lost).
+        resampled_error: Of numbers: the mean squared error, in healthy variances, under drifts that other live samples
+            could have told; None where the drift is sure enough.
     """
 
     name: str
     live: A
     simulated: A | None = None
     is_conservative: bool = False
+    resampled_error: float | None = None
 
     @property
     def is_finite(self) -> bool:

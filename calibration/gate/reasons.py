@@ -87,11 +87,17 @@ def by_labels(name: str, found: Scores, before: float, rivals: int, labels: int)
 
 def by_values(best: str, found: Scores, before: Scores, samples: int) -> str:
     """What the ``best`` candidate (see ``best_of``) of a model that answers numbers did."""
+    others = ""
+    if "resampled_error" in found:
+        others = (
+            f"; where other samples had told the drift the error is {before['resampled_error']:.2f} -> "
+            f"{found['resampled_error']:.2f}"
+        )
     return (
         f"{best}: on {samples} healthy samples, made to look like today's, its squared error against the healthy "
         f"answers is {-found['fidelity']:.3f} of their variance, the unpatched model's {-before['fidelity']:.3f} "
         f"(gain {found['gain']:+.3f} +- {found['gain_error']:.3f}); live answers lie {before['live_outside']:.1f} -> "
-        f"{found['live_outside']:.1f} spreads outside of the healthy range"
+        f"{found['live_outside']:.1f} spreads outside of the healthy range{others}"
     )
 
 

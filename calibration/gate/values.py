@@ -3,7 +3,9 @@
 There is no class to be sure of, so the live answers alone prove nothing. A candidate is judged on the healthy samples
 under the simulated drift: the squared error against the healthy model's answers, in units of how much these vary. It is
 compared sample by sample with the unpatched model, which wins when in doubt. An answer that never changes has an error
-of 1, so that more than that decides nothing, whatever was gained.
+of 1, so that more than that decides nothing, whatever was gained. Where few samples told the drift, the error under
+drifts that others could have told counts as well, and in full: rare answers far off are what harms. It may not rise,
+and of several good candidates the one with the least is taken.
 """
 
 from collections.abc import Sequence
@@ -72,9 +74,7 @@ def choose(
         return Choice(False, unpatched.name, (*notes, refusal or ""), {})
     scores = _scores(unpatched, usable, healthy, settings)
     rivals = [name for name in scores if name != unpatched.name]
-    best = max(
-        rivals, key=lambda name: (_is_good(scores[name], settings), scores[name]["gain"]), default=None
-    )
+    best = max(rivals, key=lambda name: _rank(scores[name], settings), default=None)
     if best is None:
         return Choice(False, unpatched.name, (*notes, "No candidate is left. Nothing is changed."), scores)
     named = reasons.best_of(best, len(rivals), tried)
@@ -85,6 +85,8 @@ def choose(
         f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error, an error below "
         f"{settings.most_error:g}, and live answers in the range of the healthy ones or nearer to it than now"
     )
+    if "resampled_error" in scores[best]:
+        needed += "; and no larger error where other samples had told the drift"
     return Choice(False, unpatched.name, (*notes, reasons.unsure(text, needed)), scores)
 
 
@@ -93,6 +95,13 @@ def fidelity(simulated: Numbers, healthy: Numbers) -> NDArray[np.float64]:
     spread, varies = healthy.measure_spread()
     off = np.square((simulated.rows - healthy.rows)[:, varies] / spread[varies])
     return -np.asarray(np.minimum(off, MOST_ERROR).mean(axis=1), np.float64)
+
+
+def mean_error(answers: Numbers, healthy: Numbers) -> float:
+    """Mean squared error of ``answers`` (R * m, K) to m healthy samples R times over, in healthy variances, in full."""
+    spread, varies = healthy.measure_spread()
+    off = answers.rows.reshape(-1, *healthy.shape) - healthy.rows
+    return float(np.square(off[..., varies] / spread[varies]).mean())
 
 
 def _why_not_judged(healthy: Numbers | None, settings: ValueGateSettings) -> str | None:
@@ -120,14 +129,19 @@ def _scores(
         assert one.simulated is not None
         gain, outside = fidelity(one.simulated, healthy) - before, _outside(one.live, healthy)
         error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+        is_sane = _wild_share(one, healthy) <= wild
+        if one.resampled_error is not None and unpatched.resampled_error is not None:
+            is_sane &= one.resampled_error <= unpatched.resampled_error
         scores[one.name] = {
             "fidelity": float(before.mean() + gain.mean()),
             "gain": float(gain.mean()),
             "gain_error": error,
             "sure_gain": float(gain.mean()) - settings.standard_errors * error,
             "live_outside": outside,
-            "is_plausible": float(outside <= max(settings.room, far) and _wild_share(one, healthy) <= wild),
+            "is_plausible": float(outside <= max(settings.room, far) and is_sane),
         }
+        if one.resampled_error is not None:
+            scores[one.name]["resampled_error"] = one.resampled_error
     return scores
 
 
@@ -148,6 +162,11 @@ def _wild_share(one: Evidence[Numbers], healthy: Numbers) -> float:
     rows = np.concatenate([one.live.rows, one.simulated.rows])
     is_wild = (rows < healthy.rows.min(axis=0) - room) | (rows > healthy.rows.max(axis=0) + room)
     return float(is_wild[:, varies].any(axis=1).mean())
+
+
+def _rank(found: Scores, settings: ValueGateSettings) -> tuple[bool, float]:
+    """Good ones first; then the least error over all drifts that could be, or the largest gain under the only one."""
+    return _is_good(found, settings), -found.get("resampled_error", -found["gain"])
 
 
 def _is_good(found: Scores, settings: ValueGateSettings) -> bool:

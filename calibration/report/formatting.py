@@ -43,6 +43,7 @@ COLUMNS = (
     ScoreColumn("live_objects", "Objects per live frame", "Detections that count, borderline ones in part."),
     ScoreColumn("healthy_objects", "… per healthy frame", "The same in the frames of the healthy site."),
     ScoreColumn("live_outside", "Live answers astray", "How far outside of the healthy range, in healthy spreads."),
+    ScoreColumn("resampled_error", "Error if resampled", "In healthy variances, where other samples tell the drift."),
     ScoreColumn("is_plausible", "Plausible", "Whether the live answers are as can be expected.", "flag"),
 )  # fmt: skip
 _NEARNESS = ScoreColumn(

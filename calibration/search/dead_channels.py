@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import Baseline
 from calibration.stats.moments import INPUT_TAP, FrameMoments
-from calibration.stats.signal_features import is_signal
+from calibration.stats.signal_features import is_signal, is_vector
 
 FLAT_SHARE = 0.02
 """Of the healthy spread of a channel: below it a window is flat."""
@@ -34,7 +34,7 @@ def find_dead_channels(live: FrameMoments, baseline: Baseline) -> Mapping[int, i
     shape, usual = baseline.input_shape, np.sqrt(baseline.moments[INPUT_TAP].var)
     if not is_signal(shape) or len(live.mean) < 2:
         return {}
-    is_flat = _same_in_all(live, usual) if _has_no_time(shape) else _flat(live, baseline, usual)
+    is_flat = _same_in_all(live, usual) if is_vector(shape) else _flat(live, baseline, usual)
     share = is_flat.mean(axis=0)
     return {int(c): int(is_flat[:, c].sum()) for c in np.flatnonzero((share >= LEAST_WINDOWS) & (usual > 0))}
 
@@ -48,10 +48,6 @@ def in_words(dead: Mapping[int, int], channels: int, samples: int) -> str:
         f"{max(dead.values())} of {samples} reference samples: dead. Replace the sensor or mend its wiring; no "
         "correction can bring it back."
     )
-
-
-def _has_no_time(shape: tuple[int, ...]) -> bool:
-    return int(np.prod(shape[1:])) == 1
 
 
 def _flat(live: FrameMoments, baseline: Baseline, usual: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from calibration import gate
 from calibration.outputs.read import Answers, Layout, as_judged, join_answers, named_only, read_answers
 from calibration.patch import Patch
 from calibration.search.progress import Progress, tell_nobody, track
+from calibration.search.resampling import Resampled
 from calibration.targets.base import Batch, Runner
 from calibration.targets.target import Target
 
@@ -35,6 +36,8 @@ class Evaluator:
     """The one with the answers; None where all belong to them."""
     are_labelled: bool = False
     """Whether labels of the live frames are known: then independent labels are compared with them one by one."""
+    resampled: Resampled | None = None
+    """What other live samples could have told; None where the drift is sure enough."""
 
     def evaluate(
         self,
@@ -65,7 +68,10 @@ class Evaluator:
             others = np.setdiff1d(np.arange(len(self.simulated)), self.part)
             both = join_answers([screened, self.read(runner, self.simulated[others])])
             again = both[np.argsort(np.concatenate([self.part, others]))]
-        return gate.Evidence(name, live, again, is_conservative)
+        error = None
+        if self.resampled is not None:
+            error = self.resampled.measure_error(self.read(runner, self.resampled.frames))
+        return gate.Evidence(name, live, again, is_conservative, error)
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""

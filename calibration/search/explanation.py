@@ -14,7 +14,7 @@ from calibration.search.simulation.choice import hypotheses
 from calibration.search.simulation.model import DriftModel
 from calibration.stats.moments import FrameMoments
 from calibration.stats.sampling import MOST_SAMPLES, spread_over
-from calibration.stats.signal_features import is_signal
+from calibration.stats.signal_features import is_signal, is_vector
 from calibration.targets.base import Batch
 
 FITTED_VALUES = 48 * 3 * 224 * 224
@@ -65,8 +65,8 @@ def explain(
     for model in hypotheses(healthy, live):
         again = model.show(compared).draw(np.random.default_rng(seed))
         left = remaining_drift(seen, look(again), healthy_frames)
-        is_vector = live[0, 0].size == 1
-        if not model.is_possible or (is_vector and _vary_otherwise(live, again, seed)):
+        is_other = is_vector(live.shape[1:]) and _vary_otherwise(live, again, seed)
+        if not model.is_possible or is_other:
             left = max(left, NOT_AT_ALL)
         if best is None or left < CLEARLY_NEARER * best[1]:
             best = model, left

@@ -35,7 +35,8 @@ from calibration.search.making import Maker
 from calibration.search.options import Options
 from calibration.search.preconditions import MOST_LEFT_OF_SMALL_GAINS, most_left, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody
-from calibration.search.shares import Halves, Split
+from calibration.search.resampling import resample
+from calibration.search.shares import Halves, Split, frames_to_observe
 from calibration.search.simulation.choice import why_unexplained
 from calibration.search.simulation.model import DriftModel
 from calibration.stats.heap import collect_garbage, trim_heap
@@ -175,7 +176,8 @@ class Search:
             raise _Refused(f"{few}; at least {reference.FEWEST_FRAMES} are needed.")
         is_alone = y is not None or self._baseline.healthy_samples is None
         most_judged = options.most_judged_alone if is_alone else options.most_judged
-        observe, judge = reference.split(len(found.index), options.most_observed, most_judged, self._rng)
+        most_observed = frames_to_observe(x.shape[1:], options)
+        observe, judge = reference.split(len(found.index), most_observed, most_judged, self._rng)
         judged = found.index[judge]
         return Split(found.index[observe], judged, None if y is None else y[judged])
 
@@ -294,7 +296,9 @@ class Search:
         again = camera.show(chosen.samples()).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
-        return Evaluator(live, again, healthy, layout, part, output, are_labelled)
+        kept = self._baseline.healthy_samples
+        resampled = resample(camera, kept, self._given.x, parts.observed, self._options.seed)
+        return Evaluator(live, again, healthy, layout, part, output, are_labelled, resampled)
 
     def _by_moments(self, parts: Split, whole_input: Affine, *, are_distilled: bool) -> dict[str, Patch]:
         observed = self._given.x[parts.observed]

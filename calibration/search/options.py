@@ -18,7 +18,8 @@ class Options:
     Attributes:
         seed: Seed of all draws.
         threads: CPU threads.
-        most_observed: Reference frames to take moments of. The others are held out.
+        most_observed: Reference frames to take moments of; the others are held out. None takes 48, and 512 vectors of
+            features (:func:`calibration.search.shares.frames_to_observe`).
         most_judged: Frames to judge on where there are healthy samples too, held-out ones first.
         most_judged_alone: Frames to judge on by labels, or without healthy samples.
         most_healthy_samples: Healthy samples to judge on under the simulated drift, and as many others to distil from;
@@ -39,7 +40,7 @@ class Options:
 
     seed: int = 0
     threads: int = 1
-    most_observed: int = 48
+    most_observed: int | None = None
     most_judged: int = 48
     most_judged_alone: int = 64
     most_healthy_samples: int | None = None

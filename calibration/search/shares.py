@@ -7,9 +7,23 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import HealthySamples
 from calibration.search.options import Options
-from calibration.stats.sampling import samples_to_keep, spread_over, teach_and_judge
+from calibration.stats.sampling import MOST_SAMPLES, samples_to_keep, spread_over, teach_and_judge
+from calibration.stats.signal_features import is_vector
 
 _NONE = np.empty(0, np.intp)
+
+
+MOST_OBSERVED = 48
+"""Frames; more than these judge better."""
+
+
+def frames_to_observe(shape: tuple[int, ...], options: Options) -> int:
+    """How many frames (C, ...) of the reference moments are taken of.
+
+    A frame has thousands of values a channel, a vector of features one: 48 of them do not tell a gain from other
+    content. With 256 in place of 48, eight patched regressions had .17 of the squared error in the median.
+    """
+    return options.most_observed or (MOST_SAMPLES if is_vector(shape) else MOST_OBSERVED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ def is_signal(shape: Sequence[int]) -> bool:
     return len(shape) < SPATIAL
 
 
+def is_vector(shape: Sequence[int]) -> bool:
+    """Whether a sample (C, ...) has one value a channel, as a vector of features (F,): no time and no place."""
+    return int(np.prod(shape[1:])) == 1
+
+
 def has_signal_features(shape: Sequence[int]) -> bool:
     """Whether a sample (C, ...) is a window that is long enough."""
     return len(shape) == 2 and shape[1] >= LEAST_LENGTH

@@ -131,6 +131,17 @@ def hypotheses(healthy: Samples, live: Samples) -> Iterator[Sensor]:
     yield _whole(before, after, curved, is_line=False) if has_spectrum else curved
 
 
+def fit_to_vectors(sensor: Sensor, healthy: Samples, live: Samples) -> Sensor:
+    """The same kind of sensor, fitted to other vectors of features: healthy (M, C, ...) and live (N, C, ...).
+
+    A gain goes on beyond what these live vectors show.
+    """
+    plain, curved = hypotheses(healthy, live)
+    if any(len(knots) > 2 for knots, _ in sensor.curves):
+        return curved
+    return replace(plain, low=np.full_like(plain.low, -np.inf), high=np.full_like(plain.high, np.inf))
+
+
 def _whole(before: Samples, after: Samples, sensor: Sensor, *, is_line: bool) -> Sensor:
     """The same with band limits, noise and held values; the gains are those of the spectra, if it is a line."""
     curves, bands, noise = list(sensor.curves), list[LowPass | None](), np.zeros_like(sensor.noise)

@@ -1,10 +1,12 @@
 """When a patch of a model that answers numbers is good enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from calibration.gate.evidence import Evidence
-from calibration.gate.values import DEFAULTS, choose, fidelity
+from calibration.gate.values import DEFAULTS, choose, fidelity, mean_error
 from calibration.outputs.values import Numbers
 
 HEALTHY = Numbers(np.random.default_rng(0).normal([5, -100], [1, 30], (64, 2)))
@@ -75,6 +77,29 @@ def test_a_few_wild_answers_where_there_were_none_are_too_many():
     found = choose(evidence("identity", 2), [Evidence("a", near.live, Numbers(rows))], HEALTHY)
     assert not found.accepted
     assert found.scores["a"]["is_plausible"] == 0
+
+
+def test_a_patch_that_errs_more_under_drifts_that_others_could_have_told_is_refused():
+    before = replace(evidence("identity", 2), resampled_error=4.0)
+    worse = replace(evidence("a", 0.1), resampled_error=4.1)
+    safe = replace(evidence("b", 0.5), resampled_error=0.3)
+    assert not choose(before, [worse], HEALTHY).accepted
+    found = choose(before, [worse, safe], HEALTHY)
+    assert (found.accepted, found.name) == (True, "b")
+    assert found.scores["a"]["resampled_error"] == 4.1
+
+
+def test_without_other_drifts_no_score_speaks_of_them():
+    found = choose(evidence("identity", 2), [evidence("a", 0.1)], HEALTHY)
+    assert all("resampled_error" not in scores for scores in found.scores.values())
+
+
+def test_a_wild_sample_counts_in_full_under_other_drifts():
+    spread = HEALTHY.rows.std(axis=0)
+    rounds = np.concatenate([HEALTHY.rows, HEALTHY.rows + 2 * spread])
+    assert mean_error(Numbers(rounds), HEALTHY) == pytest.approx(2.0)
+    rounds[0, 0] += 1000 * spread[0]
+    assert mean_error(Numbers(rounds), HEALTHY) == pytest.approx(2.0 + 1e6 / (2 * 64 * 2))
 
 
 def test_units_do_not_matter_and_one_wild_sample_counts_little():

@@ -37,6 +37,23 @@ def test_a_gain_with_an_offset_is_corrected(model: bytes, baseline: c.Baseline, 
     assert (answers(c.apply(model, verdict.patch), drifted(test)) == healthy).mean() > before + 0.2
 
 
+@pytest.mark.parametrize("seed", [1, 6])
+def test_few_vectors_awake_no_dead_unit_of_a_regression(seed: int) -> None:
+    """Of this net, units that no baseline sees alive answer with a thousand times the weight of the others."""
+    model = feature_net(answers=2)
+    baseline = c.profile(model, features(128, seed=100 + seed), created_wall_s=0.0, layout=c.Values.PLAIN)
+    live, test = features(64, seed=200 + seed), features(20_000, seed=300 + seed)
+    verdict = c.recalibrate(model, baseline, drift_of(live), options=c.Options(seed=seed))
+    assert verdict.accepted, verdict.reasons
+    healthy, drifted = (open_onnx(model).runner()(x)["answers"] for x in (test, drift_of(test)))
+    patched = open_onnx(c.apply(model, verdict.patch)).runner()(drift_of(test))["answers"]
+    assert np.square(patched - healthy).mean() < 0.8 * np.square(drifted - healthy).mean()
+
+
+def drift_of(x: np.ndarray) -> np.ndarray:
+    return (1.6 * x + 0.5).astype(np.float32)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_healthy_vectors_are_left_as_they_are(model: bytes, baseline: c.Baseline, seed: int) -> None:
     verdict = c.recalibrate(model, baseline, features(64, seed=10 + seed))
