@@ -87,12 +87,13 @@ def _answering(command: list[str], sensor: Sensor, log: Path) -> Iterator[int]:
         process.wait(10)
 
 
-def measure(name: str, bundle: Path, per_s: float, seconds: float, batch: int) -> Run:
+def measure(name: str, bundle: Path, per_s: float, seconds: float, batch: int, cpu: int | None = None) -> Run:
     """One run with a broker and an empty folder of its own."""
     with tempfile.TemporaryDirectory() as temporary, broker(Path(temporary)) as port:
         folder, sensor = Path(temporary), Sensor(port, TOPIC)
         try:
-            command = COMMANDS[name](folder, bundle, port, batch)
+            bound = [] if cpu is None else ["taskset", "-c", str(cpu)]
+            command = [*bound, *COMMANDS[name](folder, bundle, port, batch)]
             with _answering(command, sensor, folder / "log.txt") as pid:
                 before_s = process_tree.cpu_s(pid)
                 load = sensor.play(_payloads(), per_s, seconds)
@@ -122,14 +123,17 @@ def _row(name: str, runs: Sequence[Run]) -> str:
 @click.option("--seconds", default=10.0, show_default=True, help="Of each run.")
 @click.option("--rounds", default=5, show_default=True, help="Runs of each, in turn.")
 @click.option("--batch", default=8, show_default=True, help="models.NAME.batch.max_batch_size of the daemon.")
-def main(per_s: float, seconds: float, rounds: int, batch: int) -> None:
+@click.option(
+    "--cpu", type=int, help="Bind the one that answers to this core, as CPUAffinity= of a unit does."
+)
+def main(per_s: float, seconds: float, rounds: int, batch: int, cpu: int | None) -> None:
     """Windows of (3, 256) as raw float32 over MQTT: the daemon, and a loop of paho and ONNX Runtime."""
     found: dict[str, list[Run]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as temporary:
         bundle = net.make_bundle(Path(temporary), PayloadSpec(format="raw"))
         for number in range(rounds):
             for name in COMMANDS if number % 2 == 0 else reversed(COMMANDS):
-                found[name].append(measure(name, bundle, per_s, seconds, batch))
+                found[name].append(measure(name, bundle, per_s, seconds, batch, cpu))
     click.echo(
         f"{per_s:g} windows/s of (3, 256) for {seconds:g} s, {rounds} rounds: median (least to most)\n"
     )
