@@ -1,12 +1,13 @@
-"""The port of preprocessing, which pictures and signals implement, and the one end of what their parsers raise."""
+"""The port of preprocessing, which pictures and signals implement; their samples, and the one end of their errors."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Flaw, Frame, Rejected, RejectReason, Sample
+from edge_runtime.datatypes import Flaw, Frame, Geometry, Rejected, RejectReason, Sample
 from edge_runtime.inference.flaw import InputFlaw, shorten
 from edge_runtime.inference.specs import PreprocessSpec
 from edge_runtime.system.supervised_thread import Contained
@@ -44,6 +45,39 @@ def prepare_or_reject(
             return _reject(frame, flaw.reason, flaw.detail)
     detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
     return _reject(frame, RejectReason.UNREADABLE, detail)
+
+
+def make_sample(
+    frame: Frame,
+    tensor: NDArray[np.float32],
+    values: NDArray[np.uint8] | NDArray[np.float32] | None,
+    times_s: tuple[float, float],
+    *,
+    geometry: Geometry | None = None,
+    filled: float | None = None,
+) -> Sample:
+    """The sample of a frame that is prepared now.
+
+    ``times_s`` says when its preparation began and when its payload was decoded, monotonic; the others are those of the
+    sample.
+    """
+    (started_s, decoded_s), prepared_s = times_s, time.monotonic()
+    return Sample(
+        stream=frame.stream,
+        seq=frame.seq,
+        tensor=tensor,
+        values=values,
+        geometry=geometry,
+        captured_at_s=frame.captured_at_s,
+        captured_at_wall_s=frame.captured_at_wall_s,
+        prepared_at_s=prepared_s,
+        decode_ms=frame.decode_ms + (decoded_s - started_s) * 1000,
+        prepare_ms=(prepared_s - decoded_s) * 1000,
+        origin=frame.origin,
+        settle=frame.settle,
+        asker=frame.asker,
+        filled=filled,
+    )
 
 
 def _raise(flaw: Flaw) -> NoReturn:

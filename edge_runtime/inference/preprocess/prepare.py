@@ -16,7 +16,7 @@ from edge_runtime.datatypes import ColourOrder, Frame, Geometry, Rejected, Rejec
 from edge_runtime.inference.file_bytes import read_file
 from edge_runtime.inference.flaw import InputFlaw
 from edge_runtime.inference.npy import is_npy, read_npy
-from edge_runtime.inference.preparation import prepare_or_reject
+from edge_runtime.inference.preparation import make_sample, prepare_or_reject
 from edge_runtime.inference.preprocess.decode import Upright, decode, to_uint8
 from edge_runtime.inference.preprocess.geometry import fit
 from edge_runtime.inference.preprocess.limits import PictureLimits
@@ -89,22 +89,7 @@ class PicturePreprocessor:
             pixels, geometry = self._fit(upright)
             pixels = _own(pixels, picture)
             tensor = self.normalise(pixels)
-        prepared_s = time.monotonic()
-        return Sample(
-            stream=frame.stream,
-            seq=frame.seq,
-            tensor=tensor,
-            values=pixels,
-            geometry=geometry,
-            captured_at_s=frame.captured_at_s,
-            captured_at_wall_s=frame.captured_at_wall_s,
-            prepared_at_s=prepared_s,
-            decode_ms=frame.decode_ms + (decoded_s - started_s) * 1000,
-            prepare_ms=(prepared_s - decoded_s) * 1000,
-            origin=frame.origin,
-            settle=frame.settle,
-            asker=frame.asker,
-        )
+        return make_sample(frame, tensor, pixels, (started_s, decoded_s), geometry=geometry)
 
     def _fit(self, upright: Upright) -> tuple[NDArray[np.uint8], Geometry]:
         """Resize and recolour a decoded picture: uint8 (H,W,C) in the bundle's colour order, contiguous."""

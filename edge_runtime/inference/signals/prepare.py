@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.file_bytes import read_file
 from edge_runtime.inference.flaw import InputFlaw
-from edge_runtime.inference.preparation import prepare_or_reject
+from edge_runtime.inference.preparation import make_sample, prepare_or_reject
 from edge_runtime.inference.signals.files import payload_of
 from edge_runtime.inference.signals.fill import blank_outside, blank_sentinels, fill_missing
 from edge_runtime.inference.signals.payload import read_payload
@@ -80,23 +80,7 @@ class SignalPreprocessor:
             self._check_channels(frame.channels)
             values, filled = self._in_units(payload, frame.rate_hz or self.spec.input_rate_hz)
             tensor = self.normalise(values)
-        prepared_s = time.monotonic()
-        return Sample(
-            stream=frame.stream,
-            seq=frame.seq,
-            tensor=tensor,
-            values=values,
-            geometry=None,
-            captured_at_s=frame.captured_at_s,
-            captured_at_wall_s=frame.captured_at_wall_s,
-            prepared_at_s=prepared_s,
-            decode_ms=frame.decode_ms + (decoded_s - started_s) * 1000,
-            prepare_ms=(prepared_s - decoded_s) * 1000,
-            origin=frame.origin,
-            settle=frame.settle,
-            asker=frame.asker,
-            filled=filled,
-        )
+        return make_sample(frame, tensor, values, (started_s, decoded_s), filled=filled)
 
     def _read(self, payload: bytes | Path) -> NDArray[np.float64]:
         """The numbers (samples, channels) of a message or file that is one window."""
