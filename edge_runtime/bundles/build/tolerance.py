@@ -91,7 +91,7 @@ def _run_variants(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Eng
         for mistake, other in list_normalisation_mistakes(spec):
             wrong = prepare_golden(other, f"golden/{name}", picture).tensor
             is_slight = measure_difference({"": wrong}, {"": sample.tensor}) < _SLIGHT
-            if is_slight and getattr(other, "colour", None) == getattr(spec, "colour", None):
+            if is_slight and other.is_bgr == spec.is_bgr:
                 alike.add(mistake)
                 continue
             answers.changes_inputs[mistake] = answers.changes_inputs.get(mistake, False) or not is_slight
