@@ -1,4 +1,4 @@
-"""The anomaly scores of a baseline's frames, in a file beside it: by these the site's threshold is drawn.
+"""The anomaly scores of a baseline's frames, in a file next to it: by these the site's threshold is drawn.
 
 They come from the bundle's model as it is, without a patch, on the frames that made the baseline. They stay as they are
 while patches come and go: a patch that is right brings the scores of healthy windows back to them, and a threshold that

@@ -180,7 +180,7 @@ def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
     assert again.slot.generation == BASE
 
 
-def test_a_file_put_on_the_shelf_by_hand_is_found_when_somebody_asks(tmp_path):
+def test_a_file_put_on_the_shelf_by_hand_is_found_when_the_list_is_asked_for(tmp_path):
     bench = ControllerBench(tmp_path)
     a_baseline(4).save(bench.store.path("pooled"))
     assert set(bench.request("baselines")["baselines"]) == {"default", "pooled"}

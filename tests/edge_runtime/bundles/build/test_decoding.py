@@ -73,7 +73,7 @@ def test_every_node_gets_a_name_of_its_own(given: list[str], expected: list[str]
 
 
 def test_pixels_and_scores_of_one_output_survive_the_quantizer() -> None:
-    """The head of all YOLOs: boxes of 0 to 320 pixels beside scores of 0 to 1."""
+    """The head of all YOLOs: boxes of 0 to 320 pixels next to scores of 0 to 1."""
     rng = np.random.default_rng(0)
     weights = {"w": rng.normal(0, 1, (6, 3, 1, 1)), "k": np.array([4, 2]), "p": np.array(80.0)}
     values = [

@@ -107,7 +107,7 @@ def test_each_value_of_a_regression_is_compared_by_its_own_spread() -> None:
     meaning = {"task": "regression", "values": [{"name": "heat", "scale": 1000.0}, {"name": "wear"}]}
     one = np.array([[0, 0], [1, 0.1], [2, 0.2], [3, 0.3]])
     assert agreement_of(meaning, one, one) == 1.0
-    lost = agreement_of(meaning, one, one * [1, 0])  # small beside the other one, and yet all of this value
+    lost = agreement_of(meaning, one, one * [1, 0])  # small next to the other one, and yet all of this value
     assert lost == 0.0
 
 

@@ -109,7 +109,7 @@ ATTACKS = {
     "a file below a file": lambda b: archive_of(b, member("photos/2/bundle.yaml/x")),
     "an unlisted file": lambda b: archive_of(b, member("photos/2/extra.bin")),
     "a hidden file": lambda b: archive_of(b, member("photos/2/.hidden")),
-    "a file beside the bundle": lambda b: archive_of(b, member("photos/3")),
+    "a file next to the bundle": lambda b: archive_of(b, member("photos/3")),
     "folders too deep": lambda b: archive_of(b, member(DEEP)),
     "10 GB promised": lambda b: archive_of(b, after=header("photos/2/big", 10 * 10**9)),
     "10 GB promised by an extended header": lambda b: (
