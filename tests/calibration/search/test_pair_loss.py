@@ -44,11 +44,11 @@ class Detector(Gradients):
 X = np.random.default_rng(0).normal(size=(6, 3, 4, 4)).astype(np.float32)
 
 
-def loss_of(detector: Gradients, x: Batch = X) -> PairLoss:
+def loss_of(gradients: Gradients, answers: Mapping[str, NDArray[np.float32]] | None = None) -> PairLoss:
     level = Noise(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0, np.empty(0, np.float32))
     limit = np.full((1, 3, 1, 1), 99, np.float32)
-    still = SimulatedFrames(1.5 * x + 0.2, (level,) * 3, -limit, limit)
-    return PairLoss(detector, Pairs(x, still, {}), 5.0, np.random.default_rng(1))
+    still = SimulatedFrames(1.5 * X + 0.2, (level,) * 3, -limit, limit)
+    return PairLoss(gradients, Pairs(X, still, answers or {}), 5.0, np.random.default_rng(1))
 
 
 def mean_losses(loss: PairLoss) -> dict[str, float]:
@@ -135,10 +135,6 @@ class Meter(Gradients):
 
 
 def test_a_number_that_never_changes_teaches_nothing():
-    level = Noise(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0, np.empty(0, np.float32))
-    limit = np.full((1, 3, 1, 1), 99, np.float32)
-    still = SimulatedFrames(1.5 * X + 0.2, (level,) * 3, -limit, limit)
-    loss = PairLoss(Meter(), Pairs(X, still, Meter().run(X)), 5.0, np.random.default_rng(1))
-    found = mean_losses(loss)
+    found = mean_losses(loss_of(Meter(), Meter().run(X)))
     assert found["y"] > 0
     assert found["rounding"] == 0
