@@ -20,6 +20,11 @@ def signals(n: int, seed: int = 0, kinds: int = 5) -> Floats:
     return np.asarray(rng.uniform(0.6, 1.4, (n, 1, 1)) * tone + level + noise, np.float32)
 
 
+def louder(x: Floats) -> Floats:
+    """What a sensor with another gain and offset gives for windows or vectors ``x``."""
+    return np.asarray(1.6 * x + 0.5, np.float32)
+
+
 def another_machine(n: int, seed: int = 0) -> Floats:
     """Knocks: single peaks that ring out, where the net knows hums."""
     rng = np.random.default_rng(seed)

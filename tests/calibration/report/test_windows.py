@@ -11,15 +11,11 @@ from calibration.report.page import Setting, page
 from calibration.report.states import State
 from calibration.report.template import without_pictures
 from calibration.report.windows import HEIGHT, MOST_CHANNELS, MOST_POINTS, SHOWN, WIDTH, chart_rows
-from tests.support.machine_signals import CHANNELS, signal_net, signals
+from tests.support.machine_signals import CHANNELS, louder, signal_net, signals
 
 pytestmark = pytest.mark.integration
 
 MOST_BYTES = 200_000
-
-
-def louder(x: np.ndarray) -> np.ndarray:
-    return (1.6 * x + 0.5).astype(np.float32)
 
 
 def rows_of(*parts: np.ndarray):

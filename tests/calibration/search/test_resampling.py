@@ -14,13 +14,9 @@ from calibration.search.shares import MOST_OBSERVED, frames_to_observe
 from calibration.search.simulation.choice import hypotheses
 from calibration.search.simulation.model import DriftModel
 from calibration.stats.sampling import MOST_SAMPLES
-from tests.support.machine_signals import features, signals
+from tests.support.machine_signals import features, louder, signals
 
 ALL = np.arange(64)
-
-
-def louder(x: np.ndarray) -> np.ndarray:
-    return (1.6 * x + 0.5).astype(np.float32)
 
 
 def kept(x: np.ndarray) -> HealthySamples:

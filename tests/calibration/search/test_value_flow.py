@@ -7,13 +7,9 @@ import pytest
 
 import calibration as c
 from calibration.targets.open import open_onnx
-from tests.support.machine_signals import CHANNELS, another_machine, signal_net, signals
+from tests.support.machine_signals import CHANNELS, another_machine, louder, signal_net, signals
 
 pytestmark = pytest.mark.integration
-
-
-def louder(x: np.ndarray) -> np.ndarray:
-    return (1.6 * x + 0.5).astype(np.float32)
 
 
 def values(model: bytes, x: np.ndarray) -> np.ndarray:
@@ -38,6 +34,7 @@ def test_a_gain_with_an_offset_is_corrected(model: bytes, baseline: c.Baseline) 
     healthy = values(model, x)
     before = np.square(values(model, louder(x)) - healthy).mean()
     after = np.square(values(c.apply(model, verdict.patch), louder(x)) - healthy).mean()
+    assert before > healthy.var(axis=0).mean()  # worse than one answer for all
     assert after < 0.2 * before
 
 
@@ -63,7 +60,7 @@ def test_a_baseline_keeps_the_numbers(tmp_path: Path, baseline: c.Baseline) -> N
     assert again.to_bytes() == baseline.to_bytes()
 
 
-def test_answers_that_move_alone_are_content(model: bytes, baseline: c.Baseline) -> None:
+def test_a_baseline_has_the_features_of_every_number(model: bytes, baseline: c.Baseline) -> None:
     frames = baseline.frames["output/answers"]
     assert frames.mean.shape[1] == open_onnx(model).runner()(signals(8))["answers"].shape[1] + 16
 
