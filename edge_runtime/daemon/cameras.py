@@ -164,7 +164,7 @@ class Cameras:
                 allowed_silence_s=_allowed_silence_s(worker.section, counts[stream]),
                 may_idle=worker.section.is_idle_allowed,
                 is_finished=worker.is_finished,
-                problem=worker.last_problem,
+                problem=counts[stream].last_problem,
                 doubt=counts[stream].doubt,
             )
             for stream, worker in workers
