@@ -1,4 +1,4 @@
-"""A file of samples, or lines that come in, piece by piece: what is in memory does not grow with their number."""
+"""A file of samples, piece by piece: what is in memory does not grow with their number."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ class PieceReader:
     rate_hz: float
 
     @classmethod
-    def of(cls, spec: SignalSpec, path: Path | None = None) -> "PieceReader":
-        """For what a stream sends, or for a file of it."""
-        payload = spec.payload if path is None else payload_of(path, spec.payload)
-        if path is not None and path.suffix.lower() in _LINE_SUFFIXES and payload.format != "json":
+    def of(cls, spec: SignalSpec, path: Path) -> "PieceReader":
+        """For a file of what a stream sends."""
+        payload = payload_of(path, spec.payload)
+        if path.suffix.lower() in _LINE_SUFFIXES and payload.format != "json":
             payload = PayloadSpec(format="json", encoding=payload.encoding, rate_hz=payload.rate_hz)
         return cls(payload, spec.channel_names, spec.input_rate_hz)
 
