@@ -162,9 +162,7 @@ class ImagesSource:
         if not self._has_looked:
             self._has_looked = True
             if count_known:
-                log.info(
-                    "pictures answered before are not given again", stream=self.stream, count=count_known
-                )
+                log.info("files answered before are not given again", stream=self.stream, count=count_known)
         settled = [stamp for stamp in new if self._before.get(stamp.key) == stamp.identity]
         self._before = {stamp.key: stamp.identity for stamp in new}
         self._look_at_s = now_s + max(_POLL_S, (self._clock() - now_s) / _SCAN_SHARE)
