@@ -22,6 +22,7 @@ from edge_runtime.sources.base import EndOfStream, Source, SourceCounts
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+from edge_runtime.system.wake_ups import sleep_until
 
 log = structlog.get_logger()
 
@@ -176,6 +177,5 @@ class InferenceWorker:
 
     def _gather(self, began_s: float) -> None:
         """Let samples that come in quick succession share a batch, and one wake-up, where the model takes batches."""
-        left_s = began_s + GATHER_S - time.monotonic()
-        if left_s > 0 and self._pipeline.scheduler.policy.max_batch_size > 1:
-            time.sleep(left_s)
+        if self._pipeline.scheduler.policy.max_batch_size > 1:
+            sleep_until(began_s + GATHER_S)

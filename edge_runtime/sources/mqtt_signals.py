@@ -8,6 +8,7 @@ from edge_runtime.datatypes import Frame
 from edge_runtime.sources.base import SourceCounts
 from edge_runtime.sources.message_queue import MessageQueue
 from edge_runtime.sources.window_frames import FindSpec, WindowFrames
+from edge_runtime.system.wake_ups import sleep_until
 
 CAPACITY = 16_384
 """Messages: a sensor that sends each sample by itself sends thousands a second."""
@@ -74,9 +75,10 @@ class MqttSignalsSource(MessageQueue):
         while (frame := self._windows.next_frame()) is None:
             if is_late:  # messages that complete no window keep nobody from closing the stream
                 return None
-            self._gather()
+            if not self._queued:
+                sleep_until(self._taken_at_s + GATHER_S)
             message = self._take(max(0.0, end_s - self._clock()))
-            self._taken_at_s = self._clock()
+            self._taken_at_s = time.monotonic()
             if message is None:
                 return None
             at_wall_s = self._find_wall_s(message.at_s)
@@ -91,12 +93,6 @@ class MqttSignalsSource(MessageQueue):
         with self._changed:
             self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=frame.captured_at_s)
         return frame
-
-    def _gather(self) -> None:
-        """Let messages that come in quick succession wake this thread once."""
-        left_s = self._taken_at_s + GATHER_S - self._clock()
-        if left_s > 0 and not self._queued:
-            time.sleep(left_s)
 
     def stats(self) -> SourceCounts:
         """Counters so far, from any thread."""

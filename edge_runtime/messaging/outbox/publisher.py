@@ -19,6 +19,7 @@ from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.set_aside import Choice, SetAside
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+from edge_runtime.system.wake_ups import sleep_until
 
 log = structlog.get_logger()
 
@@ -199,7 +200,7 @@ class Publisher:
         while not is_done:
             if is_stopping := self._thread.stopping.is_set():
                 self._sink.hurry()
-            self._pause(began_s)
+            sleep_until(began_s + TICK_S)
             began_s = time.monotonic()
             self._wake.clear()
             is_busy = self._tick()
@@ -209,13 +210,6 @@ class Publisher:
                 self._wake.wait(0.0 if is_stopping and not self._in_flight else IDLE_S)
             has_more = is_busy or (bool(self._in_flight) and self._sink.epoch is not None)
             is_done = is_stopping and not (has_more and time.monotonic() < self._drain_until_s)
-
-    @staticmethod
-    def _pause(began_s: float) -> None:
-        """Let what comes in quick succession be done by one tick."""
-        left_s = began_s + TICK_S - time.monotonic()
-        if left_s > 0:
-            time.sleep(left_s)
 
     def _note_failure(self, error: Exception) -> None:
         self._failure, self._epochs = f"unexpected: {error!r}", (None, 0)
