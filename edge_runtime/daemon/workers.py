@@ -28,8 +28,8 @@ log = structlog.get_logger()
 
 _NONE = SourceCounts()
 GATHER_S = 0.002
-"""Batches of a model that takes several samples begin at least this far apart. At 1,000 windows a second each would
-wake the thread, which costs the thread that wakes it about a tenth of a millisecond.
+"""Batches that are not full begin at least this far apart, where a batch may hold several samples. At 1,000 windows a
+second each would wake the thread, which costs the thread that wakes it about a tenth of a millisecond.
 """
 READ_S = 0.25
 QUIET_READS = 8
@@ -176,6 +176,7 @@ class InferenceWorker:
             self.thread.succeeded()
 
     def _gather(self, began_s: float) -> None:
-        """Let samples that come in quick succession share a batch, and one wake-up, where the model takes batches."""
-        if self._pipeline.scheduler.policy.max_batch_size > 1:
+        """Let samples that come in quick succession share a batch, and one wake-up, where one more fits into it."""
+        most = self._pipeline.scheduler.policy.max_batch_size
+        if most > 1 and self._pipeline.count_waiting() < most:
             sleep_until(began_s + GATHER_S)

@@ -6,6 +6,7 @@ import threading
 import structlog
 
 from edge_runtime.config import CameraConfig
+from edge_runtime.daemon import workers
 from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.sequence import SequenceNumbers
@@ -161,3 +162,16 @@ def test_a_worker_whose_cpus_are_gone_runs_anywhere():
     assert worker.thread.join(WAIT_S)
     assert worker.bound_to == ()
     assert pipeline.is_empty()
+
+
+def test_a_full_batch_that_waits_begins_at_once_and_another_one_is_gathered(monkeypatch):
+    pipeline, *_ = make_pipeline(max_batch_size=2, queue_limit=5, max_age_s=WAIT_S)
+    for seq in range(5):
+        pipeline.accept(make_frame(seq), is_live=True, stop=NEVER)
+    waiting_at_sleep = []
+    monkeypatch.setattr(workers, "sleep_until", lambda _: waiting_at_sleep.append(pipeline.count_waiting()))
+    worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None))
+    worker.thread.stop()
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert (waiting_at_sleep, pipeline.is_empty()) == ([1], True)
