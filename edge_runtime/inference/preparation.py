@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from edge_runtime.datatypes import Flaw, Frame, Geometry, Rejected, RejectReason
 from edge_runtime.inference.flaw import InputFlaw, shorten
 from edge_runtime.inference.specs import PreprocessSpec
 from edge_runtime.system.supervised_thread import Contained
+
+T = TypeVar("T")
 
 
 class Preprocessor(Protocol):
@@ -31,20 +34,32 @@ class Preprocessor(Protocol):
         """
 
 
-def prepare_or_reject(
-    frame: Frame, prepare: Callable[[Frame], Sample], note_failure: Callable[[Exception], object]
-) -> Sample | Rejected:
-    """What ``prepare`` makes of a frame, or the frame rejected: what a stranger sends ends no stream's worker.
+def read_or_flaw(
+    read: Callable[[], T], note_failure: Callable[[Exception], object] = lambda _: None
+) -> T | Flaw:
+    """What it reads, or why that cannot be: what a stranger sends ends no stream's worker.
 
     ``note_failure`` is called with every exception that no check foresaw, while it is being handled.
     """
     with Contained(note_failure) as failure:
         try:
-            return prepare(frame) if frame.flaw is None else _raise(frame.flaw)
+            return read()
         except InputFlaw as flaw:
-            return _reject(frame, flaw.reason, flaw.detail)
-    detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
-    return _reject(frame, RejectReason.UNREADABLE, detail)
+            return Flaw(flaw.reason, flaw.detail)
+    detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"
+    return Flaw(RejectReason.UNREADABLE, shorten(detail), failure.error)
+
+
+def prepare_or_reject(
+    frame: Frame, prepare: Callable[[Frame], Sample], note_failure: Callable[[Exception], object]
+) -> Sample | Rejected:
+    """What ``prepare`` makes of a frame, or the frame rejected; ``note_failure`` as in :func:`read_or_flaw`."""
+    found = read_or_flaw(partial(_prepare, frame, prepare), note_failure)
+    if not isinstance(found, Flaw):
+        return found
+    return Rejected(
+        frame.stream, frame.seq, found.reason, found.detail, frame.captured_at_wall_s, frame.origin
+    )
 
 
 def make_sample(
@@ -80,10 +95,8 @@ def make_sample(
     )
 
 
-def _raise(flaw: Flaw) -> NoReturn:
-    """What its source has found ends as what is found here does."""
-    raise flaw.error or InputFlaw(flaw.reason, flaw.detail)
-
-
-def _reject(frame: Frame, reason: RejectReason, detail: str) -> Rejected:
-    return Rejected(frame.stream, frame.seq, reason, detail, frame.captured_at_wall_s, frame.origin)
+def _prepare(frame: Frame, prepare: Callable[[Frame], Sample]) -> Sample:
+    """What its source has found wrong ends as what is found here does."""
+    if frame.flaw is not None:
+        raise frame.flaw.error or InputFlaw(frame.flaw.reason, frame.flaw.detail)
+    return prepare(frame)

@@ -9,12 +9,12 @@ from pathlib import Path
 from calibration.stats.regular_file import open_regular
 from edge_runtime.datatypes import Flaw
 from edge_runtime.inference.file_bytes import read_file
+from edge_runtime.inference.preparation import read_or_flaw
 from edge_runtime.inference.signals.csv_lines import is_left_out
 from edge_runtime.inference.signals.files import payload_of
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.readings import Readings
 from edge_runtime.inference.specs import PayloadSpec, SignalSpec
-from edge_runtime.sources.window_frames import read_or_flaw
 
 LINES = 256
 """Of a csv that are read at once; one that cannot be read costs all of them."""

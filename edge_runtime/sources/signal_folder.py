@@ -8,13 +8,14 @@ from pathlib import Path
 
 from edge_runtime.datatypes import Flaw, Frame, RejectReason
 from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.preparation import read_or_flaw
 from edge_runtime.inference.signals.files import WINDOW_SUFFIXES, read_windows
 from edge_runtime.sources.answered_files import AnsweredFiles
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.folder import FileKind
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.pacing import Metronome
-from edge_runtime.sources.window_frames import FindSpec, read_or_flaw
+from edge_runtime.sources.window_frames import FindSpec
 
 FILES = FileKind("files of samples", WINDOW_SUFFIXES)
 

@@ -5,13 +5,12 @@ A message that cannot be read becomes a frame with the reason, which is rejected
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 import structlog
 
-from edge_runtime.datatypes import Flaw, Frame, Origin, RejectReason
-from edge_runtime.inference.flaw import InputFlaw, shorten
+from edge_runtime.datatypes import Flaw, Frame, Origin
+from edge_runtime.inference.preparation import read_or_flaw
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.rate_check import RateCheck
 from edge_runtime.inference.signals.readings import Readings
@@ -20,26 +19,12 @@ from edge_runtime.inference.signals.times import spread_back
 from edge_runtime.inference.signals.windows import Window, WindowCounts, Windower
 from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.sources.base import SourceCounts
-from edge_runtime.system.supervised_thread import Contained
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 FindSpec = Callable[[], SignalSpec]
 """What the model that answers now wants of this stream. The same object as long as it is the same; raises
 ``SourceLost`` where the model takes no windows."""
-
-
-def read_or_flaw(read: Callable[[], T]) -> T | Flaw:
-    """What it reads, or why that cannot be. An error that no check foresaw is a flaw too: it must not end a stream."""
-    with Contained(lambda _: None) as failure:
-        try:
-            return read()
-        except InputFlaw as flaw:
-            return Flaw(flaw.reason, flaw.detail)
-    detail = f"cannot be read ({type(failure.error).__name__}: {failure.error})"
-    return Flaw(RejectReason.UNREADABLE, shorten(detail), failure.error)
 
 
 class WindowFrames:

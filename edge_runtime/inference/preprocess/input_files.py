@@ -1,14 +1,12 @@
 """The files of a folder that a model takes, and the frames in a file: a picture, or one or more windows."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from numpy.typing import NDArray
-
-from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
-from edge_runtime.inference.flaw import InputFlaw
-from edge_runtime.inference.preparation import Preprocessor
+from edge_runtime.datatypes import PICTURE_SUFFIXES, Flaw, Frame
+from edge_runtime.inference.preparation import Preprocessor, read_or_flaw
 from edge_runtime.inference.signals.files import WINDOW_SUFFIXES, read_windows
 from edge_runtime.inference.signals.prepare import SignalPreprocessor
 
@@ -30,10 +28,10 @@ def list_frames(path: Path, preprocessor: Preprocessor, most: int | None = None)
     if not isinstance(preprocessor, SignalPreprocessor):
         yield Frame("file", 0, path, 0.0, 0.0, colour=None)
         return
-    try:
-        windows: NDArray[Any] | list[Path] = read_windows(path, preprocessor.spec, preprocessor.check_bytes)
-    except InputFlaw:
-        windows = [path]  # which is rejected for the same
+    windows = read_or_flaw(partial(read_windows, path, preprocessor.spec, preprocessor.check_bytes))
+    if isinstance(windows, Flaw):
+        yield Frame("file", 0, path, 0.0, 0.0, flaw=windows)
+        return
     step = 1 if most is None else -(-len(windows) // most)
     for number in range(0, len(windows), step):
         yield Frame("file", number, windows[number], 0.0, 0.0)
