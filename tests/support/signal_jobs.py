@@ -1,6 +1,4 @@
-"""Recalibration jobs on windows in this process, and the sensor that has drifted."""
-
-import io
+"""Recalibration jobs on windows, and the sensor that has drifted."""
 
 import numpy as np
 
@@ -8,8 +6,7 @@ from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import make_preprocessor
-from edge_runtime.recalibration.job import worker
-from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobRequest
+from edge_runtime.recalibration.job.messages import JobRequest
 from edge_runtime.recalibration.task import Cause, ChosenReference
 from tests.support.signal_bundles import LABELS, signal_spec
 
@@ -32,19 +29,6 @@ def make_order(kind, bundle, folder, reference=None, name="baseline"):
         (),
         bundle.manifest.sha256,
     )
-
-
-def run_job(folder, job, windows=None):
-    """Its result; ``windows`` are handed over, as the reservoir keeps them."""
-    folder.mkdir(exist_ok=True)
-    REQUEST.write(folder, job)
-    handed = None
-    if windows is not None:
-        handed = io.BytesIO()
-        np.save(handed, windows, allow_pickle=False)
-        handed.seek(0)
-    worker.main(folder, handed)
-    return RESULT.read(folder)
 
 
 def drift(window):

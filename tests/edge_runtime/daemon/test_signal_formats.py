@@ -14,19 +14,18 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
-from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.task import Kind
+from tests.support.jobs import run_job
 from tests.support.signal_author import SignalAuthor
 from tests.support.signal_bundles import machine_windows
-from tests.support.signal_jobs import COUNT, drift, make_order, run_job, share_right, values_of
+from tests.support.signal_jobs import COUNT, drift, make_order, share_right, values_of
 
 pytestmark = pytest.mark.integration
 ALONE = ThreadPlan(1, 1, "test")
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino", "torchscript"])
-def test_from_healthy_windows_to_a_patch_that_survives_a_restart(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(worker, "_limit_this_process", lambda memory_mib: None)
+def test_from_healthy_windows_to_a_patch_that_survives_a_restart(tmp_path, kind):
     author = SignalAuthor(tmp_path)
     author.model(kind)
     bundle = load_bundle(author.build().path)

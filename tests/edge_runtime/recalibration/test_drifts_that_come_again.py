@@ -1,6 +1,5 @@
 """A real watch, a real engine and real jobs, in one thread: a drift, its end, the same drift again, and another one."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,10 @@ from edge_runtime.messaging.events import Recalibrated, RolledBack
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.drift.watch import DriftWatch
-from edge_runtime.recalibration.job import worker
-from edge_runtime.recalibration.job.messages import REQUEST, RESULT
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.controller_bench import Clock
+from tests.support.jobs import run_job
 from tests.support.onnx_nets import hazy
 from tests.support.pipeline_bench import make_pipeline
 from tests.support.small_site import frames_of, small_bundle
@@ -43,13 +41,7 @@ class FinishedJob:
     """A job that is done when it has been started."""
 
     def __init__(self, folder, request, pixels, deadline_s):
-        folder.mkdir(parents=True, exist_ok=True)
-        REQUEST.write(folder, request)
-        handed = io.BytesIO()
-        np.save(handed, pixels, allow_pickle=False)
-        handed.seek(0)
-        worker.main(folder, handed)
-        self.request, self.progress, self._result = request, None, RESULT.read(folder)
+        self.request, self.progress, self._result = request, None, run_job(folder, request, pixels)
 
     def poll(self, now_s):
         return self._result
@@ -127,11 +119,9 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(worker, "_limit_this_process", lambda memory_mib: None)
-        site = Site(tmp_path_factory.mktemp("site"))
-        site.commission()
-        yield site
+    site = Site(tmp_path_factory.mktemp("site"))
+    site.commission()
+    return site
 
 
 def known_reports(site):

@@ -1,7 +1,5 @@
 """The threshold of an anomaly comes from the windows that made the baseline, and stays while patches come and go."""
 
-import io
-
 import numpy as np
 import orjson
 import pytest
@@ -15,10 +13,10 @@ from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold
 from edge_runtime.inference.specs import AnomalySpec
 from edge_runtime.recalibration.healthy_scores import SCORES_FILE, read_scores, write_scores
-from edge_runtime.recalibration.job import worker
-from edge_runtime.recalibration.job.messages import REQUEST, RESULT, CommissioningResult, JobRequest
+from edge_runtime.recalibration.job.messages import CommissioningResult, JobRequest
 from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from tests.support.controller_bench import ControllerBench, a_baseline
+from tests.support.jobs import run_job
 from tests.support.onnx_nets import Net
 from tests.support.signal_bundles import build_signal_bundle, machine_windows
 
@@ -42,22 +40,15 @@ def autoencoder():
     return net.model("again", ("N", 3, 256), ("N", 3, 256))
 
 
-def test_a_commissioning_scores_the_windows_of_its_baseline(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "_limit_this_process", lambda memory_mib: None)
+def test_a_commissioning_scores_the_windows_of_its_baseline(tmp_path):
     bundle = load_bundle(build_signal_bundle(tmp_path, model=autoencoder(), postprocess=SPEC, labels=()))
     windows = np.stack([one.T for one in machine_windows(40, seed=1)]).astype(np.float32)
     folder = tmp_path / "job"
-    folder.mkdir()
     job = JobRequest(
         Kind.COMMISSION, Cause.COMMAND, 12.0, bundle.path, folder / "baseline.safetensors", ChosenReference(), 40,
         RecalibrationConfig(), BaselineFacts(), (), bundle.manifest.sha256,
     )  # fmt: skip
-    REQUEST.write(folder, job)
-    handed = io.BytesIO()
-    np.save(handed, windows)
-    handed.seek(0)
-    worker.main(folder, handed)
-    assert isinstance(RESULT.read(folder), CommissioningResult)
+    assert isinstance(run_job(folder, job, windows), CommissioningResult)
     stored = orjson.loads((folder / SCORES_FILE).read_bytes())
     baseline = Baseline.load(folder / "baseline.safetensors")
     assert stored["baseline"] == baseline.id

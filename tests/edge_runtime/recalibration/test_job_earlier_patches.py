@@ -1,38 +1,19 @@
 """A job and the patches of before: a known one is used again, one that cannot be used is named and left out."""
 
-import io
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from calibration import Patch
 from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
-from edge_runtime.recalibration.job import worker
-from edge_runtime.recalibration.job.messages import PROGRESS, REQUEST, RESULT, CommissioningResult, JobRequest
+from edge_runtime.recalibration.job.messages import PROGRESS, RESULT, CommissioningResult, JobRequest
 from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
+from tests.support.jobs import run_job
 from tests.support.onnx_nets import hazy
 from tests.support.small_site import frames_of, small_bundle
 
 pytestmark = pytest.mark.integration
-
-
-def run(folder, request, pixels):
-    folder.mkdir(parents=True)
-    REQUEST.write(folder, request)
-    handed = io.BytesIO()
-    np.save(handed, pixels, allow_pickle=False)
-    handed.seek(0)
-    worker.main(folder, handed)
-    return RESULT.read(folder)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_limits():
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(worker, "_limit_this_process", lambda memory_mib: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +34,16 @@ def site(tmp_path_factory):
         (),
         bundle.manifest.sha256,
     )
-    assert isinstance(run(folder / "healthy", request, frames_of(96, 1)), CommissioningResult)
+    assert isinstance(run_job(folder / "healthy", request, frames_of(96, 1)), CommissioningResult)
     request = replace(request, kind=Kind.RECALIBRATE)
-    report = run(folder / "first", request, frames_of(48, 2, hazy))
+    report = run_job(folder / "first", request, frames_of(48, 2, hazy))
     assert (report.accepted, report.is_known) == (True, False)
     return request, folder / "first" / "patch" / "patch.safetensors"
 
 
 def test_a_known_patch_is_used_again_and_no_other_one_is_made(site, tmp_path):
     request, patch = site
-    report = run(tmp_path / "job", replace(request, known={"p7": patch}), frames_of(48, 3, hazy))
+    report = run_job(tmp_path / "job", replace(request, known={"p7": patch}), frames_of(48, 3, hazy))
     assert (report.accepted, report.is_known, report.candidate) == (True, True, "p7")
     assert report.patch.id == Patch.load(patch).id
     assert report.model_sha256 == load_model_sha256(patch)
@@ -98,7 +79,7 @@ def test_a_patch_that_cannot_be_used_is_named_and_left_out(site, tmp_path, spoil
     request, patch = site
     bad = spoil(patch, tmp_path)
     given = {"known": {"p1": bad, "p7": patch}} if use == "known" else {"start": bad}
-    report = run(tmp_path / "job", replace(request, **given), frames_of(48, 3, hazy))
+    report = run_job(tmp_path / "job", replace(request, **given), frames_of(48, 3, hazy))
     assert report.accepted
     assert report.is_known is (use == "known")
     assert sum(str(bad) in note or "ffffffffffffffff" in note for note in report.notes) == 1

@@ -1,7 +1,6 @@
 """The recalibration job's two kinds in this process, without the limits that only a separate process can have."""
 
 import hashlib
-import io
 import re
 import shutil
 from dataclasses import replace
@@ -30,7 +29,6 @@ from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import (
-    REQUEST,
     RESULT,
     CommissioningResult,
     JobFailure,
@@ -39,6 +37,7 @@ from edge_runtime.recalibration.job.messages import (
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from tests.support.bundle_models import png
+from tests.support.jobs import run_job
 from tests.support.onnx_nets import detector, hazy, street
 from tests.support.small_site import SIDE, frames_of, small_bundle
 
@@ -69,25 +68,6 @@ def order(kind, bundle, folder, reference=LIVE_FRAMES, **keys):
     )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_limits():
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(worker, "_limit_this_process", lambda memory_mib: None)
-        yield
-
-
-def run(folder, job, pixels=None):
-    folder.mkdir(exist_ok=True)
-    REQUEST.write(folder, job)
-    pictures = None
-    if pixels is not None:
-        pictures = io.BytesIO()
-        np.save(pictures, pixels, allow_pickle=False)
-        pictures.seek(0)
-    worker.main(folder, pictures)
-    return RESULT.read(folder)
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return small_bundle(tmp_path_factory.mktemp("bundle"))
@@ -98,7 +78,7 @@ def site(bundle, tmp_path_factory):
     """A folder with the baseline of 96 healthy frames."""
     folder = tmp_path_factory.mktemp("site")
     assert isinstance(
-        run(folder, order(Kind.COMMISSION, bundle, folder), frames_of(96, 1)), CommissioningResult
+        run_job(folder, order(Kind.COMMISSION, bundle, folder), frames_of(96, 1)), CommissioningResult
     )
     return folder
 
@@ -121,7 +101,7 @@ def limit(bundle, monkeypatch, **hints):
 
 
 def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(bundle, site, tmp_path):
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site), drifted())
+    report = run_job(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site), drifted())
     assert (report.cause, report.at) == ("command", 12.0)
     assert report.accepted
     assert report.reasons
@@ -136,7 +116,7 @@ def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(bundle, site, t
 
 
 def test_a_healthy_site_gets_no_patch(bundle, site, tmp_path):
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site), frames_of(48, 2))
+    report = run_job(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site), frames_of(48, 2))
     assert report.accepted is False
     assert not (tmp_path / "job" / "patch").exists()
     left = tmp_path / "job" / "report"
@@ -146,7 +126,7 @@ def test_a_healthy_site_gets_no_patch(bundle, site, tmp_path):
 
 def test_no_candidate_corrects_more_taps_than_the_manifest_allows(bundle, site, tmp_path, monkeypatch):
     limited = limit(bundle, monkeypatch, first_taps=2)
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, limited, site), drifted())
+    report = run_job(tmp_path / "job", order(Kind.RECALIBRATE, limited, site), drifted())
     kinds = {re.sub(r", prior.*", "", name) for name in report.scores}
     unlimited = {"identity", "input", "input half-way"}
     distilled = {"distilled", "distilled half-way"}
@@ -159,7 +139,7 @@ def test_a_patch_beyond_the_envelope_of_the_bundle_is_refused_with_a_report(
     bundle, site, tmp_path, monkeypatch
 ):
     limited = limit(bundle, monkeypatch, envelope=Envelope(largest_change=0.001))
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, limited, site), drifted())
+    report = run_job(tmp_path / "job", order(Kind.RECALIBRATE, limited, site), drifted())
     assert (report.accepted, report.patch, report.candidate) == (False, None, "identity")
     assert "largest_change" in report.reasons[0]
     assert not (tmp_path / "job" / "patch").exists()
@@ -168,7 +148,7 @@ def test_a_patch_beyond_the_envelope_of_the_bundle_is_refused_with_a_report(
 
 def test_a_margin_that_nothing_can_reach_refuses(bundle, site, tmp_path):
     job = order(Kind.RECALIBRATE, bundle, site, margin=1.0)
-    assert run(tmp_path / "job", job, drifted()).accepted is False
+    assert run_job(tmp_path / "job", job, drifted()).accepted is False
 
 
 def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view():
@@ -207,11 +187,11 @@ def test_a_request_that_cannot_be_read_is_told_with_its_field(tmp_path):
 def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_moments_alone(bundle, tmp_path):
     private = RecalibrationConfig(reference=ReferenceConfig(frames=48, pictures="never"))
     healthy = tmp_path / "healthy"
-    run(healthy, replace(order(Kind.COMMISSION, bundle, healthy), settings=private), frames_of(96, 1))
+    run_job(healthy, replace(order(Kind.COMMISSION, bundle, healthy), settings=private), frames_of(96, 1))
     assert calibration.Baseline.load(healthy / "baseline.safetensors").healthy_samples is None
     further = (InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1)),) * 20
     job = replace(order(Kind.RECALIBRATE, bundle, healthy), settings=private, further_input=further)
-    report = run(tmp_path / "job", job, drifted())
+    report = run_job(tmp_path / "job", job, drifted())
     assert report.notes
     assert (report.frames.healthy_samples, report.frames.distilled_from) == (0, 0)
     assert list(tmp_path.rglob("*.npy")) == []
@@ -221,7 +201,7 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
 
 def test_a_bad_reference_folder_is_an_outcome(bundle, site, tmp_path):
     job = order(Kind.RECALIBRATE, bundle, site, reference=ChosenReference("folder", tmp_path / "missing"))
-    assert run(tmp_path / "job", job).error
+    assert run_job(tmp_path / "job", job).error
 
 
 def write_pictures(folder, pictures):
@@ -233,7 +213,7 @@ def write_pictures(folder, pictures):
 
 def test_a_set_by_name_makes_a_patch_where_the_cameras_show_the_same_drift(bundle, site, tmp_path):
     reference = write_pictures(tmp_path / "set", frames_of(48, 5, slightly_hazy))
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
+    report = run_job(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
     assert (report.accepted, report.reference, report.dry_run) == (True, "haze", False)
     seen = calibration.Baseline.load(tmp_path / "job" / "patch" / "observed.safetensors")
     assert seen.count == 48
@@ -243,7 +223,7 @@ def test_a_set_by_name_makes_a_patch_where_the_cameras_show_the_same_drift(bundl
 def test_a_set_by_name_is_refused_where_the_cameras_show_another_drift(bundle, site, tmp_path):
     reference = write_pictures(tmp_path / "set", frames_of(48, 5, slightly_hazy))
     live = frames_of(48, 2, lambda x: 1 - x)
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), live)
+    report = run_job(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), live)
     assert (report.accepted, report.patch, report.candidate) == (False, None, "identity")
     assert report.scores
     assert not (tmp_path / "job" / "patch").exists()
@@ -251,7 +231,7 @@ def test_a_set_by_name_is_refused_where_the_cameras_show_another_drift(bundle, s
 
 def test_a_folder_of_fewer_pictures_than_a_recalibration_needs_is_a_failure(bundle, site, tmp_path):
     reference = write_pictures(tmp_path / "set", frames_of(31, 5, slightly_hazy))
-    outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
+    outcome = run_job(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
     assert isinstance(outcome, JobFailure)
     assert "31 pictures" in outcome.error
 
@@ -259,14 +239,14 @@ def test_a_folder_of_fewer_pictures_than_a_recalibration_needs_is_a_failure(bund
 def test_a_damaged_picture_of_a_set_is_named(bundle, site, tmp_path):
     reference = write_pictures(tmp_path / "set", frames_of(48, 5, slightly_hazy))
     (reference.folder / "007.png").write_bytes(b"no picture")
-    outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
+    outcome = run_job(tmp_path / "job", order(Kind.RECALIBRATE, bundle, site, reference=reference), drifted())
     assert isinstance(outcome, JobFailure)
     assert "1 pictures cannot be used: 007.png" in outcome.error
 
 
 def test_a_dry_run_leaves_its_report_where_no_patch_is(bundle, site, tmp_path):
     job = replace(order(Kind.RECALIBRATE, bundle, site), is_dry_run=True)
-    report = run(tmp_path / "job", job, drifted())
+    report = run_job(tmp_path / "job", job, drifted())
     assert (report.accepted, report.dry_run) == (True, True)
     assert (tmp_path / "job" / "report" / "report.json").is_file()
     page = (tmp_path / "job" / "report" / "report.html").read_text()
@@ -283,7 +263,7 @@ def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(
         )
 
     monkeypatch.setattr(calibration, "profile", refuse)
-    outcome = run(tmp_path, order(Kind.COMMISSION, bundle, tmp_path), frames_of(8, 1))
+    outcome = run_job(tmp_path, order(Kind.COMMISSION, bundle, tmp_path), frames_of(8, 1))
     assert isinstance(outcome, JobFailure)
     assert outcome.is_lasting
     assert outcome.error
@@ -291,14 +271,14 @@ def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(
 
 def test_pictures_that_show_nothing_are_no_lasting_failure(bundle, tmp_path):
     nothing = np.zeros((8, SIDE, SIDE, 3), np.uint8)
-    outcome = run(tmp_path, order(Kind.COMMISSION, bundle, tmp_path), nothing)
+    outcome = run_job(tmp_path, order(Kind.COMMISSION, bundle, tmp_path), nothing)
     assert "one colour" in outcome.error
     assert outcome.is_lasting is False
 
 
 def test_a_few_pictures_over_and_over_are_no_baseline(bundle, tmp_path):
     job = order(Kind.COMMISSION, bundle, tmp_path)
-    outcome = run(tmp_path, job, np.tile(frames_of(5, 1), (4, 1, 1, 1)))
+    outcome = run_job(tmp_path, job, np.tile(frames_of(5, 1), (4, 1, 1, 1)))
     assert isinstance(outcome, JobFailure)
     assert "5 of 20" in outcome.error
     assert not (tmp_path / "baseline.safetensors").exists()
@@ -306,11 +286,11 @@ def test_a_few_pictures_over_and_over_are_no_baseline(bundle, tmp_path):
 
 def test_the_answers_are_read_from_the_output_that_the_bundle_names(bundle, tmp_path):
     named = with_auxiliary_output(bundle, tmp_path / "bundle")
-    run(tmp_path, order(Kind.COMMISSION, named, tmp_path), frames_of(96, 1))
+    run_job(tmp_path, order(Kind.COMMISSION, named, tmp_path), frames_of(96, 1))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     assert baseline.output == "logits"
     assert baseline.healthy_samples.answers is not None
-    report = run(tmp_path / "again", order(Kind.RECALIBRATE, named, tmp_path), drifted())
+    report = run_job(tmp_path / "again", order(Kind.RECALIBRATE, named, tmp_path), drifted())
     assert "No candidate can be judged" not in report.reasons[0]
 
 
@@ -319,7 +299,7 @@ def test_a_job_refuses_a_bundle_that_took_the_place_of_the_one_that_answers(bund
     other = with_auxiliary_output(bundle, tmp_path / "bundle")
     for kind in Kind:
         job = replace(order(kind, bundle, tmp_path), bundle=other.path)
-        outcome = run(tmp_path / kind, job, frames_of(8, 1))
+        outcome = run_job(tmp_path / kind, job, frames_of(8, 1))
         assert isinstance(outcome, JobFailure)
         assert str(other.path) in outcome.error
         assert not (tmp_path / kind / "baseline.safetensors").exists()
@@ -352,7 +332,7 @@ def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(bundle, tmp
     )
     monkeypatch.setattr(worker, "load_bundle", lambda path: of_boxes)
     monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: worker.Prepared(street(48)))
-    run(tmp_path, order(Kind.COMMISSION, of_boxes, tmp_path))
+    run_job(tmp_path, order(Kind.COMMISSION, of_boxes, tmp_path))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     kept, features = baseline.healthy_samples, baseline.frames[ANSWERS_TAP].mean
     outputs = calibration.open_target(detector()).runner()(kept.samples())

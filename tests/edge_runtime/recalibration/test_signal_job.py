@@ -7,20 +7,13 @@ from calibration.baseline.baseline import Baseline
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.messaging.events import RecalibrationReport
-from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import CommissioningResult
 from edge_runtime.recalibration.task import ChosenReference, Kind
+from tests.support.jobs import run_job
 from tests.support.signal_bundles import CHANNELS, build_signal_bundle, machine_windows
-from tests.support.signal_jobs import COUNT, drift, make_order, run_job, share_right, values_of
+from tests.support.signal_jobs import COUNT, drift, make_order, share_right, values_of
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_limits():
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(worker, "_limit_this_process", lambda memory_mib: None)
-        yield
 
 
 @pytest.fixture(scope="module")
