@@ -65,7 +65,7 @@ BENCHMARKS = {
         "a real Home Assistant core finds a box and commands it", "home_assistant.trial"
     ),
     "http-perf": Benchmark(
-        "requests over HTTP and gRPC beside a camera, by perf_analyzer", "performance.requests.trial"
+        "requests over HTTP and gRPC while a camera runs, by perf_analyzer", "performance.requests.trial"
     ),
     "tracking": Benchmark("object events on a street with labels, and their cost", "tracking.trial"),
     "signals-speed": Benchmark(

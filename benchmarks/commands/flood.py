@@ -2,7 +2,7 @@
 
 A real daemon answers a camera at full speed and obeys signed commands. An attacker who may publish sends forged,
 replayed, expired, misdirected, nested, oversized and wrong-role requests: first all of them as fast as the broker takes
-them, then at a steady rate. Beside them an operator sends a good one every second. Counted: what was obeyed, frames a
+them, then at a steady rate. Meanwhile an operator sends a good one every second. Counted: what was obeyed, frames a
 second without and with the flood, memory, and how long the good ones waited.
 """
 

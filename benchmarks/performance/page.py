@@ -114,7 +114,7 @@ def _peer_section(parts: Parts) -> Iterable[str]:
     if "peers" not in parts:
         return
     rounds = parts["peers"]["rounds"]
-    yield "## Beside servers of models"
+    yield "## Compared with servers of models"
     yield (
         "The same int8 model, picture code, engine settings and 1280 x 720 JPEG bytes. Peers answer a closed loop of "
         "one HTTP request a stream over loopback; the daemon reads the same bytes from a folder, or takes them as MQTT "

@@ -54,8 +54,8 @@ class Sensor:
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
 
-    def knock(self, payload: bytes) -> None:
-        """One window, to see whether anyone answers."""
+    def send(self, payload: bytes) -> None:
+        """One window."""
         self._client.publish(f"{self._topic}/signal/pump", payload)
 
     def play(self, payloads: Sequence[bytes], per_s: float, seconds: float) -> Load:
@@ -67,7 +67,7 @@ class Sensor:
         while (past_s := time.perf_counter() - began_s) < seconds:
             for _ in range(int(past_s * per_s) - len(sent_at_s)):
                 sent_at_s.append(time.perf_counter())
-                self.knock(payloads[len(sent_at_s) % len(payloads)])
+                self.send(payloads[len(sent_at_s) % len(payloads)])
             time.sleep(TICK_S)
         ended_s = time.perf_counter()
         time.sleep(SETTLE_S)

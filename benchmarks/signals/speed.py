@@ -80,7 +80,7 @@ def _answering(command: list[str], sensor: Sensor, log: Path) -> Iterator[int]:
         while not sensor.first.wait(0.05):
             if time.perf_counter() > end_s or process.poll() is not None:
                 raise TimeoutError(f"no result; the log ends: {log.read_text()[-500:]}")
-            sensor.knock(_payloads()[0])
+            sensor.send(_payloads()[0])
         yield process.pid
     finally:
         process_tree.end(process.pid)

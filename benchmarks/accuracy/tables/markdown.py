@@ -33,7 +33,7 @@ from benchmarks.accuracy.tables.figures import (
 )
 
 WORST_SHOWN = 10
-BESIDE = (
+COMPARED = (
     MOMENTS,
     "input",
     "all taps, prior 0",
@@ -44,7 +44,7 @@ BESIDE = (
     TENT_LONG,
     TENT_STILL,
 )
-"""The methods that the table of drifts shows beside the gate, where they were measured."""
+"""The methods that the table of drifts shows next to the gate, where they were measured."""
 NAMES = {GATE: "**gate on**", MOMENTS: "gate on, moments alone"}
 """What a method is called on the pages, where that is not its own name."""
 
@@ -63,7 +63,7 @@ def by_drift(rows: Sequence[Row]) -> str:
     """The main setting drift by drift, mean over the seeds."""
     main = [row for row in rows if is_main(row)]
     known = {row.method for row in main}
-    others = [method for method in BESIDE if method in known]
+    others = [method for method in COMPARED if method in known]
     head = ["drift", "healthy", "nothing", name(GATE), *map(name, others), "best candidate", "taken"]
     best = grouped(best_candidates(main), lambda row: row.case.drift)
     lines = []

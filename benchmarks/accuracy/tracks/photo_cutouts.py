@@ -34,7 +34,7 @@ TRACK = PHOTO_CUTOUTS
 MODEL = Path(__file__).parents[3] / "edge_runtime/sources/demo/bundle/efficientnet-lite0/1/model.onnx"
 N = 128
 SIZES = (8, 16, 219)
-"""Beside 64 and 128; 219 is the whole pool."""
+"""In addition to 64 and 128; 219 is the whole pool."""
 SKEWED_N = 64
 SEVERITY, SEVERE = 3, 5
 SKEWED_SEEDS = (50,)

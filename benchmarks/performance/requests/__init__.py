@@ -1,1 +1,1 @@
-"""Requests from outside, beside a camera."""
+"""Requests from outside while a camera runs."""

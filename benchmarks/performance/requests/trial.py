@@ -1,4 +1,4 @@
-"""Requests beside a camera: ``python -m benchmarks run http-perf --perf-analyzer PROGRAM``.
+"""Requests while a camera runs: ``python -m benchmarks run http-perf --perf-analyzer PROGRAM``.
 
 NVIDIA's perf_analyzer sends prepared tensors over HTTP and gRPC; callers of our own send pictures of 1280 x 720 as
 JPEG, which it cannot. PROGRAM is in the wheels of ``tritonclient`` for Linux up to 2.45, a zip file, below
@@ -129,7 +129,7 @@ def row(look: Look) -> str:
 @click.option("--callers", type=click.IntRange(1, 256), multiple=True, default=CALLERS, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(program: Path, fps: float, seconds: float, callers: tuple[int, ...], as_json: bool) -> None:
-    """Measure requests beside a camera."""
+    """Measure requests while a camera runs."""
     looks, load = list[Look](), os.getloadavg()[0]
     for look in measure(program.absolute(), fps, seconds, callers):
         looks.append(look)

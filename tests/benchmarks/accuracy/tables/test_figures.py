@@ -71,7 +71,7 @@ def test_gate_is_held_against_the_truth_of_every_candidate() -> None:
     assert found.possible == pytest.approx(0.75)
 
 
-def test_streams_stand_beside_the_iid_cases_of_the_same_drifts() -> None:
+def test_streams_stand_next_to_the_iid_cases_of_the_same_drifts() -> None:
     text = markdown.by_stream(rows() + rows(drift="snow", after=0.9) + rows(stream="2-class", after=0.6))
     lines = text.splitlines()
     assert lines[2].startswith("| 2-class | 1 | 0.500 | 0.600 | 0.25")
