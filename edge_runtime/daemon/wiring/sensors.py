@@ -1,14 +1,13 @@
 """From a sensor section to a source of windows."""
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from edge_runtime.config import SensorConfig
 from edge_runtime.daemon.running import Running
-from edge_runtime.daemon.wiring.messages import post_message
-from edge_runtime.daemon.wiring.sources import AnsweredFolders, is_folder
+from edge_runtime.daemon.wiring.messages import fill_from_topic
+from edge_runtime.daemon.wiring.sources import AnsweredFolders, is_folder, require_possible
 from edge_runtime.deployment.stream_input import adapt_spec, describe_misfit
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
@@ -20,7 +19,6 @@ from edge_runtime.sources.signal_files import SignalFileSource
 from edge_runtime.sources.signal_folder import SignalFolderSource
 from edge_runtime.sources.signal_lines import SignalLinesSource
 from edge_runtime.sources.window_frames import FindSpec
-from edge_runtime.system.camera_path import look_at_path
 from edge_runtime.system.sensor_address import SensorKind
 
 RETAINED = "a message that the broker had kept (retained) was ignored: its age is unknown"
@@ -42,9 +40,7 @@ def open_sensor(
     Raises:
         SourceLost: it cannot be opened now, or its model takes no windows.
     """
-    wrong = look_at_path(sensor.address)
-    if wrong is not None and wrong.is_lasting:
-        raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
+    require_possible(stream, sensor.address)
     is_paced = sensor.pace == "native"
     match sensor.address.kind:
         case SensorKind.STANDARD_INPUT:
@@ -72,13 +68,10 @@ def open_sensor(
                 max_bytes=max_bytes,
                 first_seq=first_seq,
             )
-    client = connection.client
-    assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
     topic = sensor.topic or connection.topics.signal(stream)
     expected_on = None if sensor.is_idle_allowed else topic
     source = MqttSignalsSource(stream, find_spec, first_seq=first_seq, expected_on=expected_on)
-    post = partial(post_message, source, connection.may_answer, RETAINED)
-    source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
+    fill_from_topic(source, connection, topic, RETAINED)
     return source
 
 

@@ -1,10 +1,9 @@
 """From a camera section to a source: the only file, with ``sensors``, that names concrete sources."""
 
-from functools import partial
 from pathlib import Path
 
 from edge_runtime.config import CameraConfig, PicturesConfig
-from edge_runtime.daemon.wiring.messages import post_message
+from edge_runtime.daemon.wiring.messages import fill_from_topic
 from edge_runtime.errors import SourceLost
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
@@ -16,8 +15,9 @@ from edge_runtime.sources.demo.demo_camera import DemoCamera
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource
 from edge_runtime.sources.video import VideoSource
-from edge_runtime.system.camera_address import CameraKind
+from edge_runtime.system.camera_address import CameraAddress, CameraKind
 from edge_runtime.system.camera_path import look_at_path
+from edge_runtime.system.sensor_address import SensorAddress
 
 RETAINED = "a picture that the broker had kept (retained) was ignored: its age is unknown"
 
@@ -59,20 +59,13 @@ def open_source(
     Raises:
         SourceLost: it cannot be opened now.
     """
-    wrong = look_at_path(camera.address)
-    if wrong is not None and wrong.is_lasting:
-        raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
+    require_possible(stream, camera.address)
     match camera.address.kind:
         case CameraKind.DEMO:
             return open_demo_camera(stream, camera, first_seq)
         case CameraKind.MQTT:
-            client = connection.client
-            assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
             source = MqttImagesSource(stream, fps=camera.fps, first_seq=first_seq)
-            topic = connection.topics.picture(stream)
-            post = partial(post_message, source, connection.may_answer, RETAINED)
-            # Many cameras publish every picture with the retain flag: only one that the broker had kept is old.
-            source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
+            fill_from_topic(source, connection, connection.topics.picture(stream), RETAINED)
             return source
         case CameraKind.FILE if is_folder(stream, camera.path):
             pace = None if camera.pace == "fastest" else camera.fps
@@ -91,6 +84,17 @@ def open_source(
             return VideoSource(
                 stream, camera.path, video_options(camera, pictures.max_frame_mib << 20), first_seq=first_seq
             )
+
+
+def require_possible(stream: str, address: CameraAddress | SensorAddress) -> None:
+    """Look at a local path before it is opened.
+
+    Raises:
+        SourceLost: it will never work.
+    """
+    wrong = look_at_path(address)
+    if wrong is not None and wrong.is_lasting:
+        raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
 
 
 def is_folder(stream: str, path: str) -> bool:
