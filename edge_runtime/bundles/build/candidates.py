@@ -22,6 +22,7 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.parts import parts_of
 from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.preprocess.input_files import Noun
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
 from edge_runtime.system.model_formats import ModelFormat
 
@@ -48,6 +49,8 @@ class ModelCandidate:
     model: ModelFiles
     engine: Engine
     measured: tuple[Measured, ...] = ()
+    noun: Noun = "picture"
+    """Name of one input in messages."""
 
     @property
     def loss(self) -> float:
@@ -111,7 +114,7 @@ def open_candidate(model_format: ModelFormat, model: ModelFiles, spec: Preproces
         EngineError: it does not run.
     """
     engine = open_engine(model, model_format, spec.tensor_shape, ALONE, parts=parts_of(spec))
-    return ModelCandidate(model_format, model, engine)
+    return ModelCandidate(model_format, model, engine, noun=spec.noun)
 
 
 def quantize_candidates(
@@ -188,9 +191,8 @@ def choose_candidate(
 
 def describe_figures(candidate: ModelCandidate) -> str:
     """The figures of a candidate for a person."""
-    parts, noun = [], "input"
+    parts, noun = [], candidate.noun
     for found in candidate.measured:
-        noun = found.on.rpartition(" ")[2].removesuffix("s")
         if found.accuracy is not None:
             parts.append(
                 f"accuracy {found.accuracy:.3f} (float {found.float_accuracy:.3f}, {found.samples} {noun}s)"
