@@ -45,8 +45,8 @@ class Normaliser:
 
 def channels_first(samples: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:
     """Prepared samples (N, ...) with channels second, as ``calibration`` takes them, whatever the model's layout."""
-    is_last = spec.layout in ("nhwc", "ntc")
-    return np.ascontiguousarray(np.moveaxis(samples, -1, 1)) if is_last else samples
+    axis = spec.channel_axis + 1
+    return samples if axis == 1 else np.ascontiguousarray(np.moveaxis(samples, axis, 1))
 
 
 def is_tensor_of_levels(value: Any, spec: PictureSpec) -> bool:

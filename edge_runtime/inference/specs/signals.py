@@ -98,7 +98,7 @@ class PayloadSpec(StrictModel):
     names: Annotated[dict[str, FieldName], Field(max_length=MAX_CHANNELS)] = Field(default_factory=dict)
     """Channel to the field or column that holds it, where the sensor calls it otherwise: ``{ax: x}``."""
     time: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
-    """Name of the field or column with the time of a sample, or beside lists with that of the last one; null: the last
+    """Name of the field or column with the time of a sample, or next to lists with that of the last one; null: the last
     one is as old as the message."""
     time_unit: Literal["s", "ms", "us", "ns", "rfc3339"] = "s"
     """Of that field: since 1970 in UTC, or a date and time as text."""

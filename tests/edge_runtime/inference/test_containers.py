@@ -1,4 +1,4 @@
-"""The decoder gets the size that was checked, and nothing to inflate besides pixels."""
+"""The decoder gets the size that was checked, and nothing to inflate but pixels."""
 
 import struct
 import time
