@@ -39,6 +39,7 @@ from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import samples_to_keep, spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
+from calibration.stats.signal_features import is_vector
 from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel, Runner
 from calibration.targets.open import Model, observe_patched, open_target
 from calibration.targets.target import Target
@@ -93,7 +94,7 @@ def profile(
     if effective_count is not None:
         effective_count = min(effective_count, float(len(healthy)))
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
-    _require_contents(seen.frames[INPUT_TAP], has_positions=healthy[0, 0].size > 1)
+    _require_contents(seen.frames[INPUT_TAP], has_positions=not is_vector(healthy.shape[1:]))
     most = samples_to_keep(healthy[0].size) if healthy_samples is None else healthy_samples
     kept = spread_over(len(healthy), most)
     run, packed = target.runner(), None

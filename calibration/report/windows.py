@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.report.states import State
+from calibration.stats.signal_features import is_vector
 
 WIDTH, HEIGHT = 150.0, 64.0
 SHOWN = 3
@@ -57,7 +58,7 @@ def chart_rows(found: Sequence[State]) -> tuple[ChartRow, ...]:
 
 
 def _as_windows(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return x.reshape(len(x), 1, -1) if x[0, 0].size == 1 else x.reshape(*x.shape[:2], -1)
+    return x.reshape(len(x), 1, -1) if is_vector(x.shape[1:]) else x.reshape(*x.shape[:2], -1)
 
 
 def _axis(parts: Sequence[NDArray[np.float32]]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import DataError
 from calibration.stats.moments import FrameMoments, TapMoments, join, moments_of_frames
-from calibration.stats.signal_features import is_signal
+from calibration.stats.signal_features import is_signal, is_vector
 
 FEWEST_FRAMES = 8
 """Below it neither moments nor scores mean anything."""
@@ -158,8 +158,10 @@ def find_usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoment
     """
     if not is_signal(x.shape[1:]):
         flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
+    elif is_vector(x.shape[1:]):
+        flat = np.zeros(len(x), np.bool_)
     else:
-        flat = (np.ptp(x, axis=-1) == 0).all(axis=1) if x[0, 0].size > 1 else np.zeros(len(x), np.bool_)
+        flat = (np.ptp(x, axis=-1) == 0).all(axis=1)
     repeated = find_repeated(x)
     found = Usable(np.arange(len(x)), {}).without(flat, "shows nothing (constant or black)")
     return found.without(repeated[~flat], "repeated")
