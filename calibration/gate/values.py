@@ -70,8 +70,9 @@ def choose(
     """
     usable, notes = judgeable(unpatched, candidates, healthy)
     refusal = refusal_reason(unpatched, settings.min_live) or _why_not_judged(healthy, settings)
-    if refusal is not None or healthy is None:
-        return Choice(False, unpatched.name, (*notes, refusal or ""), {})
+    if refusal is not None:
+        return Choice(False, unpatched.name, (*notes, refusal), {})
+    assert healthy is not None
     scores = _scores(unpatched, usable, healthy, settings)
     rivals = [name for name in scores if name != unpatched.name]
     best = max(rivals, key=lambda name: _rank(scores[name], settings), default=None)
