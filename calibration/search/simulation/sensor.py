@@ -136,9 +136,10 @@ def fit_to_vectors(sensor: Sensor, healthy: Samples, live: Samples) -> Sensor:
 
     A gain goes on beyond what these live vectors show.
     """
-    plain, curved = hypotheses(healthy, live)
+    found = hypotheses(healthy, live)
+    plain = next(found)
     if any(len(knots) > 2 for knots, _ in sensor.curves):
-        return curved
+        return next(found)
     return replace(plain, low=np.full_like(plain.low, -np.inf), high=np.full_like(plain.high, np.inf))
 
 
@@ -162,8 +163,9 @@ def _line(before: Samples, after: Samples, gain: float | None = None) -> Curve:
     """Gain and offset of one channel (M, T) by quantiles of its values; the gain may be known."""
     x, y = (np.quantile(part, LINE_RANKS) for part in (before, after))
     if gain is None:
-        steps = np.subtract.outer(x, x)[(apart := np.subtract.outer(x, x) > 0)]
-        gain = float(np.median(np.subtract.outer(y, y)[apart] / steps)) if apart.any() else 1.0
+        steps, rises = np.subtract.outer(x, x), np.subtract.outer(y, y)
+        apart = steps > 0
+        gain = float(np.median(rises[apart] / steps[apart])) if apart.any() else 1.0
     offset = float(np.median(y - gain * x))
     ends = np.array([x[0], x[0] + max(x[-1] - x[0], 1.0)])
     return ends, gain * ends + offset
