@@ -1,10 +1,11 @@
-"""Which camera explains the live frames: the one under which healthy frames come nearest to them.
+"""Which sensor explains the live frames: the one under which healthy frames come nearest to them.
 
 "Near" is measured at the input and the first layers, where a drift shows and content does not, by the drift monitor's
-own distance. What no camera explains cannot be judged on simulated frames.
+own distance. What no sensor explains cannot be judged on simulated frames.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,6 +33,17 @@ CLEARLY_NEARER = 0.7
 """Of the distance that the plainer explanation leaves: by less than that it is not replaced."""
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How the live frames came about."""
+
+    sensor: DriftModel
+    left: float
+    """Share of the squared distance between healthy and live frames that it leaves, >= 0."""
+    simulated: Mapping[str, FrameMoments]
+    """Single-frame moments of the healthy samples that were compared, under it; of signals these are all."""
+
+
 def fitted_frames(shape: tuple[int, ...]) -> int:
     """How many healthy samples of one shape (C, ...) a camera or another sensor is fitted to: of signals all."""
     values = int(np.prod(shape))
@@ -47,8 +59,8 @@ def explain(
     seen: Mapping[str, FrameMoments],
     healthy_frames: Mapping[str, FrameMoments],
     seed: int,
-) -> tuple[DriftModel, float]:
-    """The camera, and the share of the squared distance between healthy and live frames that it leaves, >= 0.
+) -> Explanation:
+    """The plainest sensor under which healthy frames come near enough to the live ones, or the nearest of all.
 
     Args:
         healthy: (M, C, ...) healthy samples that it is fitted to (:func:`fitted_frames`).
@@ -58,19 +70,19 @@ def explain(
         healthy_frames: Those of the baseline.
         seed: Of the noise.
     """
-    compared = healthy[
-        spread_over(len(healthy), len(healthy) if is_signal(healthy.shape[1:]) else COMPARED_FRAMES)
-    ]
-    best: tuple[DriftModel, float] | None = None
-    for model in hypotheses(healthy, live):
-        again = model.show(compared).draw(np.random.default_rng(seed))
-        left = remaining_drift(seen, look(again), healthy_frames)
+    most = len(healthy) if is_signal(healthy.shape[1:]) else COMPARED_FRAMES
+    compared = healthy[spread_over(len(healthy), most)]
+    best: Explanation | None = None
+    for sensor in hypotheses(healthy, live):
+        again = sensor.show(compared).draw(np.random.default_rng(seed))
+        simulated = look(again)
+        left = remaining_drift(seen, simulated, healthy_frames)
         is_other = is_vector(live.shape[1:]) and _vary_otherwise(live, again, seed)
-        if not model.is_possible or is_other:
+        if not sensor.is_possible or is_other:
             left = max(left, NOT_AT_ALL)
-        if best is None or left < CLEARLY_NEARER * best[1]:
-            best = model, left
-        if best[1] <= EXPLAINED:
+        if best is None or left < CLEARLY_NEARER * best.left:
+            best = Explanation(sensor, left, simulated)
+        if best.left <= EXPLAINED:
             break
     assert best is not None, "there is a plain explanation"
     return best

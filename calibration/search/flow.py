@@ -101,18 +101,18 @@ class Search:
         """
         try:
             parts = self._usable_parts()
-            camera, whole_input = self._require_explained_drift(parts)
+            sensor, whole_input = self._require_explained_drift(parts)
             layout, usual = self._usual(parts)
             self._progress("measuring", 1.0)
-            verdict = self._use_known(parts, layout, usual, camera, whole_input)
+            verdict = self._use_known(parts, layout, usual, sensor, whole_input)
             if verdict is not None:
                 return verdict
-            distilled = self._distilled(parts, layout, camera, whole_input)
+            distilled = self._distilled(parts, layout, sensor, whole_input)
             # On detectors moments still find what distillation does not.
             is_brief = bool(distilled) and isinstance(layout, ClassScores | Values)
             patches = self._by_moments(parts, whole_input, are_distilled=is_brief)
             patches = {**patches, **distilled, **self._options.known}
-            judge = self._make_judge(parts, layout, usual, camera)
+            judge = self._make_judge(parts, layout, usual, sensor)
         except (UnknownAnswers, _Refused) as err:
             return self._refuse(err)
         self._note_frames(parts, judge.evaluator)
@@ -122,9 +122,9 @@ class Search:
         """The gate's decision on the known patches of the options; no other one is made."""
         try:
             parts = self._usable_parts()
-            camera, _ = self._require_explained_drift(parts)
+            sensor, _ = self._require_explained_drift(parts)
             layout, usual = self._usual(parts)
-            judge = self._make_judge(parts, layout, usual, camera)
+            judge = self._make_judge(parts, layout, usual, sensor)
         except (UnknownAnswers, _Refused) as err:
             return self._refuse(err)
         self._note_frames(parts, judge.evaluator)
@@ -135,18 +135,18 @@ class Search:
         return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
 
     def _use_known(
-        self, parts: Split, layout: Layout, usual: Answers, camera: DriftModel | None, whole_input: Affine
+        self, parts: Split, layout: Layout, usual: Answers, sensor: DriftModel | None, whole_input: Affine
     ) -> Verdict | None:
         """A known patch, where the gate accepts it and none by moments is clearly better: then nothing is distilled.
 
         None without a known patch, where it is not good enough, and where nothing would be distilled anyway.
         """
         known = self._options.known
-        if not known or camera is None or not self._would_distil or parts.labels is not None:
+        if not known or sensor is None or not self._would_distil or parts.labels is not None:
             return None
         is_brief = isinstance(layout, ClassScores | Values)
         patches = self._by_moments(parts, whole_input, are_distilled=is_brief) | dict(known)
-        judge = self._make_judge(parts, layout, usual, camera)
+        judge = self._make_judge(parts, layout, usual, sensor)
         evidence = judge.collect(patches, self._conservative(patches), self._seeded)
         known_alone = [one for one in evidence if one.name in known]
         choice = judge.choose(known_alone, len(known_alone))
@@ -182,15 +182,15 @@ class Search:
         return Split(found.index[observe], judged, None if y is None else y[judged])
 
     def _require_explained_drift(self, parts: Split) -> tuple[DriftModel | None, Affine]:
-        """How the live camera shows what the healthy one saw, and the correction of the input alone.
+        """How the live sensor shows what the healthy one saw, and the correction of the input alone.
 
         Frees the observed frames: what follows needs the memory.
         """
         observed = self._given.x[parts.observed]
         seen = self._require_something_to_correct(observed, are_labelled=parts.labels is not None)
         self._progress("measuring", 0.5)
-        camera = self._require_camera(observed, seen, are_labelled=parts.labels is not None)
-        return camera, self._input_correction(observed)
+        sensor = self._require_sensor(observed, seen, are_labelled=parts.labels is not None)
+        return sensor, self._input_correction(observed)
 
     def _require_something_to_correct(self, observed: Batch, *, are_labelled: bool) -> Observation:
         """The input and the first layers on the observed frames, before any correction."""
@@ -202,8 +202,8 @@ class Search:
                 raise _Refused(reason)
         return seen
 
-    def _require_camera(self, observed: Batch, seen: Observation, *, are_labelled: bool) -> DriftModel | None:
-        """None where no camera can judge, and labels have to.
+    def _require_sensor(self, observed: Batch, seen: Observation, *, are_labelled: bool) -> DriftModel | None:
+        """None where no sensor can judge, and labels have to.
 
         Found on a few frames, before anything large is in memory.
         """
@@ -211,28 +211,18 @@ class Search:
         if kept is None or not self._halves.can_judge:
             return None
         some = kept.only(spread_over(len(kept), fitted_frames(observed.shape[1:]))).samples()
-        camera, left = explain(
-            some,
-            observed,
-            self._look_closely,
-            self._look_closely(observed, seen),
-            self._baseline.frames,
-            self._options.seed,
-        )
-        self._unexplained, most = left, most_left(observed.shape[1:])
-        if left > most and not are_labelled:
-            raise _Refused(why_unexplained(observed.shape[1:], left, most))
-        if left > most:
+        live, healthy = self._look_closely(observed, seen), self._baseline.frames
+        found = explain(some, observed, self._look_closely, live, healthy, self._options.seed)
+        self._unexplained, most = found.left, most_left(observed.shape[1:])
+        if found.left > most and not are_labelled:
+            raise _Refused(why_unexplained(observed.shape[1:], found.left, most))
+        if found.left > most:
             return None
         if is_signal(observed.shape[1:]) and not are_labelled:
-            self._require_one_state(camera, some, observed, seen)
-        return camera
-
-    def _require_one_state(self, camera: DriftModel, healthy: Batch, live: Batch, seen: Observation) -> None:
-        again = self._look_closely(camera.show(healthy).draw(np.random.default_rng(self._options.seed)))
-        part = two_states.find_healthy_part(self._look_closely(live, seen), again, self._baseline.frames)
-        if part:
-            raise _Refused(two_states.in_words(part))
+            part = two_states.find_healthy_part(live, found.simulated, healthy)
+            if part:
+                raise _Refused(two_states.in_words(part))
+        return found.sensor
 
     def _note_frames(self, parts: Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
@@ -271,10 +261,10 @@ class Search:
         require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
-    def _make_judge(self, parts: Split, layout: Layout, usual: Answers, camera: DriftModel | None) -> Judge:
+    def _make_judge(self, parts: Split, layout: Layout, usual: Answers, sensor: DriftModel | None) -> Judge:
         """What candidates are judged on; ``usual`` are the unpatched model's answers to the live frames of it."""
         runner, options = self._target.runner(), self._options  # frees the observer
-        evaluator = self._evaluator(parts, layout, camera)
+        evaluator = self._evaluator(parts, layout, sensor)
         unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
         gate = options.gate_settings
         if self._unexplained > MOST_LEFT_OF_SMALL_GAINS:
@@ -286,18 +276,18 @@ class Search:
         """Names of the candidates that may be trusted on weak evidence."""
         return {name for name, patch in patches.items() if is_conservative(patch, self._target.taps)}
 
-    def _evaluator(self, parts: Split, layout: Layout, camera: DriftModel | None) -> Evaluator:
+    def _evaluator(self, parts: Split, layout: Layout, sensor: DriftModel | None) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         live, chosen, output = self._given.x[parts.judged], self._halves.judges(), self._baseline.output
         are_labelled = self._given.y is not None
         is_by_label = are_labelled and layout is ClassScores.INDEPENDENT
-        if chosen is None or camera is None or is_by_label:
+        if chosen is None or sensor is None or is_by_label:
             return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
-        again = camera.show(chosen.samples()).draw(self._rng)
+        again = sensor.show(chosen.samples()).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
         kept = self._baseline.healthy_samples
-        resampled = resample(camera, kept, self._given.x, parts.observed, self._options.seed)
+        resampled = resample(sensor, kept, self._given.x, parts.observed, self._options.seed)
         return Evaluator(live, again, healthy, layout, part, output, are_labelled, resampled)
 
     def _by_moments(self, parts: Split, whole_input: Affine, *, are_distilled: bool) -> dict[str, Patch]:
@@ -309,14 +299,14 @@ class Search:
         return correct_input(seen, healthy, observed.shape[1:])
 
     def _distilled(
-        self, parts: Split, layout: Layout, camera: DriftModel | None, whole_input: Affine
+        self, parts: Split, layout: Layout, sensor: DriftModel | None, whole_input: Affine
     ) -> Mapping[str, Patch]:
         """The patches by distillation; none without teachers."""
         teachers = self._halves.teachers() if self._would_distil else None
-        if teachers is None or camera is None:
+        if teachers is None or sensor is None:
             return {}
         trim_heap()  # of fitting the camera: 40 MiB, and the derivatives need the most memory of all
-        found = self._maker.distilled(teachers, layout, camera, whole_input, len(parts.observed), self._rng)
+        found = self._maker.distilled(teachers, layout, sensor, whole_input, len(parts.observed), self._rng)
         collect_garbage()  # of the derivatives (Lite0: 130 MiB), before the observer needs as much
         notes = self._verdict.notes if found.note is None else (*self._verdict.notes, found.note)
         counts = replace(self._verdict.frames, distilled_from=found.teachers)

@@ -73,7 +73,7 @@ class Maker:
         self,
         samples: HealthySamples,
         layout: Layout,
-        camera: DriftModel,
+        sensor: DriftModel,
         whole_input: Affine,
         frames: int,
         rng: np.random.Generator,
@@ -83,7 +83,7 @@ class Maker:
         Args:
             samples: Healthy samples that judge nothing.
             layout: How the model's outputs are read.
-            camera: What today's camera makes of a healthy frame.
+            sensor: What today's sensor makes of a healthy frame.
             whole_input: Gives the input its healthy moments.
             frames: Live frames that were observed.
             rng: Source of all draws.
@@ -93,7 +93,7 @@ class Maker:
             found = distilled_candidates(
                 self.target,
                 Teacher(samples, self.baseline.moments, layout, self.baseline.output),
-                camera.show,
+                sensor.show,
                 {INPUT_TAP: whole_input},
                 options.distillation,
                 options.first_taps,
