@@ -97,10 +97,10 @@ def _measure_means(
     graph, picture = model.graph, model.graph.input[0].name
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     free = free_names_of(graph)
-    alongs = {rank: free.of("axes", str(rank)) for rank in sorted(set(ranks.values()))}
+    axes = {rank: [axis for axis in range(rank) if axis != 1] for rank in sorted(set(ranks.values()))}
+    alongs = {rank: free.of("axes", str(rank)) for rank in axes}
     for rank, along in alongs.items():
-        axes = [axis for axis in range(rank) if axis != 1]
-        graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), along))
+        graph.initializer.append(numpy_helper.from_array(np.array(axes[rank], np.int64), along))
     del graph.output[:]
     tensors = sorted(ranks)
     for name in tensors:
@@ -108,8 +108,7 @@ def _measure_means(
         if opset >= _REDUCE_AXES_ARE_AN_INPUT:
             node = helper.make_node("ReduceMean", [name, alongs[rank]], [own], keepdims=0)
         else:
-            axes = [axis for axis in range(rank) if axis != 1]
-            node = helper.make_node("ReduceMean", [name], [own], axes=axes, keepdims=0)
+            node = helper.make_node("ReduceMean", [name], [own], axes=axes[rank], keepdims=0)
         graph.node.extend([node, helper.make_node("Cast", [own], [mean], to=TensorProto.FLOAT)])
         graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))
     if not tensors:
