@@ -128,7 +128,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         _look_at_rollout(config, name, found)
         found.notes += _notes_of_tracking(config, name, opened.bundle.manifest.postprocess.task)
     found.notes += _notes_of_recalibration(config, only_served)
-    _look_at_cameras(config, found)
+    _look_at_streams(config, found)
     found.problems += bad_keys
     _look_at_libraries(config, found)
     found.notes += _notes_of_home_assistant(config)
@@ -176,8 +176,8 @@ def _frame_rate(config: "Config", streams: Sequence[str]) -> float | None:
     return sum(rate for rate in rates if rate) if rates and all(rates) else None
 
 
-def _look_at_cameras(config: "Config", found: Checked) -> None:
-    """A missing path is no error, since a share may be mounted and a camera plugged in later; a wrong one is."""
+def _look_at_streams(config: "Config", found: Checked) -> None:
+    """A missing path is no error, since a share may be mounted and a device plugged in later; a wrong one is."""
     from edge_runtime.system.camera_address import CameraKind
     from edge_runtime.system.camera_path import look_at_path
 
