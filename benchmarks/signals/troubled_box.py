@@ -27,7 +27,7 @@ from benchmarks.performance import process_tree
 from benchmarks.performance.peers.mqtt_load import broker
 from benchmarks.signals import net
 from benchmarks.signals.payloads import TIMELESS
-from benchmarks.signals.trouble import SAME_SCORE, TAIL, TROUBLES, WINDOWS, Stream, make_stream
+from benchmarks.signals.troubled_stream import TAIL, TROUBLES, WINDOWS, Stream, make_stream
 from benchmarks.signals.window import LENGTH, RATE_HZ
 from edge_runtime.cli.bench.daemon import find_installed_environment
 from edge_runtime.cli.free_port import find_free_port
@@ -39,6 +39,7 @@ QUIET_S = 1.5
 """Without a further answer for so long nothing more comes."""
 STALL_S = 2.0
 MESSAGE_S = 0.004
+SAME_SCORE = 0.002
 
 
 @dataclass(slots=True)
@@ -237,8 +238,9 @@ def _compare(
 
 def _shifted(stream: Stream, number: int, shift: int) -> Any:
     """A window that begins elsewhere: after lost messages without times of their own."""
-    moved = Stream(stream.began_at_s, samples=stream.samples[shift:] if shift > 0 else stream.samples)
-    return moved.window(number) if shift > 0 else None
+    if shift < 0:
+        return None
+    return Stream(stream.began_at_s, samples=stream.samples[shift:]).window(number)
 
 
 def _try_rubbish(box: Box, name: str, seed: int) -> Row:
