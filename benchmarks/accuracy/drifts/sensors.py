@@ -1,7 +1,7 @@
 """Drifts of sensors on windows of signals, float32 (N, C, T): what happens to wires, amplifiers, filters and gateways.
 
-Severity 5 is the full strength, 0 changes nothing. Levels are shares of each channel's spread over all windows that are
-given (``spread``), so that units do not matter.
+Severity 5 is the full strength, 0 changes nothing. Windows are standardised: levels are in standard deviations of a
+channel.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 Windows = NDArray[np.float32]
-Drift = Callable[[Windows, NDArray[np.float32], float, np.random.Generator], Windows]
+Drift = Callable[[Windows, float, np.random.Generator], Windows]
 
 SEVEREST = 5
 HALF, QUARTER = 0.5, 0.25
@@ -19,16 +19,16 @@ HALF, QUARTER = 0.5, 0.25
 LOST = 0.05
 
 
-def _gain(x: Windows, spread: Windows, share: float, _: np.random.Generator) -> Windows:
-    """Times 1.6, and half a spread of offset."""
-    return x * (1 + 0.6 * share) + 0.5 * share * spread
+def _gain(x: Windows, share: float, _: np.random.Generator) -> Windows:
+    """Times 1.6, and half a standard deviation of offset."""
+    return x * (1 + 0.6 * share) + 0.5 * share
 
 
-def _gain_of_some(x: Windows, spread: Windows, share: float, rng: np.random.Generator) -> Windows:
+def _gain_of_some(x: Windows, share: float, rng: np.random.Generator) -> Windows:
     """The same of the first half of the channels."""
     found = x.copy()
     some = slice(0, max(1, x.shape[1] // 2))
-    found[:, some] = _gain(x[:, some], spread[:, some], share, rng)
+    found[:, some] = _gain(x[:, some], share, rng)
     return found
 
 
@@ -38,25 +38,25 @@ def _low_pass(x: Windows, band: float, share: float) -> Windows:
     return np.asarray(x + share * (cut - x), np.float32)
 
 
-def _half_band(x: Windows, _: Windows, share: float, __: np.random.Generator) -> Windows:
+def _half_band(x: Windows, share: float, _: np.random.Generator) -> Windows:
     return _low_pass(x, HALF, share)
 
 
-def _quarter_band(x: Windows, _: Windows, share: float, __: np.random.Generator) -> Windows:
+def _quarter_band(x: Windows, share: float, _: np.random.Generator) -> Windows:
     return _low_pass(x, QUARTER, share)
 
 
-def _noise(x: Windows, spread: Windows, share: float, rng: np.random.Generator) -> Windows:
-    return np.asarray(x + 0.5 * share * spread * rng.standard_normal(x.shape), np.float32)
+def _noise(x: Windows, share: float, rng: np.random.Generator) -> Windows:
+    return np.asarray(x + 0.5 * share * rng.standard_normal(x.shape), np.float32)
 
 
-def _clipped(x: Windows, spread: Windows, share: float, _: np.random.Generator) -> Windows:
-    """A range that ends at one spread."""
-    limit = spread * (1 + 4 * (1 - share))
+def _clipped(x: Windows, share: float, _: np.random.Generator) -> Windows:
+    """A range that ends at one standard deviation."""
+    limit = 1 + 4 * (1 - share)
     return np.clip(x, -limit, limit)
 
 
-def _missing(x: Windows, _: Windows, share: float, rng: np.random.Generator) -> Windows:
+def _missing(x: Windows, share: float, rng: np.random.Generator) -> Windows:
     """5 % of the records are lost, and the last one is held."""
     lost = rng.random((len(x), 1, x.shape[2])) < LOST * share
     lost[..., 0] = False
@@ -64,21 +64,21 @@ def _missing(x: Windows, _: Windows, share: float, rng: np.random.Generator) -> 
     return np.take_along_axis(x, np.broadcast_to(source, x.shape), axis=-1)
 
 
-def _dead(x: Windows, _: Windows, share: float, __: np.random.Generator) -> Windows:
+def _dead(x: Windows, share: float, _: np.random.Generator) -> Windows:
     """The last channel gives 0."""
     found = x.copy()
     found[:, -1] *= 1 - share
     return found
 
 
-def _other_machine(x: Windows, spread: Windows, share: float, rng: np.random.Generator) -> Windows:
+def _other_machine(x: Windows, share: float, rng: np.random.Generator) -> Windows:
     """Signals of another kind: hums of two tones that come and go, as strong as those of before."""
     count, channels, length = x.shape
     t = np.arange(length) / length
     tones = rng.uniform(2, length / 4, (2, count, channels, 1))
     phases = rng.uniform(0, 2 * np.pi, (2, count, channels, 1))
     hum = np.sin(2 * np.pi * tones * t + phases).sum(axis=0) * rng.uniform(0.2, 1.5, (count, 1, 1))
-    return np.asarray(x + share * (hum * spread - x), np.float32)
+    return np.asarray(x + share * (hum - x), np.float32)
 
 
 DRIFTS: dict[str, Drift] = {
@@ -98,7 +98,7 @@ HOPELESS = ("one channel dead", "another machine")
 
 
 def drifted(x: Windows, drift: str, severity: int, rng: np.random.Generator) -> Windows:
-    """The windows (N, C, T) under a drift, centred ones: the spread is about 0.
+    """The standardised windows (N, C, T) under a drift.
 
     Raises:
         ValueError: unknown drift.
@@ -107,5 +107,4 @@ def drifted(x: Windows, drift: str, severity: int, rng: np.random.Generator) -> 
         return x.copy()
     if drift not in DRIFTS:
         raise ValueError(f"no drift {drift!r}; there are {', '.join(DRIFTS)}")
-    spread = np.ones((1, x.shape[1], 1), np.float32)
-    return np.asarray(DRIFTS[drift](x, spread, severity / SEVEREST, rng), np.float32)
+    return np.asarray(DRIFTS[drift](x, severity / SEVEREST, rng), np.float32)
