@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.accuracy.datasets.export import to_onnx
 from benchmarks.accuracy.datasets.signal_net import signal_net
+from benchmarks.accuracy.datasets.training import fit
 from benchmarks.accuracy.records import NotInstalled
 from calibration.stats.atomic_file import write_atomically
 from examples.vibration.vibration import read_series
@@ -103,19 +104,10 @@ def train(part: Part, seed: int, epochs: int) -> nn.Module:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     net = signal_net(part.x.shape[1], int(part.y.max()) + 1)
-    x, y = torch.from_numpy(part.x), torch.from_numpy(part.y)
-    steps = len(x) // BATCH
     optimizer = torch.optim.SGD(
         net.parameters(), lr=PEAK_RATE, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, epochs=epochs, steps_per_epoch=steps)
-    for _ in range(epochs):
-        for index in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(x[index]), y[index]).backward()
-            optimizer.step()
-            rate.step()
-    return net.eval()
+    return fit(net, optimizer, part.x, part.y, epochs=epochs, batch=BATCH, peak_rate=PEAK_RATE)
 
 
 def exported(net: nn.Module, shape: tuple[int, ...]) -> bytes:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.accuracy.datasets.training import fit
 from benchmarks.accuracy.records import NotInstalled
 
 Samples = NDArray[np.float32]
@@ -171,13 +172,6 @@ def train(
     """A trained net in evaluation mode; repeatable on one machine. Takes some seconds."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    net, given, wanted = make(), torch.from_numpy(x), torch.from_numpy(labels)
-    optimizer, steps = torch.optim.Adam(net.parameters()), len(x) // BATCH
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, epochs=epochs, steps_per_epoch=steps)
-    for _ in range(epochs):
-        for index in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(given[index]), wanted[index]).backward()
-            optimizer.step()
-            rate.step()
-    return net.eval()
+    net = make()
+    optimizer = torch.optim.Adam(net.parameters())
+    return fit(net, optimizer, x, labels, epochs=epochs, batch=BATCH, peak_rate=PEAK_RATE)
