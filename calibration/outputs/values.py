@@ -58,18 +58,24 @@ def join_numbers(parts: Sequence[Numbers]) -> Numbers:
     return Numbers(np.concatenate([part.rows for part in parts]))
 
 
+def values_output(outputs: Mapping[str, NDArray[Any]]) -> str | None:
+    """Name of the one output that holds numbers; None when there is none, or several."""
+    found = [name for name, output in outputs.items() if np.issubdtype(output.dtype, np.floating)]
+    return found[0] if len(found) == 1 else None
+
+
 def read_numbers(
     layout: Values, outputs: Mapping[str, NDArray[Any]], x: NDArray[np.float32] | None = None
 ) -> Numbers:
     """The answers in the only output, to samples ``x`` (N, C, ...), which a reconstruction is compared with.
 
     Raises:
-        NotValues: there are several outputs, or it has another shape than it must.
+        NotValues: there is none, or several, or it has another shape than it must.
     """
-    found = [output for output in outputs.values() if np.issubdtype(output.dtype, np.floating)]
-    if len(found) != 1:
-        raise NotValues(f"{len(found)} of the model's outputs are numbers; name the one with the answers")
-    rows = np.asarray(found[0], np.float64)
+    name = values_output(outputs)
+    if name is None:
+        raise NotValues("none or several of the model's outputs are numbers; name the one with the answers")
+    rows = np.asarray(outputs[name], np.float64)
     if layout is Values.RECONSTRUCTION:
         wanted = None if x is None else _lay_out(x, rows.shape)
         if wanted is None:

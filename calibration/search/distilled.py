@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import HealthySamples
 from calibration.outputs.read import ClassScores, Layout, scores_output
-from calibration.outputs.values import Values
+from calibration.outputs.values import Values, values_output
 from calibration.patch import Affine
 from calibration.search.distillation import (
     DistillationSettings,
@@ -75,7 +75,7 @@ def distilled_candidates(
     Args:
         target: The model.
         teacher: Healthy frames, of which none judges.
-        show: Makes healthy frames (M, C, ...) look as today's camera does.
+        show: Makes healthy frames (M, C, ...) look as today's sensor does.
         start: Where to start from.
         settings: Of the distillation.
         first_taps: Correct no more than this many layers; None sets no limit.
@@ -127,8 +127,8 @@ def _answer_aim(target: Target, teacher: Teacher, x: Batch) -> list[Aim]:
     kind = _LOSSES.get(teacher.layout) if isinstance(teacher.layout, ClassScores | Values) else None
     if kind is None or (teacher.samples.probabilities is None and teacher.samples.numbers is None):
         return []
-    outputs = {} if teacher.output else target.runner()(x)
-    name = teacher.output or (scores_output(outputs) if kind != "squares" else next(iter(outputs)))
+    find = values_output if isinstance(teacher.layout, Values) else scores_output
+    name = teacher.output or find(target.runner()(x))
     return [Aim(name, kind)] if name is not None else []
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.outputs.read import UnknownAnswers, join_answers, read_answers
-from calibration.outputs.values import Numbers, Values
+from calibration.outputs.values import Numbers, Values, values_output
 
 ROWS = np.arange(6, dtype=np.float32)
 
@@ -46,6 +46,13 @@ def test_a_reconstruction_with_channels_last_is_compared_channel_by_channel():
 def test_what_is_no_such_output_is_told(outputs, layout):
     with pytest.raises(UnknownAnswers):
         read_answers(outputs, layout, np.zeros((6, 2), np.float32))
+
+
+def test_the_one_output_of_numbers_is_found_wherever_it_stands():
+    whole = ROWS.astype(np.int64)
+    assert values_output({"kind": whole, "y": ROWS}) == "y"
+    assert values_output({"y": ROWS, "z": ROWS}) is None
+    assert values_output({"kind": whole}) is None
 
 
 def test_numbers_are_cut_and_joined():
