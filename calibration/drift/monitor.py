@@ -1,10 +1,10 @@
 """Notices that the camera, not the scene, has changed. Pure: moments of frames and the time in, a status out.
 
 A camera stands for every sensor here, and a frame for a window of a signal. The first layers see the sensor: colours,
-contrast, sharpness, noise. When their moments leave what healthy frames
-show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, or when so few contents are
-shown that these explain the shift, the *content* has changed -> do not. The same score tells when a drift is over,
-because a patch is valid only while its drift lasts. No model, no clock, no thread here.
+contrast, sharpness, noise. When their moments leave what healthy frames show, the sensor has drifted -> recalibrate.
+When they are quiet and deep layers move, or when so few contents are shown that these explain the shift, the *content*
+has changed -> do not. The same score tells when a drift is over, because a patch is valid only while its drift lasts.
+No model, no clock, no thread here.
 """
 
 from collections import deque
