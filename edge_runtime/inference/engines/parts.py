@@ -14,6 +14,7 @@ from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.batches import INPUT_TYPES, require_one_input, to_input
 from edge_runtime.inference.specs import PreprocessSpec, SignalInput, SignalSpec
+from edge_runtime.inference.specs.signal_inputs import shape_in
 
 WHOLE = "window"
 """Name of the array that holds all parts."""
@@ -51,9 +52,7 @@ class InputPart:
     @property
     def shape(self) -> tuple[int, ...]:
         """Without the batch axis."""
-        count = len(self.rows)
-        shapes = {"nct": (count, self.length), "ntc": (self.length, count), "nf": (count,)}
-        return shapes[self.said.layout]
+        return shape_in(self.said.layout, len(self.rows), self.length)
 
     def take(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """The input (N, ...) of windows (N, C, T), float32 both."""

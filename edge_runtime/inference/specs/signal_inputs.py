@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 from edge_runtime.inference.specs.base import StrictModel, TensorName
 
 MOST_INPUTS = 16
+SignalLayout = Literal["nct", "ntc", "nf"]
+
+
+def shape_in(layout: SignalLayout, channels: int, length: int) -> tuple[int, ...]:
+    """Shape of an input of so many channels and samples, without the batch axis."""
+    return {"nct": (channels, length), "ntc": (length, channels), "nf": (channels,)}[layout]
 
 
 class SignalInput(StrictModel):
@@ -18,7 +24,7 @@ class SignalInput(StrictModel):
     """As the model calls it; of TorchScript the name of an argument of ``forward``."""
     channels: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]
     """Names of the channels that it takes, in its order."""
-    layout: Literal["nct", "ntc", "nf"] = "nct"
+    layout: SignalLayout = "nct"
     """Its axes: nct (windows, channels, samples), ntc (windows, samples, channels), nf (windows, channels)."""
     reduce: Literal["last", "mean"] | None = None
     """Of nf: which number a channel of many samples becomes: that of the last one (so does null), or the mean."""

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edge_runtime.inference.specs.base import Finite, StrictModel, Text
-from edge_runtime.inference.specs.signal_inputs import MOST_INPUTS, SignalInput, find_flaw
+from edge_runtime.inference.specs.signal_inputs import (
+    MOST_INPUTS,
+    SignalInput,
+    SignalLayout,
+    find_flaw,
+    shape_in,
+)
 
 MAX_CHANNELS = 1024
 MAX_WINDOW_VALUES = 4096 * 4096
@@ -143,7 +149,7 @@ class SignalSpec(StrictModel):
     hop: Annotated[int, Field(ge=1, le=MAX_WINDOW_VALUES)]
     """Samples from the begin of a window to that of the next, or the time between them; ``length`` where it is left
     out: windows do not overlap."""
-    layout: Literal["nct", "ntc", "nf"] = "nct"
+    layout: SignalLayout = "nct"
     """Axes of the model's input: nct (windows, channels, samples), ntc (windows, samples, channels), nf (windows,
     channels), for a length of 1."""
     inputs: Annotated[tuple[SignalInput, ...], Field(max_length=MOST_INPUTS)] = ()
@@ -200,8 +206,7 @@ class SignalSpec(StrictModel):
     @property
     def tensor_shape(self) -> tuple[int, ...]:
         """Shape of one prepared window, without the batch axis."""
-        count = len(self.channels)
-        return {"nct": (count, self.length), "ntc": (self.length, count), "nf": (count,)}[self.layout]
+        return shape_in(self.layout, len(self.channels), self.length)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
