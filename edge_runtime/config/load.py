@@ -214,7 +214,10 @@ def _cross_problems(document: Document) -> Iterator[Problem]:
     models = data.get("models")
     cameras, sensors = (_mappings_in(data.get(section)) for section in ("cameras", "sensors"))
     yield from _canary_problems(document, models, {**cameras, **sensors})
-    for section, streams in (("cameras", cameras), ("sensors", sensors)):
+    for section, streams, is_exclusive in (
+        ("cameras", cameras, lambda path: kind_of(path) is CameraKind.DEVICE),
+        ("sensors", sensors, lambda path: path == STANDARD_INPUT),
+    ):
         for name, stream in streams.items():
             model = stream.get("model")
             if isinstance(models, dict) and isinstance(model, str) and model not in models:
@@ -222,7 +225,7 @@ def _cross_problems(document: Document) -> Iterator[Problem]:
                 yield _at(document, where, f"no model {show(model)}", did_you_mean(model, models))
             if stream.get("path") == "mqtt" and not data.get("mqtt"):
                 yield _at(document, (section, name, "path"), "'mqtt' without a broker", "a section 'mqtt'")
-    yield from _problems_of_exclusive_paths(document, cameras, sensors)
+        yield from _problems_of_shared_paths(document, section, streams, is_exclusive)
 
 
 def _mappings_in(section: Any) -> dict[str, dict[Any, Any]]:
@@ -231,23 +234,19 @@ def _mappings_in(section: Any) -> dict[str, dict[Any, Any]]:
     return {str(name): one for name, one in found if isinstance(one, dict)}
 
 
-def _problems_of_exclusive_paths(
-    document: Document, cameras: Mapping[str, Any], sensors: Mapping[str, Any]
+def _problems_of_shared_paths(
+    document: Document, section: str, streams: Mapping[str, Any], is_exclusive: Callable[[str], bool]
 ) -> Iterator[Problem]:
     """A device, and standard input, are read by one stream only."""
     users: dict[str, str] = {}
-    for section, streams in (("cameras", cameras), ("sensors", sensors)):
-        for name, stream in streams.items():
-            path = stream.get("path")
-            if not isinstance(path, str) or stream.get("enabled") is False:
-                continue
-            is_device = section == "cameras" and kind_of(path) is CameraKind.DEVICE
-            if not is_device and not (section == "sensors" and path == STANDARD_INPUT):
-                continue
-            if path in users:
-                found = f"{path}, which {section[:-1]} {users[path]!r} has open already"
-                yield _at(document, (section, name, "path"), found, "each device once")
-            users.setdefault(path, name)
+    for name, stream in streams.items():
+        path = stream.get("path")
+        if not isinstance(path, str) or stream.get("enabled") is False or not is_exclusive(path):
+            continue
+        if path in users:
+            found = f"{path}, which {section[:-1]} {users[path]!r} has open already"
+            yield _at(document, (section, name, "path"), found, "each device once")
+        users.setdefault(path, name)
 
 
 def _canary_problems(document: Document, models: Any, running: Mapping[str, Any]) -> Iterator[Problem]:
