@@ -11,6 +11,7 @@ import numpy as np
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.specs import PictureSpec, PreprocessSpec, SignalSpec
+from edge_runtime.inference.specs.signal_inputs import find_layout
 
 _WHOLE = 1e-3  # of a level; prepared values are float32
 
@@ -77,15 +78,11 @@ def _changes(
 
 def _window_advice(shape: Sequence[int | None], spec: SignalSpec) -> str:
     """Which of layout, channels and length is wrong, in the layout whose number of channels fits."""
-    if len(shape) not in (1, 2):
+    found = find_layout(shape, len(spec.channels), spec.layout)
+    if found is None:
         return "Only models that take windows, (N, C, T), (N, T, C) or (N, F), can be used."
-    if len(shape) == 1:
-        sizes: dict[str, tuple[int | None, int | None]] = {"nf": (shape[0], 1)}
-    else:
-        sizes = {"nct": (shape[0], shape[1]), "ntc": (shape[1], shape[0])}
-    count = len(spec.channels)
-    layout = min(sizes, key=lambda name: (sizes[name][0] not in (None, count), name != spec.layout))
-    changes = _window_changes(layout, *sizes[layout], spec)
+    layout, channels, length = found
+    changes = _window_changes(layout, channels, 1 if layout == "nf" else length, spec)
     return f"{', '.join(changes)} under preprocess and build it again."
 
 

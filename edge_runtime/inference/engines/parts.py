@@ -14,7 +14,7 @@ from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.batches import INPUT_TYPES, require_one_input, to_input
 from edge_runtime.inference.specs import PreprocessSpec, SignalInput, SignalSpec
-from edge_runtime.inference.specs.signal_inputs import shape_in
+from edge_runtime.inference.specs.signal_inputs import find_layout, shape_in
 
 WHOLE = "window"
 """Name of the array that holds all parts."""
@@ -164,15 +164,11 @@ def _check_tensor(tensor: TensorSpec, part: InputPart) -> None:
 
 def _advise(sizes: Sequence[int | None], part: InputPart) -> str:
     """Which key to change, by the layout whose number of channels fits."""
-    layouts = (
-        {"nct": (0, 1), "ntc": (1, 0)} if len(sizes) == 2 else {"nf": (0, None)} if len(sizes) == 1 else {}
-    )
-    if not layouts:
-        return "only inputs (N, C, T), (N, T, C) and (N, F) can be fed"
     own, count = part.said.layout, len(part.rows)
-    layout = min(layouts, key=lambda name: (sizes[layouts[name][0]] not in (None, count), name != own))
-    at_channels, at_length = layouts[layout]
-    channels, length = sizes[at_channels], None if at_length is None else sizes[at_length]
+    found = find_layout(sizes, count, own)
+    if found is None:
+        return "only inputs (N, C, T), (N, T, C) and (N, F) can be fed"
+    layout, channels, length = found
     changes = [] if layout == own else [f"layout: {layout} for it under {_KEY}"]
     if channels not in (None, count):
         changes.append(f"{channels} channels for it under {_KEY} ({count} are there)")

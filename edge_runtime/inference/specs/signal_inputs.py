@@ -17,6 +17,31 @@ def shape_in(layout: SignalLayout, channels: int, length: int) -> tuple[int, ...
     return {"nct": (channels, length), "ntc": (length, channels), "nf": (channels,)}[layout]
 
 
+def find_layout(
+    sizes: Sequence[int | None], channels: int, own: SignalLayout
+) -> tuple[SignalLayout, int | None, int | None] | None:
+    """The layout in which ``sizes`` have so many channels, ``own`` before another; or the likeliest one.
+
+    Args:
+        sizes: Of the axes of an input without that of the batch; None: any.
+        channels: How many there should be.
+        own: The layout that is declared.
+
+    Returns:
+        The layout, and the numbers of channels and samples that ``sizes`` have in it; None: no layout has as many axes.
+    """
+    if len(sizes) not in (1, 2):
+        return None
+    if len(sizes) == 1:
+        return "nf", sizes[0], None
+    found: dict[SignalLayout, tuple[int | None, int | None]] = {
+        "nct": (sizes[0], sizes[1]),
+        "ntc": (sizes[1], sizes[0]),
+    }
+    layout = min(found, key=lambda name: (found[name][0] not in (None, channels), name != own))
+    return layout, *found[layout]
+
+
 class SignalInput(StrictModel):
     """One of several inputs of a model."""
 
