@@ -69,6 +69,16 @@ def find_axis_before(moves: Sequence[Move], axis: int, rank: int) -> tuple[int, 
     return axis, rank
 
 
+def insertions(axes: Sequence[int], rank: int) -> tuple[Move, ...]:
+    """New axes of size 1 at once in a tensor of ``rank`` axes (Unsqueeze), at their places in the result."""
+    return tuple(Insert(axis) for axis in sorted(axis % (rank + len(axes)) for axis in axes))
+
+
+def removals(axes: Sequence[int], rank: int) -> tuple[Move, ...]:
+    """Axes of size 1 less at once in a tensor of ``rank`` axes (Squeeze), at their places there."""
+    return tuple(Remove(axis) for axis in sorted((axis % rank for axis in axes), reverse=True))
+
+
 def moves_of_reshape(before: Sequence[int | None], after: Sequence[int | None]) -> tuple[Move, ...] | None:
     """A change of shape as moves, where it only adds and removes axes of size 1; else None.
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from onnx import NodeProto
 
-from calibration.targets.axes import Insert, Move, Permute, Remove, find_axis_before, moves_of_reshape
+from calibration.targets.axes import Move, Permute, find_axis_before, insertions, moves_of_reshape, removals
 from calibration.targets.base import InputLayout
 from calibration.targets.model_input import ModelInput, choose_channel_axis, require_channels
 from calibration.targets.onnx.graph import OnnxGraph, attribute, operator
@@ -66,10 +66,8 @@ def _moves(graph: OnnxGraph, node: NodeProto, shape: list[int | None]) -> tuple[
         case "Reshape" | "Flatten":
             return moves_of_reshape(shape, after)
         case "Unsqueeze" | "Squeeze" as kind if len(node.input) > 1 and node.input[1] in graph.constants:
-            given = [int(axis) for axis in graph.array(node.input[1]).reshape(-1)]
-            rank = max(len(shape), len(after))
-            axes = sorted(axis % rank for axis in given)
-            return tuple(map(Insert, axes)) if kind == "Unsqueeze" else tuple(map(Remove, axes[::-1]))
+            axes = [int(axis) for axis in graph.array(node.input[1]).reshape(-1)]
+            return (insertions if kind == "Unsqueeze" else removals)(axes, len(shape))
         case kind if kind in _KEEP_AXES and len(after) in (0, len(shape)):
             return ()
     return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import openvino as ov
 
-from calibration.targets.axes import Insert, Move, Permute, Remove, find_axis_before, moves_of_reshape
+from calibration.targets.axes import Move, Permute, find_axis_before, insertions, moves_of_reshape, removals
 from calibration.targets.base import InputLayout
 from calibration.targets.model_input import ModelInput, choose_channel_axis, require_channels
 from calibration.targets.openvino.graph import IrGraph, value
@@ -84,6 +84,5 @@ def _moves(graph: IrGraph, node: Any, shape: list[int | None]) -> Way | None:
         given = [int(axis) for axis in value(node.input_value(1)).reshape(-1)]
         if kind == "Transpose":
             return (Permute(tuple(given)),)
-        axes = sorted(axis % max(len(shape), len(after)) for axis in given)
-        return tuple(map(Insert, axes)) if kind == "Unsqueeze" else tuple(map(Remove, axes[::-1]))
+        return (insertions if kind == "Unsqueeze" else removals)(given, len(shape))
     return () if kind in _KEEP_AXES and len(after) == len(shape) else None

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from calibration.errors import ModelError
-from calibration.targets.axes import Insert, Permute, Remove, Swap, find_axis_before, moves_of_reshape
+from calibration.targets.axes import (
+    Insert,
+    Permute,
+    Remove,
+    Swap,
+    find_axis_before,
+    insertions,
+    moves_of_reshape,
+    removals,
+)
 from calibration.targets.model_input import choose_channel_axis, guess_channel_axis
 
 
@@ -68,6 +77,14 @@ def test_a_reshape_is_moves_if_it_adds_and_removes_ones_only(
     if moves is not None:
         whole = np.empty([7 if size is None else size for size in before])
         assert move(whole, *moves).shape == tuple(7 if size is None else size for size in after)
+
+
+@pytest.mark.parametrize("axes", [(0,), (-1,), (1, 3), (3, 1), (-1, 0), (-2, 2)])
+def test_several_axes_at_once_are_added_and_removed_as_by_numpy(axes: tuple[int, ...]) -> None:
+    x = np.empty((2, 3, 5))
+    wide = np.expand_dims(x, axes)
+    assert move(x, *insertions(axes, x.ndim)).shape == wide.shape
+    assert move(wide, *removals(axes, wide.ndim)).shape == x.shape
 
 
 @pytest.mark.parametrize(
