@@ -16,7 +16,7 @@ import structlog
 from edge_runtime.config import Config, HomeAssistantConfig
 from edge_runtime.daemon.figures import Rates, count_results, describe_figures
 from edge_runtime.daemon.running import Running
-from edge_runtime.inference.specs import PostprocessSpec, RegressionSpec
+from edge_runtime.inference.specs import PostprocessSpec, RegressionSpec, RegressionValue
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.home_assistant.discovery import (
     describe_device,
@@ -25,7 +25,7 @@ from edge_runtime.messaging.home_assistant.discovery import (
     find_components,
     mark_removed,
 )
-from edge_runtime.messaging.home_assistant.entities import Measure, OpenModel
+from edge_runtime.messaging.home_assistant.entities import OpenModel
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -166,7 +166,7 @@ class HomeAssistant:
                 runtime.bundle.manifest.postprocess.task,
                 is_watched=runtime.controller is not None,
                 tries_versions=runtime.rollout is not None,
-                measures=find_measures(runtime.bundle.manifest.postprocess),
+                values=find_values(runtime.bundle.manifest.postprocess),
             )
             for name, runtime in dict(self._running.models).items()
         }
@@ -211,8 +211,6 @@ class HomeAssistant:
             self._send_picture(self._to_show.popleft())
 
 
-def find_measures(spec: PostprocessSpec) -> tuple[Measure, ...]:
+def find_values(spec: PostprocessSpec) -> tuple[RegressionValue, ...]:
     """The values of a regression, of which each is an entity."""
-    if not isinstance(spec, RegressionSpec):
-        return ()
-    return tuple(Measure(one.name, one.unit) for one in spec.values)
+    return spec.values if isinstance(spec, RegressionSpec) else ()

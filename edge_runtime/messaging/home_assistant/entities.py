@@ -12,20 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_runtime.config import CameraConfig, Config
+from edge_runtime.inference.specs import RegressionValue
 from edge_runtime.messaging.commands.roles import Role, find_least_role
 from edge_runtime.messaging.home_assistant.units import find_unit
 from edge_runtime.messaging.mqtt.topics import Topics
 
 Component = dict[str, Any]
 Task = Literal["classification", "detection", "regression", "anomaly", "raw"]
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One value of a regression."""
-
-    name: str
-    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +31,8 @@ class OpenModel:
     """Whether its drift is measured."""
     tries_versions: bool
     """Whether newer versions are tried."""
-    measures: tuple[Measure, ...] = ()
-    """The values of a regression."""
+    values: tuple[RegressionValue, ...] = ()
+    """Of a regression: each is an entity."""
 
 
 PLATFORMS = frozenset({"sensor", "binary_sensor", "button", "event", "update", "image"})
@@ -152,7 +145,7 @@ def _make_camera(name: str, model: OpenModel, topics: Topics) -> Iterator[tuple[
             labels = {"json_attributes_topic": result, "json_attributes_template": _LABELS}
             yield f"camera_{name}_count", {**_measure(f"{name} count", result, _COUNT), **labels}
         case "regression":
-            for i, one in enumerate(model.measures):
+            for i, one in enumerate(model.values):
                 yield f"camera_{name}_value{i}", _make_measure(f"{name} {one.name}", result, i, one.unit)
         case "anomaly":
             yield f"camera_{name}_anomaly", _make_anomaly(name, result)

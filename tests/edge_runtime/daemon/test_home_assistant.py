@@ -6,14 +6,13 @@ import orjson
 import pytest
 
 from edge_runtime.config import Effect, changes, parse_config
-from edge_runtime.daemon.home_assistant import AT_ONCE, SETTLE_S, SPREAD_S, HomeAssistant, find_measures
+from edge_runtime.daemon.home_assistant import AT_ONCE, SETTLE_S, SPREAD_S, HomeAssistant, find_values
 from edge_runtime.daemon.model_runtime import ModelStatus
 from edge_runtime.daemon.picture_sender import WAITING
 from edge_runtime.daemon.running import Running
 from edge_runtime.inference.specs import RawSpec, RegressionSpec, RegressionValue
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.events import DriftFigures
-from edge_runtime.messaging.home_assistant.entities import Measure
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics, matches
 from edge_runtime.system.supervised_thread import Crashes
@@ -290,10 +289,7 @@ def test_an_edit_of_it_needs_no_new_connection():
     assert set(changes(on, off).values()) == set(changes(on, other).values()) == {Effect.LIVE}
 
 
-def test_each_value_of_a_regression_is_a_measure():
+def test_the_values_of_a_regression_are_found():
     values = (RegressionValue(name="heat", unit="degC"), RegressionValue(name="wear"))
-    assert find_measures(RegressionSpec(task="regression", values=values)) == (
-        Measure("heat", "degC"),
-        Measure("wear", ""),
-    )
-    assert find_measures(RawSpec()) == ()
+    assert find_values(RegressionSpec(task="regression", values=values)) == values
+    assert find_values(RawSpec()) == ()

@@ -8,6 +8,7 @@ import pytest
 
 from edge_runtime.config import parse_config
 from edge_runtime.datatypes import Anomaly, Detection, Label, Result, Timings, Value
+from edge_runtime.inference.specs import RegressionValue
 from edge_runtime.inference.tracking.life import ObjectChange, ObjectState
 from edge_runtime.messaging.commands.request import check_arguments
 from edge_runtime.messaging.encoding import encode_event, encode_result
@@ -21,7 +22,6 @@ from edge_runtime.messaging.home_assistant.discovery import (
 from edge_runtime.messaging.home_assistant.entities import (
     EVENT_TYPES,
     PLATFORMS,
-    Measure,
     OpenModel,
     why_no_buttons,
 )
@@ -298,15 +298,20 @@ def test_the_page_is_linked_where_others_reach_it():
 NUMBERS = YAML.replace("model: raw}", "model: pump}").replace("raw: {bundle", "pump: {bundle")
 
 
-def of_pump(task, *measures):
-    opened = OpenModel(task, is_watched=False, tries_versions=False, measures=measures)
+def of_pump(task, *values):
+    opened = OpenModel(task, is_watched=False, tries_versions=False, values=values)
     message = describe(NUMBERS, {"pump": opened})
     check(message)
     return {key: one for key, one in message["components"].items() if key.startswith("camera_oven")}
 
 
 def test_each_value_of_a_regression_is_an_entity_with_its_unit():
-    found = of_pump("regression", Measure("heat", "degC"), Measure("wear", ""), Measure("flow", "l/h"))
+    found = of_pump(
+        "regression",
+        RegressionValue(name="heat", unit="degC"),
+        RegressionValue(name="wear"),
+        RegressionValue(name="flow", unit="l/h"),
+    )
     heat, wear, flow = (found[f"camera_oven_value{i}"] for i in range(3))
     assert (heat["unit_of_measurement"], heat["device_class"]) == ("°C", "temperature")
     assert not {"unit_of_measurement", "device_class"} & wear.keys()
