@@ -1,8 +1,9 @@
-"""A daemon for each flow."""
+"""A daemon for each flow, and a broker for those that have one."""
 
 import pytest
 
 from tests.support.daemon_box import Box
+from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import WAIT_S
 
 
@@ -14,3 +15,9 @@ def box(tmp_path):
         box.process.kill()
         box.process.wait(WAIT_S)
     box.check_results_file()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path / "broker") as broker:
+        yield broker

@@ -10,7 +10,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_runtime.inference.npy import write_npy
 from edge_runtime.inference.specs import AnomalySpec
 from tests.support.command_line import run_command
-from tests.support.mosquitto import Mosquitto
 from tests.support.onnx_nets import Net
 from tests.support.signal_bundles import FREQUENCIES_HZ, LENGTH, build_signal_bundle, machine_windows
 from tests.support.waiting import WAIT_S, until
@@ -55,12 +54,6 @@ class Pump:
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
-
-
-@pytest.fixture
-def broker(tmp_path):
-    with Mosquitto(tmp_path / "broker") as broker:
-        yield broker
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.mosquitto import Mosquitto
 from tests.support.outbox_accounts import assert_balanced
 from tests.support.paths import ROOT
 from tests.support.used_transactions import UsedInMemory
@@ -93,12 +92,6 @@ class Subscriber:
     def close(self):
         self.stopping.set()
         self.thread.join(WAIT_S)
-
-
-@pytest.fixture
-def broker(tmp_path):
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from edge_runtime.errors import NoAnswer
 from tests.support.daemon_box import Box
 from tests.support.install_bench import Archive
 from tests.support.listener import Listener
-from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -28,12 +27,6 @@ cameras:
 mqtt: {{host: 127.0.0.1, port: {broker}, commands: true}}
 commands: {{unsigned: owner}}
 """
-
-
-@pytest.fixture
-def broker(tmp_path):
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture

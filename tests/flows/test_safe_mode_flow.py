@@ -5,7 +5,6 @@ import pytest
 from edge_runtime.cli.remote import send_command
 from edge_runtime.config import Address
 from edge_runtime.errors import NoAnswer
-from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -23,12 +22,6 @@ cameras:
 mqtt: {{host: 127.0.0.1, port: {broker}, commands: true}}
 commands: {{unsigned: owner}}
 """
-
-
-@pytest.fixture
-def broker(tmp_path):
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 def answers(send):

@@ -4,7 +4,6 @@ import httpx
 import pytest
 
 from tests.support.http_contract import Contract
-from tests.support.mosquitto import Mosquitto
 from tests.support.sensor_payloads import write_payload
 from tests.support.signal_bundles import (
     CHANNELS,
@@ -16,12 +15,6 @@ from tests.support.signal_bundles import (
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def broker(tmp_path):
-    with Mosquitto(tmp_path / "broker") as one:
-        yield one
 
 
 def test_windows_are_answered_rightly_and_bad_ones_refused_with_their_reason(box, broker):
