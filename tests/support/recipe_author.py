@@ -6,7 +6,8 @@ from typing import Any
 import torch
 import yaml
 
-from edge_runtime.bundles.build.from_recipe import build_from_recipe
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.from_recipe import Built, Tell, build_from_recipe, tell_nobody
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.engine_models import SmallNet, openvino_files, torchscript_bytes
@@ -29,16 +30,36 @@ def make(channels=8):
 """
 
 
-class Author:
-    """A folder with pictures and models, as it lies on a workstation, and the recipe in it."""
+class RecipeFolder:
+    """A folder as it lies on a workstation, with a recipe of these keys in it."""
+
+    def __init__(self, folder: Path, keys: dict[str, Any]) -> None:
+        self.folder, self.keys = folder, keys
+
+    def put(self, files: ModelFiles, suffix: str) -> None:
+        """Put a model there, and name it in the recipe."""
+        (self.folder / f"net.{suffix}").write_bytes(files.data)
+        if files.weights is not None:
+            (self.folder / "net.bin").write_bytes(files.weights)
+        self.keys["model"] = f"net.{suffix}"
+
+    def build(self, tell: Tell = tell_nobody, **keys: Any) -> Built:
+        """Build the bundle of the recipe with these keys."""
+        path = self.folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
+        return build_from_recipe(path, self.folder / "bundles", {}, tell)
+
+
+class Author(RecipeFolder):
+    """Of a small net on pictures."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.pictures("golden", range(3))
-        self.keys: dict[str, Any] = {
+        keys = {
             "name": "small", "preprocess": PREPROCESS, "golden": "golden", "labels": list("abcde"),
             "postprocess": {"task": "classification", "scores": "logits", "top_k": 3},
         }  # fmt: skip
+        super().__init__(folder, keys)
+        self.pictures("golden", range(3))
 
     def pictures(self, name: str, seeds: range) -> None:
         folder = self.folder / name
@@ -50,16 +71,11 @@ class Author:
         """Put the small model there in some form, and name it in the recipe."""
         match kind:
             case "onnx":
-                (self.folder / "net.onnx").write_bytes(small_model())
-                self.keys["model"] = "net.onnx"
+                self.put(ModelFiles(small_model()), "onnx")
             case "openvino":
-                files = openvino_files()
-                (self.folder / "net.xml").write_bytes(files.data)
-                (self.folder / "net.bin").write_bytes(files.weights or b"")
-                self.keys["model"] = "net.xml"
+                self.put(openvino_files(), "xml")
             case "torchscript":
-                (self.folder / "net.pt").write_bytes(torchscript_bytes(SmallNet()))
-                self.keys["model"] = "net.pt"
+                self.put(ModelFiles(torchscript_bytes(SmallNet())), "pt")
             case _:
                 self.checkpoint()
 
@@ -69,8 +85,3 @@ class Author:
         (self.folder / "small_net_factory.py").write_text(FACTORY)
         self.keys |= {"model": "net.pth", "factory": "small_net_factory:make"}
         self.keys.pop("preprocess", None)
-
-    def build(self, **keys: Any) -> Any:
-        path = self.folder / "recipe.yaml"
-        path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
-        return build_from_recipe(path, self.folder / "bundles", {})

@@ -1,20 +1,19 @@
 """Recipes for nets of signals as their author writes them: a net in every format, and folders of windows."""
 
-import io
-import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 import torch
-import yaml
 from onnx import numpy_helper
 from torch import nn
 
-from edge_runtime.bundles.build.from_recipe import build_from_recipe
+from calibration.targets.base import ModelFiles
 from tests.support.engine_models import ir_of
+from tests.support.recipe_author import RecipeFolder
 from tests.support.signal_bundles import LABELS, machine_windows, signal_model, signal_spec
+from tests.support.torch_nets import quiet, saved
 
 _HEADER = "ax,ay,az"
 FACTORY = """
@@ -50,16 +49,16 @@ class SignalNet(nn.Module):
         return {"logits": self.layers(window)}
 
 
-class SignalAuthor:
-    """A folder with windows and a model, as it lies on a workstation, and the recipe in it."""
+class SignalAuthor(RecipeFolder):
+    """Of the net on windows."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         spec = signal_spec().model_dump(mode="json", exclude_defaults=True)
-        self.keys: dict[str, Any] = {
+        keys = {
             "name": "machine", "preprocess": spec, "golden": "golden", "labels": list(LABELS),
             "postprocess": {"task": "classification", "scores": "logits", "top_k": 2},
         }  # fmt: skip
+        super().__init__(folder, keys)
         self.windows("golden", 4, seed=5)
 
     def windows(
@@ -85,32 +84,18 @@ class SignalAuthor:
         """Put the small net there in some form, and name it in the recipe."""
         match kind:
             case "onnx":
-                (self.folder / "net.onnx").write_bytes(signal_model())
-                self.keys["model"] = "net.onnx"
+                self.put(ModelFiles(signal_model()), "onnx")
             case "openvino":
-                files = ir_of(signal_model())
-                (self.folder / "net.xml").write_bytes(files.data)
-                (self.folder / "net.bin").write_bytes(files.weights or b"")
-                self.keys["model"] = "net.xml"
+                self.put(ir_of(signal_model()), "xml")
             case "torchscript":
-                (self.folder / "net.pt").write_bytes(_torchscript(SignalNet()))
-                self.keys["model"] = "net.pt"
+                self.put(ModelFiles(_torchscript(SignalNet())), "pt")
             case "checkpoint":
                 data = {"state_dict": SignalNet().state_dict(), "preprocessing": self.keys.pop("preprocess")}
                 torch.save(data, self.folder / "net.pth")
                 (self.folder / "signal_net_factory.py").write_text(FACTORY)
                 self.keys |= {"model": "net.pth", "factory": "signal_net_factory:make"}
 
-    def build(self, **keys: Any) -> Any:
-        """Build the bundle of the recipe with these keys."""
-        path = self.folder / "recipe.yaml"
-        path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
-        return build_from_recipe(path, self.folder / "bundles", {})
-
 
 def _torchscript(net: nn.Module) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(net, torch.zeros(2, 3, 256), strict=False), buffer)
-    return buffer.getvalue()
+    with quiet(), torch.inference_mode():
+        return saved(torch.jit.trace(net, torch.zeros(2, 3, 256), strict=False))

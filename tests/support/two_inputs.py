@@ -1,8 +1,6 @@
 """The net of ``signal_bundles`` with a second input: ``vibration`` (N, 3, 256) and ``context`` (N, 2) in one answer."""
 
 import functools
-import io
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +8,18 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.from_recipe import Built, Tell, build_from_recipe, tell_nobody
 from edge_runtime.inference.engines.parts import WHOLE
 from edge_runtime.inference.specs import SignalSpec
 from tests.support.engine_models import ir_of
 from tests.support.http_bench import make_signal_parts
+from tests.support.recipe_author import RecipeFolder
 from tests.support.signal_author import SignalNet
 from tests.support.signal_bundles import CHANNELS, LABELS, machine_windows, signal_model, signal_spec
+from tests.support.torch_nets import scripted
 
 CONTEXT_WEIGHT = np.array([[3, 0], [0, 3], [-3, 0], [0, -3]], np.float32)
 INPUTS: list[dict[str, Any]] = [
@@ -99,24 +97,20 @@ def two_input_files(model_format: str) -> ModelFiles:
         case "openvino":
             return ir_of(two_input_model())
         case "torchscript":
-            buffer = io.BytesIO()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                torch.jit.save(torch.jit.script(TwoInputNet().eval()), buffer)
-            return ModelFiles(buffer.getvalue())
+            return ModelFiles(scripted(TwoInputNet().eval()))
     return ModelFiles(two_input_model())
 
 
-class TwoInputAuthor:
-    """A folder with windows, the net and a recipe, as it lies on a workstation."""
+class TwoInputAuthor(RecipeFolder):
+    """Of the net with two inputs."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.keys: dict[str, Any] = {
+        keys = {
             "name": "machine", "golden": "golden", "labels": list(LABELS),
             "preprocess": two_input_spec().model_dump(mode="json", exclude_defaults=True),
             "postprocess": {"task": "classification", "scores": "logits", "top_k": 2},
         }  # fmt: skip
+        super().__init__(folder, keys)
         self.windows("golden", 4, seed=5)
 
     def windows(self, name: str, count: int, seed: int) -> Path:
@@ -134,14 +128,4 @@ class TwoInputAuthor:
             (self.folder / "two_input_factory.py").write_text(FACTORY)
             self.keys |= {"model": "net.pth", "factory": "two_input_factory:make"}
             return
-        files, suffix = two_input_files(kind), {"onnx": "onnx", "openvino": "xml", "torchscript": "pt"}[kind]
-        (self.folder / f"net.{suffix}").write_bytes(files.data)
-        if files.weights is not None:
-            (self.folder / "net.bin").write_bytes(files.weights)
-        self.keys["model"] = f"net.{suffix}"
-
-    def build(self, tell: Tell = tell_nobody, **keys: Any) -> Built:
-        """Build the bundle of the recipe with these keys."""
-        path = self.folder / "recipe.yaml"
-        path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
-        return build_from_recipe(path, self.folder / "bundles", {}, tell)
+        self.put(two_input_files(kind), {"onnx": "onnx", "openvino": "xml", "torchscript": "pt"}[kind])
