@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from edge_runtime.datatypes import Flaw, Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.preprocess import make_preprocessor
+from edge_runtime.inference.preprocess.input_files import list_frames
 from edge_runtime.inference.specs import read_preprocess
 
 CHANNELS = [{"name": "ax", "unit": "g", "scale": 0.5, "offset": 1.0, "mean": 2.0, "std": 4.0}, {"name": "ay"}]
@@ -162,6 +163,22 @@ def test_an_array_file_is_a_window():
     sample = prepare(npy(array), spec(payload={"format": "npy"}))
     assert isinstance(sample, Sample)
     np.testing.assert_array_equal(sample.tensor, prepare(array).tensor)
+
+
+@pytest.mark.parametrize("mistake", [None, ZeroDivisionError("a bug")])
+def test_a_file_that_cannot_be_read_is_one_frame_that_is_refused(tmp_path, monkeypatch, mistake):
+    def fail(*_):
+        raise mistake
+
+    noted = []
+    if mistake is not None:
+        monkeypatch.setattr("edge_runtime.inference.preprocess.input_files.read_windows", fail)
+    preprocessor = make_preprocessor(spec(), note_failure=noted.append)
+    [frame] = list_frames(tmp_path / "missing.csv", preprocessor)
+    refused = preprocessor.prepare(frame)
+    assert isinstance(refused, Rejected)
+    assert refused.reason is RejectReason.UNREADABLE
+    assert noted == ([] if mistake is None else [mistake])
 
 
 def test_a_prepared_tensor_is_checked_only():
