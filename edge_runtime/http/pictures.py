@@ -112,13 +112,13 @@ class PictureTaker:
             raise Refusal(404, f"{stream!r} is a sensor; its windows are at /sensors/{stream}/window.svg")
         return frame, made
 
-    async def take_window(self, stream: str, max_side: int) -> tuple[Frame, WindowChart]:
-        """The next window of a sensor and its chart.
+    async def take_window(self, stream: str) -> tuple[Frame, WindowChart]:
+        """The next window of a sensor and its chart, which has one size.
 
         Raises:
             Refusal: there is none, or it is a camera.
         """
-        frame, made = await self.take(stream, max_side)
+        frame, made = await self.take(stream, MAX_SIDE.usual)
         if isinstance(made, Snapshot):
             raise Refusal(404, f"{stream!r} is a camera; its pictures are at /cameras/{stream}/picture.jpg")
         return frame, made
@@ -173,11 +173,15 @@ def describe_picture(taken: TakenPicture) -> dict[str, str]:
     """Headers that say which frame it is, and in which coordinates its results are."""
     frame, made = taken
     return {
-        "Captured-At": format_rfc3339(frame.captured_at_wall_s),
-        "Frame-Seq": str(frame.seq),
+        **describe_frame(frame),
         "Frame-Width": str(made.full_width),
         "Frame-Height": str(made.full_height),
     }
+
+
+def describe_frame(frame: Frame) -> dict[str, str]:
+    """Headers that say which frame it is."""
+    return {"Captured-At": format_rfc3339(frame.captured_at_wall_s), "Frame-Seq": str(frame.seq)}
 
 
 def _make(source: PictureSource, stream: str, frame: Frame, max_side: int) -> Taken:

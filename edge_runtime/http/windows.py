@@ -8,11 +8,9 @@ from starlette.routing import Route
 
 from edge_runtime.http.answers import FRESH, guard
 from edge_runtime.http.http_access import require
-from edge_runtime.http.parameters import MAX_SIDE
-from edge_runtime.http.pictures import MOST_REQUESTS, PictureTaker
+from edge_runtime.http.pictures import MOST_REQUESTS, PictureTaker, describe_frame
 from edge_runtime.messaging.commands.roles import Role
 from edge_runtime.serving.room import Room
-from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
@@ -28,6 +26,6 @@ def make_window_route(taker: PictureTaker, crashes: Crashes) -> Route:
 async def _show(taker: PictureTaker, room: Room, request: Request) -> Response:
     require(request, Role.OPERATOR)
     with room.enter(0):
-        frame, chart = await taker.take_window(request.path_params["stream"], MAX_SIDE.usual)
-    about = {"Captured-At": format_rfc3339(frame.captured_at_wall_s), "Frame-Seq": str(frame.seq)}
-    return Response(chart.svg, 200, {**FRESH, **about, "Content-Security-Policy": POLICY}, "image/svg+xml")
+        frame, chart = await taker.take_window(request.path_params["stream"])
+    headers = {**FRESH, **describe_frame(frame), "Content-Security-Policy": POLICY}
+    return Response(chart.svg, 200, headers, "image/svg+xml")
