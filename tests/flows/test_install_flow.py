@@ -53,7 +53,7 @@ def test_a_daemon_that_skipped_a_version_takes_the_one_that_is_installed(box):
     assert "Traceback" not in box.log()
 
 
-def test_whoever_looks_while_versions_come_and_go_finds_whole_ones(tmp_path):
+def test_versions_that_come_and_go_are_seen_whole(tmp_path):
     root, sources = tmp_path / "bundles", [make_bundle(tmp_path / f"v{n}", version=n) for n in range(1, 8)]
     install(sources[0], root)
     seen, problems, is_over = set(), [], threading.Event()

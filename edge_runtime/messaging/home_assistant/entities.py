@@ -23,7 +23,7 @@ Task = Literal["classification", "detection", "regression", "anomaly", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """What decides about the entities of a model that is open, besides the configuration."""
+    """What decides about the entities of a model that is open, in addition to the configuration."""
 
     task: Task
     """What its results hold."""

@@ -103,7 +103,7 @@ def put_in(lines):
         (lambda lines: [*lines[:3], b"", lines[3]], 3),
     ],
 )
-def test_whoever_changes_it_breaks_the_chain(log, path, meddle, kept):
+def test_every_change_breaks_the_chain(log, path, meddle, kept):
     fill(log, 4)
     path.write_bytes(b"\n".join([*meddle(path.read_bytes().splitlines()), b""]))
     found = read_log(path)
