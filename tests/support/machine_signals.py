@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.support.onnx_nets import Floats, Net, _run
+from tests.support.onnx_nets import Floats, Net, run_net
 
 CHANNELS, LENGTH = 3, 48
 FEATURES = 8
@@ -51,7 +51,7 @@ def signal_net(answers: int = 5, seed: int = 0) -> bytes:
         )
     net.add("Flatten", [net.add("GlobalAveragePool", [x], "pooled")], "flat")
     shape = ("N", CHANNELS, LENGTH)
-    _add_head(net, "flat", _run(net.model("flat", shape, ("N", 16)), signals(256, seed=77)), answers)
+    _add_head(net, "flat", run_net(net.model("flat", shape, ("N", 16)), signals(256, seed=77)), answers)
     return net.model("answers", shape, ("N", answers))
 
 
@@ -73,7 +73,7 @@ def feature_net(answers: int = 4) -> bytes:
             net.weight(f"b{i}", np.zeros(24, np.float32)),
         ]
         x = net.add("Relu", [net.add("Gemm", [x, *weights], f"fc{i}", transB=1)], f"relu{i}")
-    _add_head(net, x, _run(net.model(x, ("N", FEATURES), ("N", 24)), features(512, seed=77)), answers)
+    _add_head(net, x, run_net(net.model(x, ("N", FEATURES), ("N", 24)), features(512, seed=77)), answers)
     return net.model("answers", ("N", FEATURES), ("N", answers))
 
 

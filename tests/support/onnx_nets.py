@@ -73,7 +73,7 @@ def classifier(seed: int = 0, opset: int = 17, bias: bool = True, batch: Any = "
     x = net.add("Relu", [net.conv(x, "conv3", 8, 16, bias)], "relu3")
     net.add("Flatten", [net.add("GlobalAveragePool", [x], "pooled")], "flat")
     shape = (batch, 3, size, size)
-    features = _run(net.model("flat", ("N", 3, size, size), ("N", 16)), pictures(128, seed=77, size=size))
+    features = run_net(net.model("flat", ("N", 3, size, size), ("N", 16)), pictures(128, seed=77, size=size))
     directions = net.rng.normal(0, 1, (10, 16)) / (features.std(0) + 1e-3)
     weight = net.weight("fc_w", directions.astype(np.float32))
     offset = net.weight("fc_b", (-directions @ features.mean(0)).astype(np.float32))
@@ -81,7 +81,8 @@ def classifier(seed: int = 0, opset: int = 17, bias: bool = True, batch: Any = "
     return net.model("logits", shape, (batch, 10))
 
 
-def _run(model: bytes, x: Floats) -> Floats:
+def run_net(model: bytes, x: Floats) -> Floats:
+    """The first output of a net on ``input``."""
     return np.asarray(ort.InferenceSession(model).run(None, {"input": x})[0], np.float32)
 
 
