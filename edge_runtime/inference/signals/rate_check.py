@@ -25,7 +25,10 @@ class RateCheck:
 
     def __init__(self, spec: SignalSpec) -> None:
         self._rate_hz = spec.input_rate_hz
-        self._least_s = max(LEAST_S, LEAST_WINDOWS * spec.input_length / self._rate_hz)
+        # Samples that are late at its edges, by late_s at most, must not count either.
+        self._least_s = max(
+            LEAST_S, LEAST_WINDOWS * spec.input_length / self._rate_hz, spec.late_s / MOST_OFF
+        )
         self._late_s = spec.late_s
         self._suspicions = self._returns = 0
         self.problem: str | None = None

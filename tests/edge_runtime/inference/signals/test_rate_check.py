@@ -95,3 +95,13 @@ def test_samples_that_come_as_late_as_they_may_and_a_clock_that_jumps_are_no_sec
         check.note(Readings(np.zeros((16, 1)), BEGAN_S - jump_s + (first + np.arange(16)) / 100), 0.0)
         problems.add(check.problem)
     assert (problems != {None}) == is_problem
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_samples_in_any_order_that_is_waited_for_are_no_wrong_rate(seed):
+    check, rng, problems = check_of(late_s=30.0), random.Random(seed), set()
+    order = sorted(range(0, 60_000, 16), key=lambda first: first + rng.uniform(0, 3000))
+    for first in order:
+        check.note(Readings(np.zeros((16, 1)), BEGAN_S + (first + np.arange(16)) / 100), 0.0)
+        problems.add(check.problem)
+    assert problems == {None}
