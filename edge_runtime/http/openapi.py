@@ -45,6 +45,7 @@ _SCHEMES: Schema = {
     "token": {"type": "http", "scheme": "bearer"},
     "session": {"type": "apiKey", "in": "cookie", "name": "edge-runtime-PORT"},
 }
+_COUNTED: Schema = {"schema": {"type": "integer"}}
 _INPUT: Schema = {
     "anyOf": [
         {
@@ -252,11 +253,14 @@ def _result_events() -> Schema:
 
 
 def _picture(summary: str, content_type: str, *parameters: Schema) -> Schema:
-    headers = {name: {"schema": {"type": "integer"}} for name in ("Frame-Seq", "Frame-Width", "Frame-Height")}
-    at = {"Captured-At": {"schema": {"type": "string", "format": "date-time"}}}
+    frame = {"Captured-At": {"schema": {"type": "string", "format": "date-time"}}, "Frame-Seq": _COUNTED}
+    headers = {
+        "image/jpeg": {**frame, "Frame-Width": _COUNTED, "Frame-Height": _COUNTED},
+        "image/svg+xml": frame,
+    }
     answer = _other(content_type)
-    if content_type == "image/jpeg":
-        answer["headers"] = {**at, **headers}
+    if content_type in headers:
+        answer["headers"] = headers[content_type]
     refused = _refusals(400, 401, 403, 404, 429, 500)
     silent = {503: answer_with(refer_to("Error"), "The camera or sensor gives none now.")}
     return _get(summary, {200: answer, **refused, **silent}, name_in_path("stream"), *parameters)
