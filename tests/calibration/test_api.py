@@ -16,6 +16,7 @@ from calibration.drift.divergence import tap_drift
 from calibration.outputs.read import ClassScores
 from calibration.search import flow, reference
 from calibration.search.evaluation import FINALISTS
+from calibration.search.explanation import Explanation
 from calibration.search.simulation.camera import fit_camera
 from calibration.stats.moments import TapMoments
 from calibration.targets.open import open_onnx
@@ -252,7 +253,7 @@ def test_a_drift_that_cannot_be_re_enacted_is_judged_by_labels_only(
     x = pictures(48, seed=2)
     live = hazy(x)
     camera = fit_camera(x, live)
-    monkeypatch.setattr(flow, "explain", lambda *_: (camera, left))
+    monkeypatch.setattr(flow, "explain", lambda *_: Explanation(camera, left, {}))
     verdict = c.recalibrate(model, baseline, live)
     assert not verdict.accepted
     assert f"{left:.0%}" in verdict.reasons[0]
