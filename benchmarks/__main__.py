@@ -41,6 +41,14 @@ BENCHMARKS = {
             _part("two-streams", "the same with two streams"),
             _part("arrival", "latency from capture to an MQTT subscriber"),
             _part("peers", "the daemon compared with mosec, LitServe, MLServer and benchmark_app"),
+            _part(
+                "picture-path", "from a JPEG to the tensor, compared with OpenCV's usual code and Pillow's"
+            ),
+            _part("start", "seconds to the first result, with a new model and with a known one"),
+            _part("many-cameras", "CPU, memory and latency of 1 to 16 cameras"),
+            _part("many-models", "the same of 1 to 8 models"),
+            _part("dead-camera", "live cameras with and without one that never answers"),
+            _part("camera-pipe", "H.264 cameras compared with an ffmpeg pipe and Roboflow's inference"),
             _part("hot-swap", "dropped frames, worst call and memory of model swaps under load"),
             _part("during-recalibration", "frames a second and p99 while a recalibration runs"),
             _part("quiet", "CPU a frame at 10 frames/s, and the share of a core when idle"),

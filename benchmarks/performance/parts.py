@@ -1,6 +1,7 @@
 """The parts of the performance page, each measured alone: ``benchmarks run NAME [--quick]`` prints one as JSON."""
 
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,8 +12,18 @@ from typing import Any
 import click
 
 from benchmarks.performance.bare_runs import BUNDLE, capacity, pictures_in
-from benchmarks.performance.daemon import arrival, during_recalibration, int8, quiet, quota
+from benchmarks.performance.daemon import (
+    arrival,
+    during_recalibration,
+    int8,
+    picture_path,
+    quiet,
+    quota,
+    startup,
+)
 from benchmarks.performance.peers import comparison
+from benchmarks.performance.pipe import trial as camera_pipe
+from benchmarks.performance.scaling import dead_camera, many
 from benchmarks.performance.swaps import hot_swap
 from edge_runtime.cli.bench.rounds import BenchOrder, bench
 from edge_runtime.inference.engines.threads import Preference
@@ -29,6 +40,8 @@ class Extent:
     """The interpreter that the peers are installed for."""
     float_model: Path | None = None
     """The ONNX file that the int8 model was made from; None exports it again."""
+    inference_python: Path | None = None
+    """The interpreter with Roboflow's ``inference``; None leaves it out."""
 
     def rounds_or(self, usual: int) -> int:
         """``usual``, unless told otherwise; one in a quick run."""
@@ -60,8 +73,11 @@ def _bench(streams: int, extent: Extent) -> Any:
 
 
 def _peers(extent: Extent) -> Any:
-    python, seconds = extent.peers_python, extent.seconds_or()
-    return {"rounds": [comparison.one_round(python, seconds, n) for n in range(extent.rounds_or(3))]}
+    python, seconds = extent.peers_python, extent.seconds or (1.5 if extent.is_quick else 2.5)
+    rounds = [
+        comparison.one_round(python, seconds, random.randrange(100)) for _ in range(extent.rounds_or(3))
+    ]
+    return {"versions": comparison.find_versions(python), "rounds": rounds}
 
 
 PARTS: Mapping[str, Callable[[Extent], Any]] = {
@@ -69,7 +85,29 @@ PARTS: Mapping[str, Callable[[Extent], Any]] = {
     "two streams": lambda extent: _bench(2, extent),
     "arrival": lambda extent: arrival.measure(rounds=extent.rounds_or(3), seconds=extent.seconds_or(5.0)),
     "peers": _peers,
-    "hot swap": lambda extent: hot_swap.measure(quick=extent.is_quick),
+    "picture path": lambda extent: picture_path.measure(
+        rounds=extent.rounds_or(5), seconds=extent.seconds_or()
+    ),
+    "start": lambda extent: {"rounds": [startup.one_round() for _ in range(extent.rounds_or(5))]},
+    "many cameras": lambda extent: many.measure_cameras(
+        rounds=extent.rounds_or(3),
+        seconds=extent.seconds_or(8.0),
+        counts=(1, 4) if extent.is_quick else many.CAMERAS,
+    ),
+    "many models": lambda extent: many.measure_models(
+        rounds=extent.rounds_or(3),
+        seconds=extent.seconds_or(8.0),
+        counts=(1, 2) if extent.is_quick else many.MODELS,
+    ),
+    "dead camera": lambda extent: dead_camera.measure(
+        rounds=extent.rounds_or(3), seconds=extent.seconds_or(12.0)
+    ),
+    "camera pipe": lambda extent: camera_pipe.measure(
+        rounds=extent.rounds_or(3), seconds=extent.seconds_or(8.0), inference_python=extent.inference_python
+    ),
+    "hot swap": lambda extent: {
+        "rounds": [hot_swap.measure(quick=extent.is_quick) for _ in range(extent.rounds_or(1))]
+    },
     "during recalibration": lambda extent: during_recalibration.measure(
         rounds=extent.rounds_or(2), count=32 if extent.is_quick else during_recalibration.COUNT
     ),
@@ -98,6 +136,9 @@ PARTS: Mapping[str, Callable[[Extent], Any]] = {
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="For int8: the float ONNX file; default: exported again.",
 )
+@click.option(
+    "--inference-python", type=click.Path(path_type=Path), help="The interpreter with Roboflow's package."
+)
 def main(
     name: str,
     quick: bool,
@@ -105,7 +146,8 @@ def main(
     seconds: float | None,
     peers_python: Path,
     float_model: Path | None,
+    inference_python: Path | None,
 ) -> None:
     """Measure one part and print its figures."""
-    extent = Extent(quick, rounds, seconds, peers_python.absolute(), float_model)
+    extent = Extent(quick, rounds, seconds, peers_python.absolute(), float_model, inference_python)
     click.echo(json.dumps(PARTS[name.replace("-", " ")](extent), indent=2))

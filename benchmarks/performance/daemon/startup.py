@@ -55,6 +55,13 @@ def one_run(folder: Path, seconds: float) -> dict[str, float]:
     return {"first_result_s": first_s, "rss_mib": memory.rss / 2**20, "pss_mib": memory.pss / 2**20}
 
 
+def one_round(seconds: float = 0.0) -> dict[str, float]:
+    """Two starts on one state directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        new_model_s = one_run(Path(folder), 0.0)["first_result_s"]
+        return {"new_model_s": new_model_s, **one_run(Path(folder), seconds)}
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="benchmarks run startup", description=__doc__)
@@ -64,9 +71,7 @@ def main() -> None:
     asked = parser.parse_args()
     runs = []
     for number in range(asked.runs + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            new_model_s = one_run(Path(folder), 0.0)["first_result_s"]
-            figures = {"new_model_s": new_model_s, **one_run(Path(folder), asked.seconds)}
+        figures = one_round(asked.seconds)
         if number:  # the first one warms the file cache
             runs.append(figures)
             if not asked.json:

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +33,27 @@ class Peer:
     """Processes (MLServer: threads) that answer at once."""
     intra: int
     """Threads inside each inference."""
+    pictures: str = "ours"
+    """Picture code and session: the daemon's, or as documented with ``opencv`` or ``pillow``."""
+
+    @property
+    def is_documented(self) -> bool:
+        """Whether it runs as a user writes it."""
+        return self.pictures != "ours"
 
 
 class PeerServer:
     """One server and how to ask it."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, picture: bytes, log: Path) -> None:
-        self._process, self._port, self._log = process, port, log
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", port: int, picture: bytes, log: Path, path: str = PATH
+    ) -> None:
+        """Wait for its first answer.
+
+        Raises:
+            PeerFailed: it gives none.
+        """
+        self._process, self._port, self._log, self._path = process, port, log, path
         began_s = time.perf_counter()
         while not self._answers(picture):
             if process.poll() is not None or time.perf_counter() - began_s > START_TIMEOUT_S:
@@ -54,7 +68,7 @@ class PeerServer:
         def step(number: int) -> None:
             if not hasattr(own, "connection"):
                 own.connection = connected(self._port)
-            post(own.connection, pictures[number % len(pictures)])
+            post(own.connection, pictures[number % len(pictures)], self._path)
 
         before_s = process_tree.cpu_s(self._process.pid)
         found = run_calls(step, streams, seconds, None)
@@ -72,7 +86,7 @@ class PeerServer:
 
     def _answers(self, picture: bytes) -> bool:
         try:
-            post(connected(self._port), picture)
+            post(connected(self._port), picture, self._path)
         except (OSError, http.client.HTTPException, PeerFailed):
             return False
         return True
@@ -106,27 +120,37 @@ def serving(peer: Peer, python: Path, bundle: Path, picture: bytes, folder: Path
     Raises:
         PeerFailed: it does not start.
     """
-    port = _free_port()
+    port = free_port()
     settings = {
         "PEER_PORT": port,
         "PEER_WORKERS": peer.workers,
         "PEER_INTRA": peer.intra,
+        "PEER_PICTURES": peer.pictures,
         "PEER_BUNDLE": bundle,
     }
     settings |= {"PYTHONPATH": Path(__file__).parents[3], "OPENBLAS_NUM_THREADS": 1}
     environment = find_installed_environment() | {name: str(value) for name, value in settings.items()}
-    log = folder / f"{peer.module}.log"
+    command = [str(python), "-m", f"{__package__}.{peer.module}"]
+    with started(command, environment, folder / f"{peer.module}.log") as process:
+        yield PeerServer(process, port, picture, folder / f"{peer.module}.log")
+
+
+@contextmanager
+def started(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """A program in the folder of its log, ended with all its children."""
     with log.open("wb") as out:
-        command = [str(python), "-m", f"{__package__}.{peer.module}"]
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
+        process = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=out, stderr=out)
     try:
-        yield PeerServer(process, port, picture, log)
+        yield process
     finally:
         if process.poll() is None:
             process_tree.end(process.pid)
         process.wait(10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

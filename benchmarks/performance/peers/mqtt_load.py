@@ -1,7 +1,7 @@
 """The daemon with pictures and results through a real mosquitto: raw JPEG bytes in, as for the peers.
 
-A stream keeps ``WINDOW`` pictures under way, because a camera does not wait for answers; nothing else is different
-from the load on the peers. Broker and client run on the same two cores, as the peers' client does.
+A stream keeps several pictures under way (``WINDOW``), because a camera does not wait for answers, or one, as the load
+on the peers does. Broker and client run on the same two cores, as the peers' client does.
 """
 
 import json
@@ -76,12 +76,12 @@ def _wait_for_port(process: "subprocess.Popen[bytes]", port: int) -> None:
 class PictureClient:
     """Publishes pictures and counts results."""
 
-    def __init__(self, port: int, streams: int) -> None:
+    def __init__(self, port: int, streams: int, window: int) -> None:
         self.results = [0] * streams
         self.call_ms: list[float] = []
         self.first = threading.Event()
         self._sent_at_s: list[list[float]] = [[] for _ in range(streams)]
-        self._room = [threading.Semaphore(WINDOW) for _ in range(streams)]
+        self._room = [threading.Semaphore(window) for _ in range(streams)]
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self._client.on_message = self._on_result
         self._client.connect("127.0.0.1", port)
@@ -89,7 +89,7 @@ class PictureClient:
         self._client.loop_start()
 
     def send(self, stream: int, picture: bytes) -> None:
-        """One picture, as soon as fewer than ``WINDOW`` of its stream are under way."""
+        """One picture, as soon as fewer than the window of its stream are under way."""
         self._room[stream].acquire(timeout=LOST_AFTER_S)
         self._sent_at_s[stream].append(time.perf_counter())
         self._client.publish(f"{TOPIC}/picture/camera-{stream}", picture)
@@ -113,7 +113,12 @@ class PictureClient:
 
 
 def measure(
-    config: dict[str, Any], pictures: Sequence[bytes], streams: int, seconds: float, folder: Path
+    config: dict[str, Any],
+    pictures: Sequence[bytes],
+    streams: int,
+    seconds: float,
+    folder: Path,
+    window: int = WINDOW,
 ) -> dict[str, Any]:
     """Start broker and daemon, send pictures for so long, end both.
 
@@ -123,13 +128,14 @@ def measure(
         streams: Cameras, each with path ``mqtt``.
         seconds: How long.
         folder: For the daemon's state; empty.
+        window: Pictures of a stream under way.
 
     Raises:
         BrokerMissing: no mosquitto.
         TimeoutError: no result came.
     """
     with broker(folder) as port:
-        client = PictureClient(port, streams)
+        client = PictureClient(port, streams, window)
         cameras = {f"camera-{n}": {"path": "mqtt", "model": "bench"} for n in range(streams)}
         whole = {**config, "mqtt": {"host": "127.0.0.1", "port": port}, "cameras": cameras}
         (folder / "box.yaml").write_text(json.dumps({**whole, "state_dir": str(folder / "state")}))
