@@ -3,6 +3,7 @@ PYTHON  ?= python3
 VENV    ?= .venv
 BIN     := $(VENV)/bin
 PEERS   ?= .venv-peers
+INFERENCE ?= .venv-inference
 CONFIG  ?=
 RUN_FOR ?=
 DRIFT   ?= haze
@@ -32,10 +33,10 @@ check: $(BIN)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The speed of the daemon compared with the bare engine and with servers of models, hot swaps, live frames during a recalibration:
-# docs/results/performance.md. About 15 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only those.
+# The speed of the daemon compared with the bare engine, with servers of models and with scripts; curves, hot swaps, live frames during
+# a recalibration: docs/results/performance.md. About 40 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only
+# those, ARGS='--parts peers --rounds 1' adds a round to those measured before, ARGS='--fresh' forgets them.
 bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
-	$(BIN)/python -m benchmarks run startup
 	$(BIN)/python -m benchmarks run recalibration-cost
 	$(BIN)/python -m benchmarks run performance --peers-python $(PEERS)/bin/python $(ARGS)
 
@@ -100,5 +101,11 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench-peers]'
 	@touch $@
 
+# Roboflow's package, 7 GB, for `make bench ARGS='--parts camera-pipe --inference-python $(INFERENCE)/bin/python'`.
+$(INFERENCE)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(INFERENCE)
+	$(INFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check 'inference-cpu>=1.8' 'paho-mqtt>=2.1,<3' onnxruntime
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(PEERS) state build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(INFERENCE) state build .pytest_cache .mypy_cache .ruff_cache
