@@ -40,7 +40,7 @@ BENCHMARKS = {
             _part("one-stream", "the daemon compared with the bare engine, one stream"),
             _part("two-streams", "the same with two streams"),
             _part("arrival", "latency from capture to an MQTT subscriber"),
-            _part("peers", "the daemon compared with mosec, LitServe, MLServer and benchmark_app"),
+            _part("peers", "the daemon compared with mosec, LitServe and MLServer"),
             _part(
                 "picture-path", "from a JPEG to the tensor, compared with OpenCV's usual code and Pillow's"
             ),

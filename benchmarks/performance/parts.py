@@ -73,7 +73,7 @@ def _bench(streams: int, extent: Extent) -> Any:
 
 
 def _peers(extent: Extent) -> Any:
-    python, seconds = extent.peers_python, extent.seconds or (1.5 if extent.is_quick else 2.5)
+    python, seconds = extent.peers_python, extent.seconds or (1.0 if extent.is_quick else 2.0)
     rounds = [
         comparison.one_round(python, seconds, random.randrange(100)) for _ in range(extent.rounds_or(3))
     ]

@@ -1,4 +1,4 @@
-"""The daemon compared with mosec, LitServe, MLServer and OpenVINO's benchmark_app, in turns: ``benchmarks run peers``.
+"""The daemon compared with mosec, LitServe and MLServer, in turns: ``benchmarks run peers``.
 
 The same int8 model and JPEG bytes for all, and one thread inside each call. Every peer runs twice: with the daemon's
 picture code and engine, so that only the rest differs, and as its users write it. One and two streams, closed loop over
@@ -24,7 +24,6 @@ from benchmarks.performance.peers.own_contenders import Measurement, summed
 STREAMS = (1, 2)
 PEERS = (
     Peer("mosec, 2 workers", "mosec_server", workers=2, intra=1),
-    Peer("mosec, 1 worker of 2 threads", "mosec_server", workers=1, intra=2),
     Peer("LitServe, 2 workers", "litserve_server", workers=2, intra=1),
     Peer("MLServer, 2 threads", "mlserver_server", workers=2, intra=1),
     Peer("mosec, 2 workers, OpenCV", "mosec_server", workers=2, intra=1, pictures="opencv"),
@@ -57,7 +56,6 @@ def one_round(python: Path, seconds: float, first: int, bundle: Path = BUNDLE) -
         for contender, measure in contenders[first:] + contenders[:first]:
             found["contenders"][contender] = measure()
             print(f"  {contender}: {line(found['contenders'][contender])}", file=sys.stderr)
-        found["capacity_after"] = capacity(bundle, pictures)
     return found
 
 
@@ -76,7 +74,6 @@ def _contenders(order: Measurement, python: Path) -> list[Contender]:
         (own.HTTP, own.over_http),
         (own.MQTT_AHEAD, partial(own.over_mqtt, window=WINDOW)),
         (own.LOOP, own.loop),
-        (own.BENCHMARK_APP, own.benchmark_app),
     ]
     ours = [(name, partial(_by_streams, measure, order)) for name, measure in ways]
     theirs = [(peer.name, partial(_peer, peer, order, python)) for peer in PEERS]

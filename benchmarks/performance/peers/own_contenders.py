@@ -1,8 +1,6 @@
-"""What peers are compared with: the daemon's three ways in, its code in a plain loop, and OpenVINO's bare engine."""
+"""What peers are compared with: the daemon's three ways in, and its code in a plain loop."""
 
 import json
-import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from edge_runtime.cli.bench.daemon import find_installed_environment, run_daemon
 
 FOLDER, MQTT_AHEAD = "daemon, folder", "daemon, MQTT, 4 under way"
 MQTT, HTTP = "daemon, MQTT", "daemon, POST /predict"
-LOOP, BENCHMARK_APP = "engine and picture code in a loop", "benchmark_app (engine alone)"
+LOOP = "engine and picture code in a loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +73,6 @@ def over_http(order: Measurement, streams: int) -> Report:
 def loop(order: Measurement, streams: int) -> Report:
     """No server: as many threads as streams."""
     return summed(bare(order.bundle, order.pictures, order.seconds, callers=streams, prepares=True))
-
-
-def benchmark_app(order: Measurement, streams: int) -> Report:
-    """OpenVINO's program on prepared noise: no picture code, no server."""
-    program = Path(sys.executable).with_name("benchmark_app")
-    if not program.exists():
-        return {"error": "not installed"}
-    command = [
-        str(program),
-        "-m",
-        str(order.bundle / "model.onnx"),
-        "-d",
-        "CPU",
-        "-hint",
-        "none",
-        "-api",
-        "async",
-    ]
-    command += ["-nstreams", str(streams), "-nireq", str(streams), "-nthreads", str(streams)]
-    command += ["-t", str(max(1, round(order.seconds))), "-shape", "[1,3,224,224]", "-infer_precision", "f32"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=order.folder, timeout=order.seconds + 60, check=False
-    )
-    throughput = re.search(r"Throughput:\s+([0-9.]+) FPS", done.stdout)
-    return {"error": "no figure"} if throughput is None else {"frames_per_s": float(throughput[1])}
 
 
 def daemon_config(bundle: Path, port: int | None = None) -> Report:

@@ -56,7 +56,10 @@ def main(order_path: Path) -> None:
                 client.publish(f"{order['topic']}/camera-{frame.source_id}", text, qos=1)
 
     pipeline = InferencePipeline.init_with_custom_logic(
-        video_reference=order["urls"], on_video_frame=classify, on_prediction=publish, max_fps=order["fps"]
+        video_reference=order["urls"],
+        on_video_frame=classify,
+        on_prediction=publish,
+        max_fps=order["fps"] * len(order["urls"]),  # of all cameras together
     )
     pipeline.start()
     pipeline.join()

@@ -1,8 +1,9 @@
 """H.264 cameras at 5 frames/s on the daemon and on what their user may write instead: ``benchmarks run camera-pipe``.
 
-A script with ffmpeg pipes, and one with Roboflow's ``inference`` (``--inference-python``; `make .venv-inference/.installed`).
-All play the same 1080p25 H.264 streams over HTTP, run the same model, and publish to the same mosquitto. Figures are
-those of the whole tree of processes; broker, cameras and subscriber are outside of it. Needs ``ffmpeg`` and mosquitto.
+A script with ffmpeg pipes, and one with Roboflow's ``inference`` (``--inference-python``; the Makefile installs it).
+All play the same 1080p25 H.264 streams over HTTP, run the same model, and publish to the same mosquitto. Processor time
+and memory are of the whole tree of processes; broker, cameras and subscriber are outside of it. Needs ``ffmpeg`` and
+mosquitto.
 """
 
 import json

@@ -12,7 +12,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "The daemon": (own.FOLDER, own.MQTT, own.MQTT_AHEAD, own.HTTP),
     "Peers as documented": tuple(peer.name for peer in comparison.DOCUMENTED),
     "Peers with the daemon's picture code and engine": tuple(peer.name for peer in comparison.SAME_CODE),
-    "Bounds": (own.LOOP, own.BENCHMARK_APP),
+    "Without any server": (own.LOOP,),
 }
 _NOT_COMPARED = (
     "Triton Inference Server is not in the comparison: the package `tritonserver` on PyPI is a source that builds only "
@@ -42,10 +42,9 @@ def peer_section(parts: Parts) -> Iterable[str]:
         "Equal concurrency: a peer has one HTTP request a stream under way over loopback, one or two. So has the "
         f"daemon in `{own.MQTT}` (pictures and results through a real mosquitto) and in `{own.HTTP}` (the client of "
         f"the peers). `{own.FOLDER}` reads ahead, as it does on a box: it works on two pictures at a time also with "
-        f"one stream, so it is compared with two requests. `{own.MQTT_AHEAD}` sends as a camera does, without waiting. "
-        "`benchmark_app` has neither picture code nor server: an upper bound of OpenVINO's engine."
+        f"one stream, so it is compared with two requests. `{own.MQTT_AHEAD}` sends as a camera does, without waiting."
     )
-    yield capacity([min(one["capacity"], one["capacity_after"]) for one in rounds])
+    yield capacity([one["capacity"] for one in rounds])
     head = ("", "frames/s, 1 stream", "2 streams", "CPU a frame, ms (2)", "call p50 / p99, ms (1)", "memory, MiB (2)",
             "first result, s")  # fmt: skip
     rows: list[Sequence[str]] = []

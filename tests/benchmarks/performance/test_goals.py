@@ -29,7 +29,7 @@ def peer_round(mosec: float, litserve: float, own_rate: float) -> dict[str, obje
             for name in (own.FOLDER, own.MQTT, own.HTTP, own.LOOP)
         },
     }
-    return {"capacity": 1.9, "capacity_after": 1.2, "contenders": contenders}
+    return {"capacity": 1.2, "contenders": contenders}
 
 
 def found(parts: dict[str, object]) -> dict[str, tuple[str, bool | None]]:
