@@ -41,7 +41,8 @@ def _figure(rounds: Rounds, noun: str) -> Figure:
     figure = Figure(figsize=(8.4, 2.6), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(_AXES)), _AXES.items(), strict=True):
         _curve(axes, rounds, name)
-        axes.set(xlabel=noun, ylabel=label, ylim=(0, None), xlim=(0, None))
+        top = max(max(values) for values in points_of(rounds, name).values())
+        axes.set(xlabel=noun, ylabel=label, ylim=(0, 1.15 * top), xlim=(0, None))
         axes.grid(alpha=0.3)
     return figure
 

@@ -7,7 +7,7 @@ from benchmarks.performance.peers import comparison
 from benchmarks.performance.peers import own_contenders as own
 from benchmarks.performance.peers.http_load import Peer
 from benchmarks.performance.pipe.trial import DAEMON, SCRIPT
-from benchmarks.performance.scaling.points import line_of
+from benchmarks.performance.scaling.points import deviation_of
 
 Parts = Mapping[str, Any]
 Values = list[float]
@@ -128,7 +128,7 @@ def camera_memory(parts: Parts) -> Values:
 
 def cpu_deviation(parts: Parts) -> Values:
     """The largest distance from a straight line of the medians over the rounds: one value."""
-    return [line_of(parts["many cameras"]["rounds"], "cores").deviation]
+    return [deviation_of(parts["many cameras"]["rounds"], "cores")]
 
 
 def with_dead_camera(parts: Parts) -> Values:

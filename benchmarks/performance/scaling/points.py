@@ -31,6 +31,17 @@ def line_of(rounds: Rounds, figure: str) -> Line:
     return fit_line(list(points), [statistics.median(values) for values in points.values()])
 
 
+def deviation_of(rounds: Rounds, figure: str) -> float:
+    """The largest distance from that line, as a share of it.
+
+    Raises:
+        ValueError: fewer than three numbers of cameras were measured: two are always on a line.
+    """
+    if len(points_of(rounds, figure)) < 3:
+        raise ValueError("a distance from a line needs three points")
+    return line_of(rounds, figure).deviation
+
+
 def medians_of(rounds: Sequence[Any], figure: str) -> dict[int, float]:
     """By number of cameras."""
     return {count: statistics.median(values) for count, values in points_of(rounds, figure).items()}

@@ -36,7 +36,7 @@ def growth_section(parts: Parts, plots: Mapping[str, Path]) -> Iterable[str]:
 
 def _slopes(parts: Parts, name: str) -> str:
     rounds = rounds_of(parts, name)
-    if len(rounds[0]) < 2:
+    if len(rounds[0]) < 3:
         return ""
     cpu, memory = line_of(rounds, "cores"), line_of(rounds, "pss_mib")
     noun = "camera" if name == "many cameras" else "model with its camera"
