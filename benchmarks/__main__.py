@@ -28,6 +28,9 @@ BENCHMARKS = {
     "accuracy": Benchmark(
         "loss recovered on pictures and signals, parity of formats, and their pages", "accuracy.evaluation"
     ),
+    "reconstruction": Benchmark(
+        "autoencoders recalibrated: false alarms and anomalies found", "accuracy.reconstruction"
+    ),
     "signal-parity": Benchmark(
         "nets on signals in every format compared with re-estimation in torch", "accuracy.signal_parity"
     ),

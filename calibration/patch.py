@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import PatchError
 from calibration.stats import atomic_file, tensor_file
-from calibration.stats.moments import TapMoments, Vector, blend_taps
+from calibration.stats.moments import INPUT_TAP, TapMoments, Vector, blend_taps
 
 SCALE_LIMITS = (1 / 5, 5.0)
 """A channel whose spread changed more than this is not the same feature any more; a dead one would amplify noise."""
@@ -92,6 +92,11 @@ class Patch:
     def channels(self) -> int:
         """Channels it speaks of."""
         return sum(affine.scale.size for affine in self.taps.values())
+
+    def correct_input(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``x`` (N, C, ...) as the patched model's first layer takes it; as it is where the input stays."""
+        on_input = self.taps.get(INPUT_TAP)
+        return x if on_input is None else on_input.apply(x)
 
     def require_origin(self, model_sha256: str, baseline_id: str) -> None:
         """Refuse it where another model or another baseline is in use.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from calibration import gate
 from calibration.outputs.read import Answers, Layout, as_judged, join_answers, named_only, read_answers
+from calibration.outputs.values import Values
 from calibration.patch import Patch
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.resampling import Resampled
@@ -44,6 +45,7 @@ class Evaluator:
         name: str,
         runner: Runner,
         *,
+        patch: Patch | None = None,
         live: Answers | None = None,
         screened: Answers | None = None,
         is_conservative: bool = False,
@@ -53,6 +55,7 @@ class Evaluator:
         Args:
             name: Of the candidate.
             runner: Runs it.
+            patch: That is in it; None for the unpatched model.
             live: Its answers to the live frames, if known.
             screened: Its answers to the part of the simulated frames that all candidates meet, if known.
             is_conservative: As in :class:`calibration.gate.Evidence`.
@@ -60,22 +63,27 @@ class Evaluator:
         Raises:
             UnknownAnswers: they cannot be read by the layout.
         """
-        live = self.read(runner, self.live) if live is None else live
+        live = self.read(runner, self.live, patch) if live is None else live
         again = None
         if self.simulated is not None and screened is None:
-            again = self.read(runner, self.simulated)
+            again = self.read(runner, self.simulated, patch)
         elif self.simulated is not None and screened is not None:
             others = np.setdiff1d(np.arange(len(self.simulated)), self.part)
-            both = join_answers([screened, self.read(runner, self.simulated[others])])
+            both = join_answers([screened, self.read(runner, self.simulated[others], patch)])
             again = both[np.argsort(np.concatenate([self.part, others]))]
         error = None
         if self.resampled is not None:
-            error = self.resampled.measure_error(self.read(runner, self.resampled.frames))
+            error = self.resampled.measure_error(self.read(runner, self.resampled.frames, patch))
         return gate.Evidence(name, live, again, is_conservative, error)
 
-    def read(self, runner: Runner, x: Batch) -> Answers:
-        """The answers on some frames."""
-        answers = read_answers(named_only(runner(x), self.output), self.layout, x)
+    def read(self, runner: Runner, x: Batch, patch: Patch | None = None) -> Answers:
+        """The answers on some frames, of a runner with this patch in it.
+
+        A reconstruction is compared with the corrected input: it is what the model was given to build again.
+        """
+        is_compared = patch is not None and self.layout is Values.RECONSTRUCTION
+        taken = patch.correct_input(x) if patch is not None and is_compared else x
+        answers = read_answers(named_only(runner(x), self.output), self.layout, taken)
         return answers if self.are_labelled else as_judged(answers, self.layout)
 
     def screen(
@@ -99,7 +107,7 @@ class Evaluator:
         for name, patch in track(
             progress, "screening", [(n, p) for n, p in patches.items() if n not in seeded]
         ):
-            answers = self.read(target.runner(patch), frames)
+            answers = self.read(target.runner(patch), frames, patch)
             fidelity = gate.mean_fidelity(answers, healthy)
             if fidelity is not None:
                 found[name] = fidelity, answers

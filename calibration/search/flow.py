@@ -11,6 +11,7 @@ import numpy as np
 from calibration.baseline.baseline import Baseline
 from calibration.drift.divergence import drift_between
 from calibration.gate.classification import Choice
+from calibration.gate.values import for_reconstructions
 from calibration.outputs.read import (
     Answers,
     ClassScores,
@@ -269,7 +270,10 @@ class Search:
         gate = options.gate_settings
         if self._unexplained > MOST_LEFT_OF_SMALL_GAINS:
             gate = replace(gate, sure_gain=np.inf)
-        gates = gate, options.detection_gate_settings, options.value_gate_settings
+        values = options.value_gate_settings
+        if layout is Values.RECONSTRUCTION:
+            values = for_reconstructions(values)
+        gates = gate, options.detection_gate_settings, values
         return Judge(self._target, evaluator, unpatched, parts.labels, *gates, self._progress)
 
     def _conservative(self, patches: Mapping[str, Patch]) -> set[str]:

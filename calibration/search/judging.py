@@ -53,6 +53,7 @@ class Judge:
             self.evaluator.evaluate(
                 name,
                 self.target.runner(patches[name]),
+                patch=patches[name],
                 screened=screened,
                 is_conservative=name in conservative,
             )

@@ -42,6 +42,7 @@ from safetensors import SafetensorError
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DEFAULT_NAME
 from calibration.errors import CalibrationError
+from calibration.patch import Patch
 from calibration.stats.atomic_file import sync_directory
 from calibration.stats.regular_file import read_whole
 from calibration.stats.tensor_file import LARGEST_FILE_BYTES
@@ -74,6 +75,19 @@ class Patched:
     model: ModelFiles
     answers: Mapping[str, NDArray[Any]] | None
     """To the golden inputs, see ``self_test.answer_golden_inputs``; None for a patch of an earlier version."""
+    patch_file: Path
+    """The corrections that are in the model."""
+
+    def read_patch(self) -> Patch:
+        """The corrections.
+
+        Raises:
+            StateError: missing or damaged.
+        """
+        try:
+            return Patch.load(self.patch_file)
+        except CalibrationError as err:
+            raise StateError(f"{err}; the patch is not used") from err
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +295,7 @@ class ModelState:
         if files.sha256 != expected:
             found = f"the model in {folder} does not have the hash in its report"
             raise StateError(f"{found}; the patch is not used")
-        return Patched(files, answers)
+        return Patched(files, answers, self.patch_path(patch_id))
 
     def list_patch_ids(self) -> list[str]:
         """All patches there, oldest first."""

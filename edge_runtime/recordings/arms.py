@@ -96,7 +96,7 @@ def open_arm(bundle_folder: Path, patch: Path | None = None, settings: EngineSet
         engine.close()
         model, loaded = _patch(bundle.model_files, patch)
         generation = Generation(bundle.id, patch.stem)
-        engine = open_bundle_engine(bundle, plan, settings, model)
+        engine = open_bundle_engine(bundle, plan, settings, model, loaded)
     return Arm(
         generation,
         bundle,

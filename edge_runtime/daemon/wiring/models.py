@@ -39,7 +39,7 @@ from edge_runtime.inference.pipeline import AnswerTap, Pipeline
 from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
-from edge_runtime.inference.specs import find_obstacle_to_recalibration
+from edge_runtime.inference.specs import find_obstacle_to_recalibration, reads_input
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, StateDamaged, VersionSkipped
 from edge_runtime.system.supervised_thread import Crashes
@@ -214,10 +214,12 @@ def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     Nothing is read from the bundle's folder: the way back must work when that is damaged or gone.
     Tested each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
     """
-    settings, model = base.settings, base.model
+    settings, model, patch = base.settings, base.model, None
+    if patched is not None and reads_input(base.bundle.manifest.postprocess):
+        patch = patched.read_patch()
     if patched is not None:  # used once: a cache of it would never be read again
         settings, model = replace(settings, cache_dir=None), patched.model
-    engine = open_bundle_engine(base.bundle, base.plan, settings, model)
+    engine = open_bundle_engine(base.bundle, base.plan, settings, model, patch)
     with close_on_error(engine):
         answers = base.answers if patched is None else patched.answers
         if answers is not None:

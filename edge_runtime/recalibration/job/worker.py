@@ -258,7 +258,7 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
     patch.save(folder / "patch.safetensors")
     patched = _patched_files(bundle, patch)
     model_files.write(folder / f"model{model_files.suffix(patched)}", patched)
-    engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=patched)
+    engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=patched, patch=patch)
     safetensors.numpy.save_file(answer_golden_inputs(bundle, engine), folder / ANSWERS_FILE)
     engine.close()
     return patched.sha256

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.gate.evidence import Evidence
-from calibration.gate.values import DEFAULTS, choose, fidelity, mean_error
+from calibration.gate.values import DEFAULTS, choose, fidelity, for_reconstructions, mean_error
 from calibration.outputs.values import Numbers
 
 HEALTHY = Numbers(np.random.default_rng(0).normal([5, -100], [1, 30], (64, 2)))
@@ -43,6 +43,13 @@ def test_in_doubt_nothing_is_changed(unpatched, candidate):
     found = choose(unpatched, [candidate], HEALTHY)
     assert (found.accepted, found.name) == (False, "identity")
     assert all(found.reasons)
+
+
+@pytest.mark.parametrize(("live", "is_good"), [(0.0, True), (4.0, False), (-4.0, False)])
+def test_live_scores_of_a_reconstruction_must_be_in_the_healthy_range(live, is_good):
+    unpatched, candidate = evidence("identity", 9), evidence("a", 2, live=live)
+    assert choose(unpatched, [candidate], HEALTHY, for_reconstructions(DEFAULTS)).accepted is is_good
+    assert not choose(unpatched, [candidate], HEALTHY).accepted
 
 
 @pytest.mark.parametrize(
