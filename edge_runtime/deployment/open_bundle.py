@@ -39,7 +39,7 @@ from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.bundle_trust import find_trust
 from edge_runtime.deployment.opening_notes import find_engine_notes, find_recalibration_notes
 from edge_runtime.deployment.start_record import read_starts
-from edge_runtime.deployment.stream_input import check_streams
+from edge_runtime.deployment.stream_input import check_same_windows, check_streams
 from edge_runtime.deployment.versions import (
     Skipped,
     find_bundle,
@@ -60,6 +60,7 @@ from edge_runtime.errors import (
 from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads
+from edge_runtime.inference.specs import PreprocessSpec
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
 from edge_runtime.system.model_formats import ModelFormat
 from edge_runtime.system.sandbox import Protection
@@ -153,8 +154,10 @@ def open_bundle(
         raise next(iter(without_engine.values()), refused[0])
 
 
-def open_newer(config: Config, name: str, version: int, should_stop: Callable[[], bool]) -> OpenedModel:
-    """The same for one version, while another one answers.
+def open_newer(
+    config: Config, name: str, version: int, should_stop: Callable[[], bool], active: PreprocessSpec
+) -> OpenedModel:
+    """The same for one version, while another one answers, whose input is ``active``.
 
     Raises:
         BundleError, EngineError: it cannot be used.
@@ -165,6 +168,7 @@ def open_newer(config: Config, name: str, version: int, should_stop: Callable[[]
     bundle = load_from(root, path, find_trust(config, name))
     check_requirements(bundle.manifest, path)
     check_streams(config, name, bundle)
+    check_same_windows(config, name, active, bundle)
     return _open_version(config, name, bundle, should_stop, may_write=True)
 
 

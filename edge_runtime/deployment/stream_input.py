@@ -1,13 +1,13 @@
 """Whether the streams of a model give what its bundle takes, and what a sensor's section says otherwise than it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, SensorConfig, StreamConfig
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.specs import SignalSpec
+from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 
 
 def check_streams(config: Config, name: str, bundle: Bundle) -> None:
@@ -31,6 +31,42 @@ def check_streams(config: Config, name: str, bundle: Bundle) -> None:
         for stream, sensor in config.sensors.items():
             if sensor.model == name and sensor.enabled:
                 _check_sensor(bundle, spec, stream, sensor)
+
+
+def check_same_windows(config: Config, name: str, active: PreprocessSpec, candidate: Bundle) -> None:
+    """Refuse to try a bundle that cannot answer the windows of the active one: a sensor's windows are cut for that.
+
+    Raises:
+        BundleError: channels, length or rate differ; it says how the bundle comes into force all the same.
+    """
+    spec = candidate.manifest.preprocess
+    if not isinstance(active, SignalSpec) or not isinstance(spec, SignalSpec):
+        return
+    of_model = [one for one in config.sensors.values() if one.model == name and one.enabled]
+    found = next(
+        (said for one in _list_inputs(active, of_model) if (said := _find_other_window(one, spec))), None
+    )
+    if found is not None:
+        version = candidate.manifest.version
+        fix = f"Write 'version: {version}' below models.{name}: it is then opened without a trial, with own windows."
+        raise BundleError(
+            candidate.path, found, "the windows of the active version, to be tried next to it", fix
+        )
+
+
+def _list_inputs(active: SignalSpec, sensors: Sequence[SensorConfig]) -> list[SignalSpec]:
+    return [adapt_spec(active, one) for one in sensors] or [active]
+
+
+def _find_other_window(active: SignalSpec, candidate: SignalSpec) -> str | None:
+    """How the windows of ``candidate`` differ from those that are made for ``active``; None where they do not."""
+    if candidate.channel_names != active.channel_names:
+        own, known = (", ".join(names[:10]) for names in (candidate.channel_names, active.channel_names))
+        return f"windows of the channels {own}, not {known}"
+    wanted = max(1, round(candidate.length * active.input_rate_hz / candidate.rate_hz))
+    if wanted != active.input_length:
+        return f"windows of {wanted} samples at {active.input_rate_hz:g} Hz, not {active.input_length}"
+    return None
 
 
 def _check_sensor(bundle: Bundle, spec: SignalSpec, stream: str, sensor: SensorConfig) -> None:

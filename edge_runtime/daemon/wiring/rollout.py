@@ -55,7 +55,7 @@ def make_rollout(
 
     def open_candidate(version: int, should_stop: Callable[[], bool]) -> Candidate:
         with low_priority():
-            opened = open_newer(config_of_now(), name, version, should_stop)
+            opened = open_newer(config_of_now(), name, version, should_stop, active.manifest.preprocess)
         for note in opened.notes:
             log.warning("candidate does not run as configured", model=name, version=version, reason=note)
         manifest = opened.bundle.manifest

@@ -4,10 +4,10 @@ import pytest
 
 from edge_runtime.config import Config, EngineConfig, parse_config
 from edge_runtime.config.trust import TrustConfig
-from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
+from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle, open_newer
 from edge_runtime.errors import BundleError, EngineError
 from tests.support.fake_engine import FakeEngine
-from tests.support.signal_bundles import build_signal_bundle
+from tests.support.signal_bundles import build_signal_bundle, signal_spec
 from tests.support.signed_bundles import Publisher, build_small
 
 pytestmark = pytest.mark.integration
@@ -134,3 +134,24 @@ def test_a_sensor_whose_section_contradicts_its_bundle_is_refused_before_it_send
     assert "sensors.pump" in err.value.found
     without = {"pump": config.sensors["pump"].model_copy(update={"enabled": False})}
     open_bundle(config.model_copy(update={"sensors": without}), "a").engine.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [({"rate_hz": 50.0}, "512"), ({"channels": [{"name": name} for name in ("ax", "ay", "b")]}, "b")],
+    ids=["another rate", "another channel"],
+)
+def test_a_newer_version_with_other_windows_is_refused_before_it_is_tried(tmp_path, spec, said):
+    first = build_signal_bundle(tmp_path / "bundles")
+    build_signal_bundle(tmp_path / "bundles", version=2, preprocess=signal_spec(**spec))
+    config = Config.model_validate({
+        "device": "box", "state_dir": str(tmp_path), "models": {"a": {"bundle": str(first.parent), "rollout": {}}},
+        "sensors": {"pump": {"path": "a.csv", "model": "a"}},
+    })  # fmt: skip
+    active = signal_spec()
+    with pytest.raises(BundleError) as err:
+        open_newer(config, "a", 2, lambda: False, active)
+    assert said in err.value.found
+    assert "version: 2" in err.value.fix
+    build_signal_bundle(tmp_path / "bundles", version=3, preprocess=signal_spec(hop=64, late_s=1))
+    open_newer(config, "a", 3, lambda: False, active).engine.close()

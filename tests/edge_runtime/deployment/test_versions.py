@@ -372,7 +372,7 @@ def test_a_version_whose_manifest_does_not_fit_its_folder_is_opened_nowhere(box,
     with pytest.raises(BundleError):
         open_bundle(config_of(box, version=2), "m")
     with pytest.raises(BundleError):
-        opening.open_newer(config_of(box), "m", 2, lambda: False)
+        opening.open_newer(config_of(box), "m", 2, lambda: False, opened.bundle.manifest.preprocess)
     newer = NewerVersions(box / "bundles" / "small")
     assert newer.find_newest(1, ()) is None
     assert "small/2" in newer.problem
