@@ -50,8 +50,8 @@ class EngineConfig(Section):
     """Best first: the first one that is there is used; without one of them the model is refused. onnxruntime: CPU,
     CUDA, TensorRT, OpenVINO, XNNPACK, ACL; openvino: CPU, GPU, GPU.1, NPU, AUTO; torch: CPU, CUDA."""
     precision: Precision = "f32"
-    """Of float arithmetic in openvino (and f16 on CUDA in torch); device: the device's own default, which may change
-    the answers. Quantized layers stay quantized."""
+    """Of float arithmetic in openvino, and by autocast in torch (bf16; on CUDA f16 too); device: the device's own
+    default, which may change the answers. Quantized layers stay quantized."""
     pin_threads: bool = False
     """Bind the engine's threads to cores. Not in openvino, which places its threads itself: there CPUAffinity= of
     the systemd unit bounds the whole daemon."""

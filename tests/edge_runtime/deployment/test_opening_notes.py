@@ -16,7 +16,7 @@ ORT = "onnxruntime 1.32.0 CPU, intra 1, inter 1, no spinning"
 ORT_CUDA = "onnxruntime 1.32.0 CUDA, CPU, intra 1, inter 1, no spinning"
 OPENVINO = "openvino 2026.4.0 CPU, precision f32, streams 1, threads 1"
 TORCH = "torch 2.9.0+cpu cpu, intra 1, frozen, channels last"
-TORCH_CUDA = "torch 2.9.0 cuda:0, intra 1, frozen"
+TORCH_CUDA = "torch 2.9.0 cuda:0, intra 1, precision f16, frozen"
 
 
 @dataclass
@@ -57,8 +57,9 @@ def notes(runs_on, *, threads=1, axis=None, **model):
         (OPENVINO, {"devices": ["AUTO:GPU,CPU", "CPU"]}, []),
         (OPENVINO, {"pin_threads": True}, ["engine.pin_threads"]),
         (TORCH, {"precision": "f16"}, ["engine.precision"]),
+        (TORCH.replace("intra 1", "intra 1, precision bf16"), {"precision": "bf16"}, []),
         (TORCH_CUDA, {"precision": "f16", "devices": ["CUDA:0", "CPU"]}, []),
-        (TORCH_CUDA, {"precision": "bf16", "devices": ["CUDA"]}, ["engine.precision"]),
+        (TORCH, {"devices": ["CUDA", "CPU"]}, ["engine.devices"]),
     ],
 )
 def test_an_engine_setting_without_effect_is_named(runs_on, engine, expected):

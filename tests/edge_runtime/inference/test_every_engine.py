@@ -155,6 +155,22 @@ def test_openvino_precision_is_pinned_to_what_was_asked() -> None:
     assert "precision f32" in opened("openvino").runs_on
 
 
+def test_torch_calculates_in_bfloat16_when_it_is_asked_to_and_answers_in_float32() -> None:
+    engine = opened("torchscript", precision="bf16")
+    found, exact = values(engine, pixels(3)), values(opened("torchscript"), pixels(3))
+    assert "precision bf16" in engine.runs_on
+    assert (found.dtype, engine.outputs[0].dtype) == (np.float32, "float32")
+    assert not np.array_equal(found, exact)
+    np.testing.assert_allclose(found, exact, atol=0.02 * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize("precision", ["f32", "device", "f16"])
+def test_torch_calculates_in_float32_on_a_cpu_unless_it_is_asked_for_bfloat16(precision: str) -> None:
+    engine = opened("torchscript", precision=precision)
+    np.testing.assert_array_equal(values(engine, pixels(3)), values(opened("torchscript"), pixels(3)))
+    assert "precision" not in engine.runs_on
+
+
 def test_openvino_keeps_compiled_models_where_it_is_told(tmp_path) -> None:
     opened("openvino", cache_dir=tmp_path)
     assert list(tmp_path.glob("*.blob"))
