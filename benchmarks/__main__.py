@@ -93,6 +93,7 @@ BENCHMARKS = {
     "live-view": Benchmark(
         "what the dashboard's live view costs, and how fast its views load", "performance.daemon.live_view"
     ),
+    "gpu": Benchmark("models on a GPU: speed, memory, and parity with the CPU", "performance.gpu.trial"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"
     ),
