@@ -6,7 +6,9 @@ those of the configuration, which have no quotes. The keys of entities end in on
 are equal.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,7 +69,8 @@ _FOUND = "{% set found = value_json.get('detections', []) %}"
 _COUNT = _FOUND + "{{ found | length }}"
 _LABELS = _FOUND + "{{ {'labels': found | map(attribute='label') | unique | sort | list} | tojson }}"
 _VALUE = (
-    "{%% set found = value_json.get('values') or [] %%}{{ found[%d].value if found | length > %d else none }}"
+    "{%% set found = value_json.get('values') or [] %%}"
+    "{{ found | selectattr('name', 'equalto', %s) | map(attribute='value') | first | default(none) }}"
 )
 _ANOMALY = "{% set found = value_json.get('anomaly', {}) %}"
 _ANOMALOUS = (
@@ -145,8 +148,11 @@ def _make_camera(name: str, model: OpenModel, topics: Topics) -> Iterator[tuple[
             labels = {"json_attributes_topic": result, "json_attributes_template": _LABELS}
             yield f"camera_{name}_count", {**_measure(f"{name} count", result, _COUNT), **labels}
         case "regression":
-            for i, one in enumerate(model.values):
-                yield f"camera_{name}_value{i}", _make_measure(f"{name} {one.name}", result, i, one.unit)
+            for one in model.values:
+                yield (
+                    f"camera_{name}_{_make_value_key(one.name)}",
+                    _make_measure(f"{name} {one.name}", result, one),
+                )
         case "anomaly":
             yield f"camera_{name}_anomaly", _make_anomaly(name, result)
             score = _measure(f"{name} anomaly score", result, _ANOMALY_SCORE)
@@ -155,9 +161,18 @@ def _make_camera(name: str, model: OpenModel, topics: Topics) -> Iterator[tuple[
     yield f"camera_{name}_fps", _diagnose(_measure(f"{name} frames", topics.figures, fps, "frames/s"))
 
 
-def _make_measure(name: str, topic: str, place: int, unit: str) -> Component:
-    known = find_unit(unit)
-    measure = _measure(name, topic, _VALUE % (place, place), known.unit or None)
+def _make_value_key(name: str) -> str:
+    """A word by the name of a value alone: a value that is put before it, or another order, changes no entity."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if slug and name == slug.replace("-", " "):
+        return f"value-{slug}"
+    return f"value-{slug}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".replace("--", "-")
+
+
+def _make_measure(name: str, topic: str, value: RegressionValue) -> Component:
+    known = find_unit(value.unit)
+    quoted = json.dumps(value.name, ensure_ascii=False)
+    measure = _measure(name, topic, _VALUE % quoted, known.unit or None)
     return measure if known.device_class is None else {**measure, "device_class": known.device_class}
 
 

@@ -312,12 +312,29 @@ def test_each_value_of_a_regression_is_an_entity_with_its_unit():
         RegressionValue(name="wear"),
         RegressionValue(name="flow", unit="l/h"),
     )
-    heat, wear, flow = (found[f"camera_oven_value{i}"] for i in range(3))
+    heat, wear, flow = (found[f"camera_oven_value-{name}"] for name in ("heat", "wear", "flow"))
     assert (heat["unit_of_measurement"], heat["device_class"]) == ("°C", "temperature")
     assert not {"unit_of_measurement", "device_class"} & wear.keys()
     assert flow["unit_of_measurement"] == "l/h"
     sent = result(values=(Value("heat", 81.5, "degC"), Value("wear", 0.25)))
     assert [render(one["value_template"], sent) for one in (heat, wear, flow)] == ["81.5", "0.25", "None"]
+
+
+ODD_NAMES = ["heat", "Heat", "days left", "days-left", "ÖL", "温度", 'it\'s "{{ 1 }}" %} \\ 😀', "a.b"]
+
+
+def test_an_entity_of_a_value_follows_its_name_and_not_its_place():
+    found = of_pump("regression", *(RegressionValue(name=name) for name in ODD_NAMES))
+    again = of_pump("regression", *(RegressionValue(name=name) for name in ["new", *reversed(ODD_NAMES)]))
+    measures = {key: one for key, one in found.items() if "_value" in key}
+    assert len(measures) == len(ODD_NAMES)
+    sent = result(values=tuple(Value(name, float(i)) for i, name in reversed(list(enumerate(ODD_NAMES)))))
+    for i, (key, one) in enumerate(measures.items()):
+        assert again[key] == one
+        assert key.isascii()
+        assert render(one["value_template"], sent) == str(float(i))
+    sent = result(values=(Value("other", 1.0),))
+    assert {render(one["value_template"], sent) for one in measures.values()} == {"None"}
 
 
 @pytest.mark.parametrize(("threshold", "state"), [(None, "None"), (1.0, "ON"), (3.0, "OFF")])
