@@ -34,6 +34,8 @@ class Candidate:
     arm: Arm
     is_prepared_alike: bool
     """It takes the samples of the active version as they are."""
+    note: str | None = None
+    """What the figures do not tell of its answers, for people; None: nothing."""
     disagreements: Disagreements = field(default_factory=lambda: Disagreements(PictureView(is_bgr=False)))
     """Where frames are kept that both versions answered differently."""
 
@@ -101,8 +103,12 @@ class TrialRun:
             if candidate is not None
         )
         if of_latest and of_latest[0].kind is VerdictKind.FAIL:
-            return self._doubt_beside_patch(of_latest[0])
-        return self._doubt_beside_patch(of_all)
+            return self._with_note(self._doubt_beside_patch(of_latest[0]))
+        return self._with_note(self._doubt_beside_patch(of_all))
+
+    def _with_note(self, verdict: RolloutVerdict) -> RolloutVerdict:
+        note = self.candidate.note
+        return verdict if note is None else replace(verdict, text=f"{verdict.text}; {note}")
 
     def _doubt_beside_patch(self, verdict: RolloutVerdict) -> RolloutVerdict:
         """A candidate has no patch: where the active version needs one, that alone may be why they differ.

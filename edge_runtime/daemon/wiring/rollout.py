@@ -22,6 +22,7 @@ from edge_runtime.deployment.version_rollout import VersionRollout
 from edge_runtime.deployment.versions import NewerVersions
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.inference.postprocess.healthy_threshold import needs_healthy_scores
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.trial import Arm
 from edge_runtime.messaging.events import Event
@@ -29,6 +30,11 @@ from edge_runtime.system.priority import low_priority
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
+
+NO_THRESHOLD = (
+    "the candidate has no threshold of anomalies before it is active and commissioned: nothing that it answers is told "
+    "as an anomaly"
+)
 
 
 def make_rollout(
@@ -67,7 +73,8 @@ def make_rollout(
         trim_heap()
         disagreements = Disagreements(make_view(active.manifest.preprocess))
         is_prepared_alike = manifest.preprocess.preparation == active.manifest.preprocess.preparation
-        return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
+        missing = NO_THRESHOLD if needs_healthy_scores(manifest.postprocess) else None
+        return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, missing, disagreements)
 
     newer = NewerVersions(config.bundle_root(name), lambda: find_trust(config_of_now(), name))
     return VersionRollout(

@@ -1,6 +1,7 @@
 """The rollout of versions, with a real pipeline around scripted engines: stages, what is on the disk, what is freed."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_without_a_stage_before_the_watch_the_active_version_is_measured_first(t
     findings = bench.facts[-1].findings
     assert {"latency", "confidence", "answers"} <= set(findings)
     assert {one["verdict"] for one in findings.values()} == {"pass"}
+
+
+def test_what_the_figures_do_not_tell_of_a_candidate_is_said_with_every_verdict(tmp_path):
+    bench = RolloutBench(tmp_path)
+    opened, note = bench.open_candidate, "no threshold yet"
+    bench.open_candidate = lambda *given: replace(opened(*given), note=note)
+    bench.rollout = bench.make()
+    bench.begin()
+    bench.tick()
+    assert bench.rollout.status().verdict.endswith(note)
 
 
 def test_without_a_stage_before_the_watch_a_collapse_is_refused_all_the_same(tmp_path):
