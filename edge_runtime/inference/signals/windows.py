@@ -4,7 +4,6 @@ Samples with times lie on a grid of the sensor's rate, each in the nearest slot.
 The slots from the begin of the next window on are kept, and nothing before it. See docs/decisions/0043.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from edge_runtime.inference.signals.clock_jumps import Strays
 from edge_runtime.inference.signals.readings import Readings
 from edge_runtime.inference.signals.slots import Slots
-from edge_runtime.inference.specs.signals import MAX_WINDOW_VALUES, SignalSpec
+from edge_runtime.inference.specs.signals import SignalSpec
 
 SILENCE_S = 2.0
 """Samples without times that come after a longer pause, and at least two windows, begin a new window."""
@@ -58,6 +57,13 @@ class WindowCounts:
         return WindowCounts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
+def measure_most_bytes(spec: SignalSpec) -> int:
+    """Memory that the samples of one stream take at most, while windows wait for late or missing ones."""
+    longest_gap = max(spec.input_length, spec.late_slots, LEAST_GAP)
+    slots = spec.input_length + spec.late_slots + longest_gap + PIECE
+    return 2 * slots * (8 * len(spec.channels) + 9)  # twice, where kept slots have to move: see Slots
+
+
 class Windower:
     """Makes windows of the samples of one stream.
 
@@ -68,9 +74,7 @@ class Windower:
     def __init__(self, spec: SignalSpec) -> None:
         self.spec, self._rate_hz = spec, spec.input_rate_hz
         self._length, self._hop = spec.input_length, spec.input_hop
-        most = max(self._length, MAX_WINDOW_VALUES // len(spec.channels))
-        # One more than the seconds say: times are rounded to slots.
-        self._late = min(math.ceil(spec.late_s * self._rate_hz) + 1, most) if spec.late_s else 0
+        self._late = spec.late_slots
         self._longest_gap = max(self._length, self._late, LEAST_GAP)
         self._slots = Slots(len(spec.channels))
         self._strays = Strays(min(3, self._length), self._late, self._longest_gap)

@@ -1,5 +1,6 @@
 """How samples of a sensor become the model's input: the counterpart of ``pictures`` for windows of numbers."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -181,6 +182,12 @@ class SignalSpec(StrictModel):
         return self.payload.rate_hz or self.rate_hz
 
     @property
+    def late_slots(self) -> int:
+        """Samples at the sensor's rate that ``late_s`` keeps windows open for; 0: none."""
+        # One more than the seconds say: times are rounded to slots.
+        return math.ceil(self.late_s * self.input_rate_hz) + 1 if self.late_s else 0
+
+    @property
     def preparation(self) -> str:
         """What a window goes through, as text: two specifications with the same one make the same tensors.
 
@@ -256,6 +263,12 @@ class SignalSpec(StrictModel):
             raise ValueError(f"payload.rate_hz and rate_hz differ by more than {MAX_RESAMPLING} times")
         if max(self.length, self.input_length) * len(names) > MAX_WINDOW_VALUES:
             raise ValueError(f"a window of more than {MAX_WINDOW_VALUES} values; shorten it")
+        most = MAX_WINDOW_VALUES // len(names)
+        if self.late_slots > most:
+            raise ValueError(
+                f"late_s of {self.late_s:g} s at {self.input_rate_hz:g} Hz are {self.late_slots} samples to keep; at "
+                f"most {most} can be kept, so make late_s {(most - 2) / self.input_rate_hz:.3g} or less"
+            )
         return self
 
 

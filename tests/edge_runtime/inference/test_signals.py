@@ -1,6 +1,7 @@
 """Windows become samples exactly as their bundle says."""
 
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -190,6 +191,15 @@ def test_a_prepared_tensor_is_checked_only():
     assert prepare(tensor, is_tensor=True).reason is RejectReason.NON_FINITE
     assert prepare(np.ones((4, 2), np.float32), is_tensor=True).reason is RejectReason.BAD_SHAPE
     assert prepare(np.ones((2, 4), np.int16), is_tensor=True).reason is RejectReason.BAD_DTYPE
+
+
+def test_late_samples_of_more_than_can_be_kept_are_refused_with_the_limit():
+    with pytest.raises(ValidationError) as refused:
+        spec(rate_hz=20_000, late_s=3600)
+    limit = float(re.search(r"make late_s ([0-9.e+]+) or less", str(refused.value))[1])
+    assert spec(rate_hz=20_000, late_s=limit).late_slots > 0
+    with pytest.raises(ValidationError):
+        spec(rate_hz=20_000, late_s=limit * 1.01)
 
 
 def test_durations_are_samples_at_the_rate_of_the_model():
