@@ -15,6 +15,7 @@ from edge_runtime.errors import ConfigError, EdgeRuntimeError, ExtraMissing, Key
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
+    from edge_runtime.inference.specs import PreprocessSpec
 
 
 @click.command()
@@ -43,7 +44,12 @@ def check(config: Path, as_json: bool) -> int:
 def _describe_models(found: "Checked") -> list[str]:
     lines = []
     for name, one in found.models.items():
-        lines.append(f"  {name}: {one['bundle']} on {one['runs_on']}")
+        chosen = (
+            f" (the highest usable of versions {', '.join(map(str, one['versions']))})"
+            if "versions" in one
+            else ""
+        )
+        lines.append(f"  {name}: {one['bundle']}{chosen} on {one['runs_on']}")
         if "rollout" in one:
             lines.append(f"    a newer version {one['rollout']['text']}")
     return lines
@@ -103,10 +109,13 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     except ConfigError as err:
         found.problems.extend(err.problems)
         return found
+    from edge_runtime.cli.check_sensors import note_memory_of_sensors
     from edge_runtime.deployment.open_bundle import open_bundle
+    from edge_runtime.deployment.versions import read_versions
     from edge_runtime.inference.specs import find_obstacle_to_recalibration
 
     bad_keys, only_served = _look_at_keys(config), set[str]()
+    specs: dict[str, PreprocessSpec] = {}
     for name in config.models:
         try:
             opened = open_bundle(config, name, may_write=False)
@@ -123,6 +132,10 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "self_test_difference": opened.self_test_difference,
             "runs_on": opened.engine.runs_on,
         }
+        versions = sorted(read_versions(config.bundle_root(name)))
+        if config.models[name].version == "latest" and len(versions) > 1:
+            found.models[name]["versions"] = versions
+        specs[name] = opened.bundle.manifest.preprocess
         if find_obstacle_to_recalibration(opened.bundle.manifest.preprocess) is not None:
             only_served.add(name)
         _look_at_rollout(config, name, found)
@@ -131,6 +144,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     _look_at_streams(config, found)
     found.problems += bad_keys
     _look_at_libraries(config, found)
+    found.notes += note_memory_of_sensors(config, specs)
     found.notes += _notes_of_home_assistant(config)
     found.notes += _notes_of_http(config)
     problems, notes = look_at_certificate(config)

@@ -20,6 +20,7 @@ from edge_runtime.cli.send import MOVED, VERBS
 from edge_runtime.messaging.commands.request import ARGUMENTS
 from tests.support.mosquitto import free_port
 from tests.support.paths import DEMO, ROOT
+from tests.support.signed_bundles import build_small
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
@@ -265,6 +266,16 @@ def test_check_tells_the_times_of_a_rollout_before_it_starts(run, tmp_path):
     path = config(tmp_path, models={"m": model}, cameras=cameras)  # one gives as many frames as it likes
     times = orjson.loads(run("check", path, "--json")[1])["models"]["m"]["rollout"]
     assert times["promotes_after_s"] is None
+
+
+def test_check_says_which_of_several_versions_is_used_without_a_number(run, tmp_path):
+    for version in (1, 2):
+        small = build_small(tmp_path / "bundles", version=version)
+    path = config(tmp_path, models={"m": {"bundle": str(small.parent)}})
+    assert orjson.loads(run("check", path, "--json")[1])["models"]["m"]["versions"] == [1, 2]
+    assert "1, 2" in run("check", path)[1]
+    path = config(tmp_path, models={"m": {"bundle": str(small.parent), "version": 1}})
+    assert "versions" not in orjson.loads(run("check", path, "--json")[1])["models"]["m"]
 
 
 def test_check_notes_a_rollout_that_has_no_effect(run, tmp_path):
