@@ -20,8 +20,8 @@ from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 
-OpenSource = Callable[[str, StreamConfig, int], Source]
-"""(stream, its configuration, first sequence number) -> a source."""
+OpenSource = Callable[[str, StreamConfig, int, Callable[[], Pipeline]], Source]
+"""(stream, its configuration, first sequence number, what gives the pipeline of its next windows) -> a source."""
 CLOSE_S = 3.0
 SENSOR_SILENCE_S = 5.0
 GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that
@@ -92,7 +92,7 @@ class Cameras:
         worker = self._workers[stream] = StreamWorker(
             stream,
             section,
-            lambda: self._open_source(stream, section, sequence.next),
+            lambda find_pipeline: self._open_source(stream, section, sequence.next, find_pipeline),
             pipeline,
             self._crashes,
             Backoff(random.Random()),  # noqa: S311 - jitter, not a secret

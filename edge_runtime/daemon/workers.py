@@ -12,7 +12,7 @@ from math import inf
 
 import structlog
 
-from edge_runtime.config import CameraConfig, StreamConfig
+from edge_runtime.config import CameraConfig, SensorConfig, StreamConfig
 from edge_runtime.daemon.frame_tap import FrameTap
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
@@ -32,6 +32,8 @@ GATHER_S = 0.002
 second each would wake the thread, which costs the thread that wakes it about a tenth of a millisecond.
 """
 READ_S = 0.25
+MOVE_S = 2.0
+"""Longest wait for a sensor's next message, or silence: by then the windows of the last one have been answered."""
 QUIET_READS = 8
 """A stream that gave nothing for this many reads in a row, 2 s, keeps no worker free until it gives something again."""
 
@@ -43,7 +45,7 @@ class StreamWorker:
         self,
         stream: str,
         section: StreamConfig,
-        open_source: Callable[[], Source],
+        open_source: Callable[[Callable[[], Pipeline]], Source],
         pipeline: Pipeline,
         crashes: Crashes,
         backoff: Backoff,
@@ -53,6 +55,7 @@ class StreamWorker:
     ) -> None:
         """Nothing runs yet.
 
+        ``open_source`` gets what a source of windows asks, at each message, for the pipeline to cut them for.
         ``before``: counts of this stream while it was open earlier, with which this worker goes on. ``on_frame`` sees
         every frame before it is answered, and must keep no array of it.
         """
@@ -62,7 +65,9 @@ class StreamWorker:
         self.pipeline, self.since_s = pipeline, time.monotonic()
         """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
         self.tap, self._on_frame = FrameTap(), on_frame
-        self._handing_over = threading.Lock()
+        self._handing_over, self._has_moved = threading.Lock(), threading.Event()
+        self._next: Pipeline | None = None
+        """Where a sensor's windows are to go from its next message on."""
         self.is_finished = False
         # One value, replaced at once: a reader never sees frames of a source twice, or not at all.
         self._counted: tuple[Source | None, SourceCounts] = (
@@ -84,10 +89,27 @@ class StreamWorker:
     def move_to(self, pipeline: Pipeline) -> None:
         """Hand every further frame to another pipeline; the source goes on as it is.
 
-        When this returns, the old pipeline gets nothing more. It must still be running: a frame may be on its way in.
+        A sensor's windows are cut for one pipeline: those of a message that is on its way go to the old one still, for
+        ``MOVE_S`` at most. When this returns, the old pipeline gets nothing more. It must still be running.
         """
+        if isinstance(self.section, SensorConfig) and self._counted[0] is not None:
+            self._has_moved.clear()
+            self._next = pipeline
+            if self._has_moved.wait(MOVE_S):
+                return
         with self._handing_over:
-            self.pipeline, self.since_s = pipeline, time.monotonic()
+            self._move(pipeline)
+
+    def take_pipeline(self) -> Pipeline:
+        """The pipeline that gets what the source makes from now on; only for the source, in this worker's thread."""
+        with self._handing_over:
+            if self._next is not None:
+                self._move(self._next)
+            return self.pipeline
+
+    def _move(self, pipeline: Pipeline) -> None:
+        self.pipeline, self.since_s, self._next = pipeline, time.monotonic(), None
+        self._has_moved.set()
 
     @property
     def last_problem(self) -> str | None:
@@ -118,7 +140,7 @@ class StreamWorker:
         self._lost = reason
 
     def _play(self) -> None:
-        source = self._open_source()
+        source = self._open_source(self.take_pipeline)
         ended = self._counted[1]
         self._counted = source, ended
         try:
@@ -126,6 +148,7 @@ class StreamWorker:
             while not self.thread.stopping.is_set():
                 frame = source.read(timeout_s=READ_S)
                 if frame is None:
+                    self.take_pipeline()
                     quiet += 1
                     if quiet == QUIET_READS:
                         self.pipeline.rest(self.stream)

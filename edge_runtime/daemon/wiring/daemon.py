@@ -45,6 +45,7 @@ from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.daemon.wiring.telemetry import open_traces
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.tracking.trackforge_tracker import TrackforgeTracker
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.connection import BrokerConnection
@@ -227,10 +228,12 @@ def _make_cameras(
     answered, lines = AnsweredFolders(streams, delivery), InputLines()
     resources.callback(answered.close)
 
-    def open_one(stream: str, section: StreamConfig, first_seq: int) -> Source:
+    def open_one(
+        stream: str, section: StreamConfig, first_seq: int, find_pipeline: Callable[[], Pipeline]
+    ) -> Source:
         connection = running.connection
         if isinstance(section, SensorConfig):
-            find_spec = make_spec_finder(running, stream, section)
+            find_spec = make_spec_finder(find_pipeline, stream, section)
             return open_sensor(
                 stream,
                 section,

@@ -1,15 +1,16 @@
 """From a sensor section to a source of windows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from edge_runtime.config import SensorConfig
-from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.wiring.messages import fill_from_topic
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, is_folder, require_possible
 from edge_runtime.deployment.stream_input import adapt_spec, describe_misfit
 from edge_runtime.errors import SourceLost
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.sources.base import Source
@@ -75,8 +76,8 @@ def open_sensor(
     return source
 
 
-def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> FindSpec:
-    """What the model that answers now wants of a sensor, asked at every message.
+def make_spec_finder(find_pipeline: Callable[[], Pipeline], stream: str, sensor: SensorConfig) -> FindSpec:
+    """What the pipeline that gets the next windows of a sensor wants of it, asked at every message.
 
     The finder raises ``SourceLost`` where the model takes pictures, or the stream's payload does not fit its bundle.
     """
@@ -84,7 +85,7 @@ def make_spec_finder(running: Running, stream: str, sensor: SensorConfig) -> Fin
 
     def find() -> SignalSpec:
         nonlocal known
-        spec = running.models[sensor.model].bundle.manifest.preprocess
+        spec = find_pipeline().preprocessor.spec
         if known is None or known[0] is not spec:
             if not isinstance(spec, SignalSpec):
                 found = f"model {sensor.model!r} takes pictures"

@@ -178,7 +178,7 @@ def test_a_stream_that_ended_says_so_to_its_pipeline(open_cameras):
 def test_the_next_opening_goes_on_with_higher_numbers(open_cameras):
     firsts = []
 
-    def source(stream, config, first_seq):
+    def source(stream, config, first_seq, _):
         firsts.append(first_seq)
         return FakeSource("belt", [frame(first_seq)])
 
@@ -198,7 +198,7 @@ def test_numbers_go_on_above_those_of_a_stream_that_does_not_end(open_cameras, m
             hold.wait(WAIT_S)
             return super().read(timeout_s)
 
-    def source(stream, config, first_seq):
+    def source(stream, config, first_seq, _):
         firsts.append(first_seq)
         return Stuck("belt", [frame(first_seq)]) if len(firsts) == 1 else FakeSource("belt", [])
 

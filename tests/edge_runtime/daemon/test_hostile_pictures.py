@@ -46,7 +46,7 @@ def test_good_pictures_are_answered_between_hostile_ones(tmp_path, crashes):
             source.offer(payload, 0.0)
     opened = []
     worker = StreamWorker(
-        "belt", CameraConfig(path="mqtt", model="parts"), lambda: opened.append(1) or source, pipeline, crashes,
+        "belt", CameraConfig(path="mqtt", model="parts"), lambda _: opened.append(1) or source, pipeline, crashes,
         Backoff(random.Random(0)), SequenceNumbers(tmp_path / "belt.seq"),
     )  # fmt: skip
     worker.thread.start()

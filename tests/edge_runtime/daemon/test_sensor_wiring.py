@@ -10,9 +10,9 @@ from tests.support.signal_bundles import signal_spec
 from tests.support.small_site import PREPROCESS
 
 
-def running(spec):
-    manifest = SimpleNamespace(preprocess=spec)
-    return SimpleNamespace(models={"m": SimpleNamespace(bundle=SimpleNamespace(manifest=manifest))})
+def feeding(spec):
+    """What gives the pipeline that windows go to."""
+    return lambda: SimpleNamespace(preprocessor=SimpleNamespace(spec=spec))
 
 
 def sensor(**keys):
@@ -28,26 +28,26 @@ def test_a_stream_says_only_what_differs_from_the_bundle():
 
 
 def test_the_spec_in_force_is_found_anew_when_another_bundle_answers():
-    box = running(signal_spec())
-    find = make_spec_finder(box, "pump", sensor())
+    pipelines = [feeding(signal_spec())()]
+    find = make_spec_finder(lambda: pipelines[-1], "pump", sensor())
     first = find()
     assert find() is first
-    box.models = running(signal_spec(hop=32)).models
+    pipelines.append(feeding(signal_spec(hop=32))())
     assert find().hop == 32
 
 
 def test_a_model_of_pictures_gives_a_sensor_no_windows():
     with pytest.raises(SourceLost):
-        make_spec_finder(running(PREPROCESS), "pump", sensor())()
+        make_spec_finder(feeding(PREPROCESS), "pump", sensor())()
 
 
 def test_a_payload_that_fits_the_bundle_not_is_a_lost_source():
     spec = signal_spec(payload={"format": "csv", "delimiter": ";", "decimal": ","})
     with pytest.raises(SourceLost):
-        make_spec_finder(running(spec), "pump", sensor(payload={"delimiter": ","}))()
+        make_spec_finder(feeding(spec), "pump", sensor(payload={"delimiter": ","}))()
 
 
 @pytest.mark.parametrize("keys", [{"payload": {"rate_hz": 10_000_000}}, {"hop": 2**62}])
 def test_windows_that_would_take_all_memory_are_a_lost_source(keys):
     with pytest.raises(SourceLost):
-        make_spec_finder(running(signal_spec(rate_hz=1, length=64)), "pump", sensor(**keys))()
+        make_spec_finder(feeding(signal_spec(rate_hz=1, length=64)), "pump", sensor(**keys))()

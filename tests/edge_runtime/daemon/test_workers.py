@@ -40,7 +40,7 @@ def test_a_lost_source_is_opened_again(tmp_path):
             FakeSource("belt", [None, make_frame(1)]),
         ]
     )
-    worker = stream_worker(tmp_path, pipeline, lambda: next(sources))
+    worker = stream_worker(tmp_path, pipeline, lambda _: next(sources))
     worker.thread.start()
     assert worker.thread.join(WAIT_S)
     assert worker.is_finished
@@ -59,7 +59,7 @@ def test_a_source_that_was_never_there_is_not_called_lost(tmp_path):
         ]
     )
 
-    def open_source():
+    def open_source(_):
         answer = next(answers)
         if isinstance(answer, SourceLost):
             raise answer
@@ -81,7 +81,7 @@ def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monke
     )
     pauses = [None] * (QUIET_READS - 1), [None] * (QUIET_READS + 3)
     script = [make_frame(0), *pauses[0], make_frame(1), *pauses[1], make_frame(2)]
-    worker = stream_worker(tmp_path, pipeline, lambda: FakeSource("belt", script))
+    worker = stream_worker(tmp_path, pipeline, lambda _: FakeSource("belt", script))
     worker.thread.start()
     assert worker.thread.join(WAIT_S)
     assert rested_after == [2, 3], "once in the long pause, and at the end"
@@ -91,7 +91,7 @@ def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monke
     pipeline, _, _ = make_pipeline(queue_limit=8)
     sources = iter([FakeSource("belt", [RuntimeError("bug")]), FakeSource("belt", [make_frame(0)])])
     crashes = Crashes(on_fatal=lambda reason: None)
-    worker = stream_worker(tmp_path, pipeline, lambda: next(sources), crashes)
+    worker = stream_worker(tmp_path, pipeline, lambda _: next(sources), crashes)
     worker.thread.start()
     assert worker.thread.join(WAIT_S)
     assert crashes.total == 1
@@ -103,7 +103,7 @@ def test_a_camera_that_is_merely_off_does_not_go_on_with_a_row_of_failures(tmp_p
     answers = iter([RuntimeError("bug")] * 3 + [SourceLost("belt", "off")])
     rows = []
 
-    def open_source():
+    def open_source(_):
         rows.append(crashes.in_a_row())
         if (answer := next(answers, None)) is None:
             return FakeSource("belt", [])
