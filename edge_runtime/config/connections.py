@@ -70,7 +70,12 @@ class CameraConfig(Section):
     subfolders: bool = False
     """Folders: take the pictures in folders below it as well."""
     size: tuple[int, int] | None = Field(default=None, examples=[[1280, 720]])
-    """V4L2: width and height to ask the camera for."""
+    """Width and height in pixels. V4L2: to ask the camera for. Other video: its pictures are scaled down to fit into it
+    where they are decoded, which saves memory."""
+    decode: Literal["all", "nonref", "keyframes", "auto"] = "all"
+    """RTSP and HTTP: which frames are decoded. all; nonref: not those that no other is built on; keyframes: those that
+    need no other, a few a second or less; auto: key frames only, as soon as they have come often enough for fps, and
+    all again when they do not."""
     colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = None
     """Channel order the source really gives, when it is not what it declares. Colour arrays (.npy) declare none and
     need it."""
@@ -132,6 +137,8 @@ class CameraConfig(Section):
             not wants_pictures or self.snapshots, "snapshots", "true, since tracking.pictures is true"
         )
         self.require(not (self.loop and self.watch), "watch", "either 'loop' or 'watch'", found="both")
+        is_streamed = self.address.kind in (CameraKind.RTSP, CameraKind.HTTP)
+        self.require(self.decode == "all" or is_streamed, "decode", "all, unless path is rtsp:// or http://")
         sized = self.size is None or (min(self.size) >= 16 and max(self.size) <= 16_384)
         self.require(sized, "size", "[width, height] in 16..16384 pixels")
         return self

@@ -63,6 +63,8 @@ class CameraStatus:
     """How often the device was opened again."""
     priority: str | None
     """None for a stream that is no longer in the configuration."""
+    decoding: str | None = None
+    """Which frames of a camera of the network are decoded just now: all, nonref or keyframes; None for others."""
     samples: SampleStatus | None = None
     """Of a sensor; None for a camera."""
 
@@ -187,6 +189,7 @@ class Cameras:
                 captured=counts.captured,
                 dropped=counts.dropped,
                 restarts=counts.restarts,
+                decoding=counts.decoding,
                 samples=None if isinstance(worker.section, CameraConfig) else _describe_samples(counts),
                 priority=None if now is None else now.priority,
             )

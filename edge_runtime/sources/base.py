@@ -42,6 +42,8 @@ class SourceCounts:
     """Why it gives no frame just now, or not all; None again once a camera gives one."""
     doubt: str | None = None
     """Why its frames cannot be right, although it gives them."""
+    decoding: str | None = None
+    """Which frames of a camera of the network are decoded: ``all``, ``nonref`` or ``keyframes``."""
     last_captured_at_s: float | None = None
     """When the last delivered frame was grabbed; the stream is behind by the time since then."""
 

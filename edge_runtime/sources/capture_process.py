@@ -1,7 +1,7 @@
 """The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD``.
 
-One process per camera, because only a process can be killed when a driver or FFmpeg hangs (opencv #22677). It waits
-until the address answers (without numpy and OpenCV, so ten absent cameras take little memory), opens the device once,
+One process per camera, because only a process can be killed when a driver or FFmpeg hangs or crashes. It waits
+until the address answers (without OpenCV and FFmpeg, so ten absent cameras take little memory), opens the device once,
 plays it, and ends with one message that names the reason. The owner opens it again.
 """
 
@@ -12,6 +12,7 @@ import socket
 import sys
 
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
+from edge_runtime.sources.frame_ring import FrameRing
 from edge_runtime.system.camera_address import CameraAddress
 from edge_runtime.system.camera_path import look_at_path
 from edge_runtime.system.redaction import redact_url
@@ -58,11 +59,26 @@ def serve(owner: OwnerConnection, ring_fd: int, request: CaptureRequest, rng: ra
     """Wait for the device, play it, tell the owner how it ended."""
     try:
         if wait_reachable(CameraAddress(request.address), owner, rng):
-            from edge_runtime.sources.capture_device import play  # with numpy and OpenCV
-
-            play(request, ring_fd, owner)
+            _play(request, FrameRing(ring_fd), owner)
     except CaptureFailed as err:
         owner.send("failed", reason=redact_url(str(err)))
+
+
+def _play(request: CaptureRequest, ring: FrameRing, owner: OwnerConnection) -> None:
+    """Each kind loads the libraries that it needs only."""
+    kind = CameraAddress(request.address).kind
+    if kind.backend == "v4l2":
+        from edge_runtime.sources.capture_device import DevicePlayer
+
+        DevicePlayer(request, ring, owner).play()
+    elif kind.is_live:
+        from edge_runtime.sources.capture_stream import StreamPlayer
+
+        StreamPlayer(request, ring, owner).play()
+    else:
+        from edge_runtime.sources.capture_file import FilePlayer
+
+        FilePlayer(request, ring, owner).play()
 
 
 def main(arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from edge_runtime.sources.decode_choice import Decode
 from edge_runtime.sources.sign_of_life import FIRST_PICTURE_S
 from edge_runtime.system.camera_address import Transport
 
@@ -47,7 +48,9 @@ class VideoOptions:
     first_picture_s: float = FIRST_PICTURE_S
     """Longest wait for the first picture of a camera while data comes from it."""
     size: tuple[int, int] | None = None
-    """V4L2 only: width and height to ask for."""
+    """Of V4L2: width and height to ask for. Of other video: pictures are scaled down to fit into it."""
+    decode: Decode = "all"
+    """Cameras of the network only: see ``DecodeChoice``."""
     max_frame_bytes: int = 64 << 20
 
     @property
@@ -81,7 +84,7 @@ class CaptureRequest:
         return cls(options=VideoOptions(**options), **fields)
 
 
-MessageKind = Literal["waiting", "opening", "opened", "frame", "ended", "failed"]
+MessageKind = Literal["waiting", "opening", "opened", "decoding", "frame", "ended", "failed"]
 
 
 @dataclass(frozen=True, slots=True)

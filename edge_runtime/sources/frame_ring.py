@@ -6,11 +6,11 @@ camera that comes back with another resolution needs no new ring.
 
 A slot belongs to exactly one side at a time (free, writing, ready, reading); ownership changes hands under a record
 lock, which the kernel drops when its holder dies, so torn frames are impossible and a killed writer blocks no reader.
-Imports only the standard library and numpy.
+Standard library only, because each capture process loads it: numpy, which the reader has, takes 6 MiB.
 """
 
+import ctypes
 import fcntl
-import math
 import mmap
 import os
 import time
@@ -18,25 +18,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _HEADER_BYTES = 4096
 _SLOTS_AT = 512
-_COUNTS = np.dtype(
-    [(name, "<i8") for name in ("slots", "slot_bytes", "grabbed", "skipped", "overwritten", "tickets")]
-)
 _BEAT_AT = 256
-_SLOT = np.dtype(
-    [(name, "<i8") for name in ("state", "ticket", "height", "width", "channels", "position")]
-    + [(name, "<f8") for name in ("captured_at_s", "captured_at_wall_s", "decode_ms")]
-)
 _ENCODED = 0  # channels of a slot that holds the bytes of a picture file
-MAX_SLOTS = (_HEADER_BYTES - _SLOTS_AT) // _SLOT.itemsize
 # The critical sections take some 10 us; longer means that the writer is stopped inside one.
 _LOCK_TIMEOUT_S = 0.005
+
+
+class _Counts(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in ("slots", "slot_bytes", "grabbed", "skipped", "overwritten", "tickets")
+    )
+    slots: int
+    slot_bytes: int
+    grabbed: int
+    skipped: int
+    overwritten: int
+    tickets: int
+
+
+class _Slot(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("state", "ticket", "height", "width", "channels", "position")),
+        *((name, ctypes.c_double) for name in ("captured_at_s", "captured_at_wall_s", "decode_ms")),
+    )
+    state: int
+    ticket: int
+    height: int
+    width: int
+    channels: int
+    position: int
+    captured_at_s: float
+    captured_at_wall_s: float
+    decode_ms: float
+
+
+MAX_SLOTS = (_HEADER_BYTES - _SLOTS_AT) // ctypes.sizeof(_Slot)
 
 
 class _State(IntEnum):
@@ -75,9 +100,18 @@ class TakenFrame:
 
     ticket: int
     """Running number of frames handed over by this writer, from 0; a gap is a frame that was overwritten."""
-    pixels: NDArray[np.uint8]
-    """uint8 (H,W,3) or (H,W) for one channel, or (N,) for the bytes of a picture file; a view into the ring."""
+    data: memoryview
+    """Its bytes; a view into the ring."""
+    shape: tuple[int, ...]
+    """(H,W,3) or (H,W,4), (H,W) for one channel, or (N,) for the bytes of a picture file."""
     note: FrameNote
+
+    @property
+    def pixels(self) -> "NDArray[np.uint8]":
+        """The bytes as an array of that shape; a view into the ring."""
+        import numpy as np
+
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape)
 
 
 class FrameRing:
@@ -87,13 +121,12 @@ class FrameRing:
         self.fd = fd
         """The anonymous file, to hand to the writer."""
         self._map = mmap.mmap(fd, os.fstat(fd).st_size)
-        whole = np.frombuffer(self._map, np.uint8)
-        self._counts: NDArray[np.void] = whole[: _COUNTS.itemsize].view(_COUNTS)
-        self._beat: NDArray[np.float64] = whole[_BEAT_AT : _BEAT_AT + 8].view(np.float64)
-        count, self.slot_bytes = int(self._counts["slots"][0]), int(self._counts["slot_bytes"][0])
-        self._slots: NDArray[np.void] = whole[_SLOTS_AT : _SLOTS_AT + count * _SLOT.itemsize].view(_SLOT)
-        first = _HEADER_BYTES
-        self._pixels = [whole[first + k * self.slot_bytes :][: self.slot_bytes] for k in range(count)]
+        self._counts = _Counts.from_buffer(self._map)
+        self._beat = ctypes.c_double.from_buffer(self._map, _BEAT_AT)
+        count, self.slot_bytes = self._counts.slots, self._counts.slot_bytes
+        self._slots = (_Slot * count).from_buffer(self._map, _SLOTS_AT)
+        whole = memoryview(self._map)[_HEADER_BYTES:]
+        self._bytes = [whole[k * self.slot_bytes :][: self.slot_bytes] for k in range(count)]
         self._reading: int | None = None
         self.was_busy = False
         """The last ``take`` got nothing because the writer was inside a hand-over: ask again in a moment."""
@@ -110,9 +143,7 @@ class FrameRing:
         slot_bytes = -(-max_frame_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         fd = os.memfd_create("edge-frames", os.MFD_CLOEXEC)
         os.ftruncate(fd, _HEADER_BYTES + slots * slot_bytes)
-        head = np.zeros(1, _COUNTS)
-        head["slots"], head["slot_bytes"] = slots, slot_bytes
-        os.pwrite(fd, head.tobytes(), 0)
+        os.pwrite(fd, bytes(_Counts(slots, slot_bytes)), 0)
         return cls(fd)
 
     def close(self) -> None:
@@ -125,60 +156,57 @@ class FrameRing:
 
     def beat(self, now_s: float) -> None:
         """Show life."""
-        self._beat[0] = now_s
+        self._beat.value = now_s
 
     def count_grab(self, now_s: float) -> None:
         """The device gave a frame."""
-        self._counts["grabbed"][0] += 1
-        self._beat[0] = now_s
+        self._counts.grabbed += 1
+        self._beat.value = now_s
 
     def count_skip(self) -> None:
         """The frame just grabbed is not wanted or not decodable."""
-        self._counts["skipped"][0] += 1
+        self._counts.skipped += 1
 
     def reserve(self, *, may_overwrite: bool) -> int | None:
         """A slot to write into: a free one, else (if allowed) the oldest unread one; None when there is none."""
         with self._lock():
-            states = self._slots["state"]
-            for slot in range(len(states)):
-                if states[slot] in (_State.FREE, _State.WRITING):
-                    states[slot] = _State.WRITING
-                    return slot
+            for number, slot in enumerate(self._slots):
+                if slot.state in (_State.FREE, _State.WRITING):
+                    slot.state = _State.WRITING
+                    return number
             oldest = self._oldest_ready() if may_overwrite else None
             if oldest is not None:
                 # Counted before it is taken: a writer killed in between has not lost a frame uncounted.
-                self._counts["overwritten"][0] += 1
-                states[oldest] = _State.WRITING
+                self._counts.overwritten += 1
+                self._slots[oldest].state = _State.WRITING
             return oldest
 
-    def room(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-        """The memory of a reserved slot as an array of this shape; None when the frame is too large."""
-        size = math.prod(shape)
-        return self._pixels[slot][:size].reshape(shape) if size <= self.slot_bytes else None
+    def room(self, slot: int) -> memoryview:
+        """The memory of a reserved slot."""
+        return self._bytes[slot]
 
     def commit(self, slot: int, shape: tuple[int, ...], note: FrameNote) -> None:
         """Hand a written slot to the reader; a shape (N,) says that it holds the bytes of a picture file."""
         height, width, channels = (1, *shape, _ENCODED) if len(shape) == 1 else (*shape, 1)[:3]
         with self._lock():
-            ticket = int(self._counts["tickets"][0])
-            record = self._slots[slot : slot + 1]
-            record["ticket"] = ticket
-            record["height"], record["width"], record["channels"] = height, width, channels
+            record, ticket = self._slots[slot], self._counts.tickets
+            record.ticket = ticket
+            record.height, record.width, record.channels = height, width, channels
             for name, value in note._asdict().items():
-                record[name] = value
-            record["state"] = _State.READY  # last: a writer killed half-way has not handed anything over
-            self._counts["tickets"][0] = ticket + 1
+                setattr(record, name, value)
+            record.state = _State.READY  # last: a writer killed half-way has not handed anything over
+            self._counts.tickets = ticket + 1
 
     # --- the reader's half -------------------------------------------------------------------------------------
 
     def beat_at_s(self) -> float:
         """When the writer last showed life; 0 before it did."""
-        return float(self._beat[0])
+        return self._beat.value
 
     def counts(self) -> RingCounts:
         """Counters so far; callable from any thread."""
-        _, _, *counts = self._counts[0].item()  # in the order of _COUNTS
-        return RingCounts(*counts)
+        counts = self._counts
+        return RingCounts(counts.grabbed, counts.skipped, counts.overwritten, counts.tickets)
 
     def take(self) -> TakenFrame | None:
         """The oldest unread frame, giving back the one taken before; None when there is none.
@@ -193,16 +221,16 @@ class FrameRing:
             if not is_mine:
                 return None
             if self._reading is not None:
-                self._slots["state"][self._reading] = _State.FREE
+                self._slots[self._reading].state = _State.FREE
             slot = self._reading = self._oldest_ready()
             if slot is None:
                 return None
-            self._slots["state"][slot] = _State.READING
-            record = self._slots[slot].copy()
+            self._slots[slot].state = _State.READING
+            record = _Slot.from_buffer_copy(self._slots[slot])
         return self._read_slot(slot, record)
 
-    def _read_slot(self, slot: int, record: Any) -> TakenFrame:
-        _, ticket, height, width, channels, *note = record.item()  # in the order of _SLOT
+    def _read_slot(self, slot: int, record: _Slot) -> TakenFrame:
+        height, width, channels = record.height, record.width, record.channels
         is_encoded = channels == _ENCODED and height == 1
         size = height * width * (1 if is_encoded else channels)
         is_possible = width >= 0 if is_encoded else min(height, width) >= 1 and channels in (1, 3, 4)
@@ -213,13 +241,14 @@ class FrameRing:
             shape = (width,)
         elif channels == 1:
             shape = (height, width)
-        return TakenFrame(ticket, self._pixels[slot][:size].reshape(shape), FrameNote(*note))
+        note = FrameNote(*(getattr(record, name) for name in FrameNote._fields))
+        return TakenFrame(record.ticket, self._bytes[slot][:size], shape, note)
 
     # --- both --------------------------------------------------------------------------------------------------
 
     def _oldest_ready(self) -> int | None:
-        ready = [k for k, state in enumerate(self._slots["state"].tolist()) if state == _State.READY]
-        return min(ready, key=lambda k: int(self._slots["ticket"][k])) if ready else None
+        ready = [number for number, slot in enumerate(self._slots) if slot.state == _State.READY]
+        return min(ready, key=lambda number: self._slots[number].ticket, default=None)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

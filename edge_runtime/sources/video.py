@@ -1,7 +1,7 @@
 """Cameras and video files: V4L2, RTSP, HTTP and files, played by a capture process that is killed when it hangs.
 
 This is the owner's side: it takes frames from shared memory, watches for silence, and opens the device again with
-back-off for ever (a file that fails three times in a row is given up). OpenCV is never loaded here.
+back-off for ever (a file that fails three times in a row is given up). no decoder is ever loaded here.
 """
 
 import random
@@ -44,7 +44,7 @@ class VideoSource:
         first_seq: Sequence number of the first frame. Numbers of dropped frames are left out.
 
     Raises:
-        BadCameraAddress: the address is not allowed, or OpenCV cannot play it.
+        BadCameraAddress: the address is not allowed, or no video decoder can play it.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class VideoSource:
         self.stream = stream
         self._address = CameraAddress(address)
         if self._address.kind.backend is None:
-            raise BadCameraAddress(address, "a camera or video that OpenCV can play")
+            raise BadCameraAddress(address, "a camera or video")
         self.is_live = self._address.kind.is_live
         self._options = options
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
@@ -195,6 +195,9 @@ class VideoSource:
                     log.info(
                         "source open", stream=self.stream, address=self._address.redacted, **message.facts
                     )
+                case "decoding":
+                    log.info("source decodes", stream=self.stream, **message.facts)
+                    self._counts = self._counts.plus(decoding=message.facts.get("decoding"))
                 case "failed" | "ended":  # acted on once the last frames are out of the ring
                     self._last_message = message
                 case _:

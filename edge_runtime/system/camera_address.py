@@ -51,7 +51,7 @@ class CameraKind(StrEnum):
 
     @property
     def backend(self) -> Literal["ffmpeg", "v4l2"] | None:
-        """The part of OpenCV that plays it; None when OpenCV cannot."""
+        """What plays it as video; None: it is no video."""
         if self in (CameraKind.MQTT, CameraKind.DEMO):
             return None
         return "v4l2" if self is CameraKind.DEVICE else "ffmpeg"
@@ -143,8 +143,8 @@ class CameraAddress:
         """Where the device, file or folder is on this machine; None when it is elsewhere."""
         return Path(self.text) if self.kind in (CameraKind.DEVICE, CameraKind.FILE) else None
 
-    def ffmpeg_options(self, transport: Transport, *, is_patient: bool = False) -> str:
-        """OPENCV_FFMPEG_CAPTURE_OPTIONS for this address.
+    def ffmpeg_options(self, transport: Transport, *, is_patient: bool = False) -> dict[str, str]:
+        """Options of FFmpeg for this address.
 
         Every kind names the protocols it may use: without that a "video file" that is really a playlist can make
         FFmpeg fetch URLs, and a remote one can make it read local files. Short probing opens RTSP in 0.5 s, not 3 s,
@@ -154,15 +154,15 @@ class CameraAddress:
         frames 5 s apart the first picture then came after 19 s, with 8 s never; without the flag after 0.3 s. What
         probing kept is decoded at once, so no delay stays.
         """
-        probing = "" if is_patient else "|probesize;200000|analyzeduration;200000"
-        live = f"{probing}|flags;low_delay"
+        probing = {} if is_patient else {"probesize": "200000", "analyzeduration": "200000"}
         match self.kind:
             case CameraKind.RTSP:
-                return f"protocol_whitelist;rtp,rtsp,tcp,udp,tls,srtp,crypto|rtsp_transport;{transport}{live}"
+                protocols, more = "rtp,rtsp,tcp,udp,tls,srtp,crypto", {"rtsp_transport": transport, **probing}
             case CameraKind.HTTP:
-                return f"protocol_whitelist;http,https,tcp,tls,crypto{live}"
+                protocols, more = "http,https,tcp,tls,crypto", probing
             case _:
-                return "protocol_whitelist;file,crypto,data"
+                protocols, more = "file,crypto,data", {}
+        return {"protocol_whitelist": protocols, **more}
 
 
 def _scheme_of(text: str) -> str | None:

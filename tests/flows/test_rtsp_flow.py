@@ -245,3 +245,22 @@ def test_a_camera_that_never_sends_a_key_frame_is_given_up_with_what_to_do(camer
     watch([front], lambda: source.stats().last_problem is not None)
     assert "key frames" in source.stats().last_problem
     assert front.frames == []
+
+
+@pytest.mark.parametrize("decode", ["keyframes", "auto"])
+def test_only_key_frames_are_decoded_where_they_are_enough(cameras, opened, decode):
+    source = opened("front", cameras[0], fps=2.5, decode=decode)  # a key frame each 0.4 s
+    front = WatchedSource(source)
+    watch([front], lambda: source.stats().decoding == "keyframes")
+    seen = len(front.frames)
+    watch([front], lambda: len(front.frames) >= seen + 5)
+    assert source.stats().restarts == 0
+    # Of each ten frames the first one is a key frame, on which the bar is in one of few places.
+    assert {frame[2] for frame in front.frames} == {(240, 320, 3)}
+    assert source.stats().dropped > 5 * (len(front.frames) - seen - 1)
+
+
+def test_frames_are_scaled_where_they_are_decoded(cameras, opened):
+    front = WatchedSource(opened("front", cameras[0], size=(160, 160)))
+    watch([front], lambda: len(front.frames) >= 3)
+    assert {frame[2] for frame in front.frames} == {(120, 160, 3)}

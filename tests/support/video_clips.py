@@ -1,5 +1,6 @@
 """Makes video files whose frames carry their number in black and white blocks, and reads the number back."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -32,4 +33,18 @@ def write_clip(path: Path, frames: int, fps: float = 25, codec: str = "mp4v", wi
     for number in range(frames):
         writer.write(numbered_picture(number, width, height))
     writer.release()
+    return path
+
+
+def write_turned_clip(path: Path, degrees: int, frames: int = 5) -> Path:
+    """A clip whose header says that it is to be turned, as phones write it."""
+    whole = write_clip(path.with_name("straight.mp4"), frames).read_bytes()
+    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    straight, turned = (
+        struct.pack(">9i", a << 16, b << 16, 0, -b << 16, a << 16, 0, 0, 0, 1 << 30)
+        for a, b in ((1, 0), (cosine, sine))
+    )
+    track = whole.index(b"tkhd")
+    at = whole.index(straight, track)
+    path.write_bytes(whole[:at] + turned + whole[at + len(turned) :])
     return path

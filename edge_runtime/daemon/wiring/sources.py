@@ -128,5 +128,6 @@ def video_options(camera: CameraConfig, max_frame_bytes: int) -> VideoOptions:
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
         size=camera.size,
+        decode=camera.decode,
         max_frame_bytes=max_frame_bytes,
     )

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 import structlog
@@ -18,7 +20,7 @@ from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
 from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.paths import ROOT
-from tests.support.video_clips import number_of, write_clip
+from tests.support.video_clips import number_of, write_clip, write_turned_clip
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -102,6 +104,27 @@ def test_every_frame_of_a_file_arrives_once_and_in_order(clip, opened):
     assert not source.is_live
     counts = source.stats()
     assert (counts.captured, counts.delivered, counts.dropped, counts.restarts) == (60, 60, 0, 0)
+
+
+def test_colours_are_those_of_opencv(clip, opened):
+    """Models and baselines were made with pictures that OpenCV converted."""
+    _, image = cv2.VideoCapture(str(clip), cv2.CAP_FFMPEG).read()
+    source = opened(clip)
+    frame = next(f for f in iter(lambda: source.read(1.0), "never") if f is not None)
+    difference = np.abs(frame.payload.astype(int) - image)
+    assert difference.mean() < 0.5
+    assert difference.max() <= 4
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_film_of_a_turned_phone_is_put_upright(tmp_path, opened, degrees):
+    """As OpenCV puts it."""
+    path = write_turned_clip(tmp_path / "turned.mp4", degrees)
+    _, image = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).read()
+    source = opened(path)
+    frame = next(f for f in iter(lambda: source.read(1.0), "never") if f is not None)
+    assert frame.payload.shape == image.shape
+    assert np.abs(frame.payload.astype(int) - image).mean() < 0.5
 
 
 def test_each_frame_is_counted_once_while_the_capture_process_ends(clip, opened, monkeypatch):
