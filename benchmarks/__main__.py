@@ -89,6 +89,9 @@ BENCHMARKS = {
     "signals-trouble": Benchmark(
         "payloads of sensors with missing, late, cut and foreign parts", "signals.trouble"
     ),
+    "picture-path": Benchmark(
+        "time and grey levels of preparing a picture, over OpenCV's usual code", "performance.picture_path"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "live-view": Benchmark(
         "what the dashboard's live view costs, and how fast its views load", "performance.daemon.live_view"

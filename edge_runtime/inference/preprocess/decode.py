@@ -29,6 +29,8 @@ from edge_runtime.inference.specs import Colour, PictureSpec
 
 # A damaged picture is a counted value here, not lines on standard error.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Workers prepare a picture for each core; OpenCV's threads would spin next to them: up to twice the CPU time a picture.
+cv2.setNumThreads(1)
 
 
 _STRIP_BYTES = 1 << 20  # conversions work on so much at a time, so that they need no second picture's memory

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Geometry
+from edge_runtime.inference.preprocess.area import resize_area
 from edge_runtime.inference.specs import Filter, PictureSpec
 
 _CV2_FILTERS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
@@ -107,7 +108,7 @@ def resize(pixels: NDArray[np.uint8], width: int, height: int, filter_name: Filt
     if pixels.shape[:2] == (height, width):
         return np.ascontiguousarray(pixels)
     if filter_name == "area":
-        return _area(pixels, width, height)
+        return resize_area(pixels, width, height)
     if filter_name in _CV2_FILTERS:  # these take their samples where OpenCV does, smoothing nothing
         return cv2.resize(pixels, (width, height), interpolation=_CV2_FILTERS[filter_name])  # type: ignore[return-value]
     cubic = filter_name == "antialias_bicubic"
@@ -117,15 +118,6 @@ def resize(pixels: NDArray[np.uint8], width: int, height: int, filter_name: Filt
     for axis in axes:
         pixels = _resize_antialiased(pixels, (height, width)[axis], axis, cubic=cubic)
     return np.ascontiguousarray(pixels)
-
-
-def _area(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Pixel means along axes that shrink, linear along axes that grow; OpenCV alone does this only for both alike."""
-    smaller = (min(width, pixels.shape[1]), min(height, pixels.shape[0]))
-    shrunk = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
-    if smaller == (width, height):
-        return shrunk  # type: ignore[return-value]
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _resize_antialiased(pixels: NDArray[np.uint8], size: int, axis: int, *, cubic: bool) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ class PictureSpec(StrictModel):
     letterbox_anchor: Literal["centre", "top_left"] = "centre"
     pad_level: Annotated[int, Field(ge=0, le=255)] = 114
     filter: Filter
-    """area: pixel means (cv2.INTER_AREA), bilinear when enlarging. bilinear, bicubic, nearest: OpenCV's,
+    """area: pixel means (as cv2.INTER_AREA), bilinear when enlarging. bilinear, bicubic, nearest: OpenCV's,
     which do not smooth when shrinking. antialias_*: those of PIL and of torchvision with antialias."""
     mean: PerChannel
     """Subtracted, in units of 0..255 pixel levels, in the order of ``colour``. From torchvision's: times
