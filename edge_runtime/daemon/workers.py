@@ -146,7 +146,7 @@ class StreamWorker:
         try:
             quiet = 0
             while not self.thread.stopping.is_set():
-                frame = source.read(timeout_s=READ_S)
+                frame = self._read(source)
                 if frame is None:
                     self.take_pipeline()
                     quiet += 1
@@ -159,8 +159,7 @@ class StreamWorker:
                     frame = replace(frame, colour=self._colour)
                 self.tap.offer(frame)
                 self._on_frame(frame)
-                with self._handing_over:
-                    self.pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
+                self._hand_over(frame, is_live=source.is_live)
                 self._backoff.reset()
                 self.thread.succeeded()
         except EndOfStream:
@@ -170,6 +169,24 @@ class StreamWorker:
             self.pipeline.rest(self.stream)
             source.close()
             self._counted = None, source.stats().after(ended)
+
+    def _read(self, source: Source) -> Frame | None:
+        """The next frame, or None for a while without one; short batches run here while the source has none."""
+        while (wait_s := self.pipeline.short_wait_s()) is not None:
+            frame = source.read(timeout_s=min(wait_s, READ_S))
+            if frame is not None:
+                return frame
+            with self._handing_over:
+                self.pipeline.step(timeout_s=0.0)
+        return source.read(timeout_s=READ_S)
+
+    def _hand_over(self, frame: Frame, *, is_live: bool) -> None:
+        """Queue a frame for the workers, or for this thread where batches are short."""
+        with self._handing_over:
+            is_short = self.pipeline.is_short
+            self.pipeline.accept(frame, is_live=is_live, stop=self.thread.stopping, wakes_worker=not is_short)
+            if is_short and self.pipeline.has_full_batch():
+                self.pipeline.step(timeout_s=0.0)
 
 
 class InferenceWorker:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Asked, Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
 from edge_runtime.errors import EngineError
+from edge_runtime.inference.batch_times import BatchTimes
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
 from edge_runtime.inference.frame_walk import FrameTrace
 from edge_runtime.inference.metrics import Latency, PipelineMetrics
@@ -88,6 +89,7 @@ class Pipeline:
         self._has_paused = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
+        self._batch_times = BatchTimes()
         self._trial: Trial | None = None
 
     def begin_trial(self, trial: Trial) -> None:
@@ -109,10 +111,13 @@ class Pipeline:
             if self._trial is trial:
                 self._trial = None
 
-    def accept(self, frame: Frame, *, is_live: bool, stop: threading.Event) -> Rejected | None:
+    def accept(
+        self, frame: Frame, *, is_live: bool, stop: threading.Event, wakes_worker: bool = True
+    ) -> Rejected | None:
         """Prepare a frame and queue it.
 
-        A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
+        A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``. Who
+        wakes no worker runs what waits by itself (:meth:`step`).
         """
         self.metrics.stream(frame.stream).note_frame(frame.captured_at_s)
         trial = self._trial
@@ -127,9 +132,25 @@ class Pipeline:
             ):
                 if stop.is_set():
                     return None
+                self._has_work.notify()
                 self._has_room.wait(timeout=0.2)
-            self._has_work.notify()
+            if wakes_worker:
+                self._has_work.notify()
         return None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the thread of a stream runs what it has queued: batches are short, and no candidate is tried."""
+        return self._batch_times.is_short and self._trial is None
+
+    def short_wait_s(self) -> float | None:
+        """Seconds until what waits is to run by the thread of a stream; None where workers run it, or nothing waits."""
+        with self._lock:
+            return self.scheduler.wait_s(self.clock()) if self.is_short else None
+
+    def has_full_batch(self) -> bool:
+        """Whether a batch need not wait for another frame."""
+        return self.count_waiting() >= self.scheduler.policy.max_batch_size
 
     def ask(self, frame: Frame) -> Asked:
         """Prepare a frame with an ``asker`` and queue it, unless the queue is full; never waits for room."""
@@ -155,7 +176,7 @@ class Pipeline:
         began_s = self.clock()
         with self._lock:
             self._running_since_s.append(began_s)
-        unfinished = list(batch)
+        unfinished, is_done = list(batch), False
         try:
             if trial is not None:
                 with trial.crashes.contain("candidate", log_once=True) as contained:
@@ -165,8 +186,11 @@ class Pipeline:
             elif batch[0].group is None:
                 self._run(batch, unfinished, lease)
             self._run_again(batch, unfinished)
+            is_done = True
         finally:
             with self._lock:
+                if not is_done:
+                    self._batch_times.forget()  # a worker is to fail next, which the daemon watches
                 self.metrics.lost_to_errors += len(unfinished)
                 self._running_since_s.remove(began_s)
                 self.scheduler.finish(batch)
@@ -269,7 +293,8 @@ class Pipeline:
                 if batch or now_s >= deadline_s or is_drained:
                     if batch:
                         self._has_room.notify_all()
-                    if self.scheduler.wait_s(now_s) is not None:  # for another worker, if one sleeps
+                    # For another worker, if one sleeps; short batches run one after the other here.
+                    if not self.is_short and self.scheduler.wait_s(now_s) is not None:
                         self._has_work.notify()
                     if not batch:
                         return None
@@ -369,6 +394,7 @@ class Pipeline:
             self.metrics.batched_samples += samples
             self.metrics.last_progress_at_s = finished_s
             self.metrics.infer_ms.add(infer_ms)
+            self._batch_times.note(infer_ms)
             while not self.scheduler.may_answer(batch):
                 self._has_answered.wait()
         return infer_ms

@@ -2,19 +2,15 @@
 
 import time
 from collections.abc import Callable
-from math import inf
 
 from edge_runtime.datatypes import Frame
 from edge_runtime.sources.base import SourceCounts
 from edge_runtime.sources.message_queue import MessageQueue
 from edge_runtime.sources.window_frames import FindSpec, WindowFrames
-from edge_runtime.system.wake_ups import sleep_until
 
 CAPACITY = 16_384
 """Messages: a sensor that sends each sample by itself sends thousands a second."""
 MAX_BYTES = 64 << 20
-GATHER_S = 0.002
-"""A thread that is woken for each of 1,000 messages a second costs as much as what it does with them."""
 
 
 class MqttSignalsSource(MessageQueue):
@@ -62,7 +58,6 @@ class MqttSignalsSource(MessageQueue):
         )
         self._windows = WindowFrames(stream, find_spec, first_seq, is_live=True)
         self._expected_on = expected_on
-        self._taken_at_s = -inf
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next window, or the next message that cannot be read; None when none came in time.
@@ -75,10 +70,7 @@ class MqttSignalsSource(MessageQueue):
         while (frame := self._windows.next_frame()) is None:
             if is_late:  # messages that complete no window keep nobody from closing the stream
                 return None
-            if not self._queued:
-                sleep_until(self._taken_at_s + GATHER_S)
             message = self._take(max(0.0, end_s - self._clock()))
-            self._taken_at_s = time.monotonic()
             if message is None:
                 return None
             at_wall_s = self._find_wall_s(message.at_s)

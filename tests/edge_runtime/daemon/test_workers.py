@@ -9,6 +9,7 @@ from edge_runtime.config import CameraConfig
 from edge_runtime.daemon import workers
 from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.errors import SourceLost
+from edge_runtime.inference.batch_times import LOOKED_AT
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system import supervised_thread
 from edge_runtime.system.supervised_thread import Crashes
@@ -175,3 +176,46 @@ def test_a_full_batch_that_waits_begins_at_once_and_another_one_is_gathered(monk
     worker.thread.start()
     assert worker.thread.join(WAIT_S)
     assert (waiting_at_sleep, pipeline.is_empty()) == ([1], True)
+
+
+def shorten(pipeline):
+    """The pipeline has seen that its batches are short."""
+    for _ in range(LOOKED_AT):
+        pipeline._batch_times.note(0.0)
+
+
+def test_the_thread_of_a_stream_runs_short_batches_itself(tmp_path):
+    engine = FakeEngine()
+    pipeline, results, _ = make_pipeline(engine, max_batch_size=2, queue_limit=8)
+    shorten(pipeline)
+    frames = [make_frame(seq) for seq in range(5)]
+    source = FakeSource("belt", [*frames, None])
+    worker = stream_worker(tmp_path, pipeline, lambda: source)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert [result.seq for result in results] == [0, 1, 2, 3, 4]
+    assert engine.batch_sizes == [2, 2, 1]
+    assert pipeline.is_idle()
+
+
+def test_a_worker_takes_over_once_a_short_batch_failed_unexpectedly(tmp_path, monkeypatch):
+    pipeline, results, _ = make_pipeline(queue_limit=8)
+    shorten(pipeline)
+    read, failures = pipeline.postprocessor.read, iter([RuntimeError("once")])
+
+    def fail_once(sample, outputs):
+        if (error := next(failures, None)) is not None:
+            raise error
+        return read(sample, outputs)
+
+    monkeypatch.setattr(pipeline.postprocessor, "read", fail_once)
+    sources = iter([FakeSource("belt", [make_frame(0), None]), FakeSource("belt", [make_frame(1), None])])
+    stream = stream_worker(tmp_path, pipeline, lambda: next(sources))
+    inference = InferenceWorker("infer", pipeline, Crashes(on_fatal=lambda reason: None))
+    stream.thread.start()
+    inference.thread.start()
+    assert stream.thread.join(WAIT_S)
+    assert until(lambda: [result.seq for result in results] == [1])
+    assert (pipeline.is_short, pipeline.metrics.lost_to_errors) == (False, 1)
+    inference.thread.stop()
+    assert inference.thread.join(WAIT_S)
