@@ -59,6 +59,9 @@ BENCHMARKS = {
             _part("int8", "speed of the int8 model over the float one"),
         ]
     ),
+    "cameras": Benchmark(
+        "CPU and memory of RTSP cameras without inference, and ffmpeg's", "performance.cameras"
+    ),
     "rollout": Benchmark("a good version and broken ones on a running daemon", "rollout.trials"),
     "rollout-shadow": Benchmark(
         "live frames with and without a version in the shadow", "rollout.shadow_load"
