@@ -131,7 +131,8 @@ def _listen(to: "Address", device: str, verb: str, transaction: str, timeout_s: 
         CommandError: the configuration has no broker.
         BrokerLost: the broker cannot be reached or refuses the connection.
     """
-    from edge_runtime.messaging.mqtt.session import Message, MqttSession
+    from edge_runtime.messaging.mqtt.message import Message
+    from edge_runtime.messaging.mqtt.session import MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
     from edge_runtime.messaging.mqtt.topics import progress_topic
     from edge_runtime.system.supervised_thread import Crashes

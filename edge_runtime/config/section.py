@@ -19,8 +19,14 @@ from edge_runtime.config.values import refusal
 class Section(BaseModel):
     """A closed set of keys; an unknown one is an error, and nothing changes after validation."""
 
+    # Deferred: a section is checked as a part of ``Config``, which is built once, and seldom by itself.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+        defer_build=True,
     )
 
     @classmethod

@@ -13,7 +13,6 @@ from typing import Any
 
 from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Changes, Config, ConfigHistory, changes, must_start_anew, parse_config
-from edge_runtime.config.edit import edit_keys
 from edge_runtime.config.hidden_lines import put_secrets_back
 from edge_runtime.config.load import resolve_links
 from edge_runtime.config.secret_values import ADVICE, hide_secrets
@@ -119,6 +118,8 @@ class ConfigEditor:
             )
         source = f"{self._path} (as it would be)"
         if given.text is None:
+            from edge_runtime.config.edit import edit_keys  # ruamel: at the first edit, not at every start
+
             text = edit_keys(before, source, given.values, given.remove)
         else:
             text = put_secrets_back(before.decode("utf-8", "replace"), _show, given.text).encode()

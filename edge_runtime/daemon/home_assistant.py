@@ -27,7 +27,7 @@ from edge_runtime.messaging.home_assistant.discovery import (
 )
 from edge_runtime.messaging.home_assistant.entities import OpenModel
 from edge_runtime.messaging.mqtt.client import MqttClient
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
 

@@ -22,9 +22,6 @@ class OpenObject:
     state: ObjectState
 
 
-_OBJECTS = TypeAdapter(list[OpenObject])
-
-
 class OpenObjects:
     """The file; used by one thread."""
 
@@ -38,7 +35,8 @@ class OpenObjects:
             StateError: the file cannot be read, or is damaged.
         """
         try:
-            return _OBJECTS.validate_json(self.path.read_bytes())
+            data = self.path.read_bytes()
+            return TypeAdapter(list[OpenObject]).validate_json(data)  # built here: seldom is there a file
         except FileNotFoundError:
             return []
         except (OSError, ValidationError) as err:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.report.thumbnails import encode_picture, picture_uri
 from calibration.report.window_chart import WindowAxes, draw_window
 from edge_runtime.inference.specs import PreprocessSpec, SignalSpec
 
@@ -46,10 +45,15 @@ class PictureView:
 
     def encode(self, values: NDArray[Any], most_side: int) -> bytes:
         """A JPEG."""
+        # Here and below: it draws with all that simulates sensors, which no start needs.
+        from calibration.report.thumbnails import encode_picture
+
         return encode_picture(self._as_bgr(values), most_side)
 
     def show(self, values: NDArray[Any], most_side: int) -> Shown:
         """A thumbnail; boxes are in pixels of the whole picture."""
+        from calibration.report.thumbnails import picture_uri
+
         height, width = values.shape[:2]
         return Shown(picture_uri(self._as_bgr(values), most_side), (width, height))
 

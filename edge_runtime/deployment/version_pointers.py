@@ -11,6 +11,7 @@ Only the value and its file live here; who moves a pointer, and when, is decided
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -89,7 +90,8 @@ class VersionPointers:
             StateError: it cannot be read or is damaged.
         """
         try:
-            return _POINTERS.validate_json(read_whole(path, LARGEST_BYTES))
+            data = read_whole(path, LARGEST_BYTES)
+            return _make_adapter().validate_json(data)
         except FileNotFoundError:
             return cls()
         except (OSError, ValidationError) as err:
@@ -112,7 +114,10 @@ class VersionPointers:
             write_atomically(path, orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS))
 
 
-_POINTERS = TypeAdapter(VersionPointers)
+@cache
+def _make_adapter() -> TypeAdapter[VersionPointers]:
+    """Built when there is a file: models without a rollout have none."""
+    return TypeAdapter(VersionPointers)
 
 
 def read_boot_id(path: Path = BOOT_ID) -> str | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from edge_runtime.messaging.connection import BrokerConnection
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 
 MOST_WAITING_BYTES = 8 * 2**20
 """In memory, until the disk has them; what comes beyond is dropped and has to be sent again."""

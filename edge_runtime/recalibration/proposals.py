@@ -32,9 +32,6 @@ log = structlog.get_logger()
 PROPOSAL_FILE = "proposal.json"
 
 
-_PROPOSAL = TypeAdapter(Proposal)
-
-
 class Proposals:
     """Owned by the controller's thread; ``waiting`` may be read from any."""
 
@@ -211,7 +208,8 @@ class Proposals:
 
     def _read(self) -> Proposal | None:
         try:
-            return _PROPOSAL.validate_json(read_whole(self._path, LARGEST_NOTE_BYTES))
+            data = read_whole(self._path, LARGEST_NOTE_BYTES)
+            return TypeAdapter(Proposal).validate_json(data)  # built here: seldom is there a file
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as err:

@@ -8,7 +8,7 @@ from edge_runtime.config import parse_config
 from edge_runtime.daemon.installs import Installs
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.commands.request import check_arguments
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.uploads import Uploads
 from edge_runtime.system.priority import run_in_background

@@ -48,7 +48,7 @@ class Envelope:
 class _Part(BaseModel):
     """Fields that are not named here are ignored, as the specification of the predicate wants it."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class _PublicKey(_Part):

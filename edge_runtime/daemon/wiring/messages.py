@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from edge_runtime.messaging.connection import BrokerConnection
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.sources.message_queue import MessageQueue
 from edge_runtime.sources.mqtt_origin import read_origin
 

@@ -23,4 +23,4 @@ Text = Annotated[str, AfterValidator(_check_text)]
 class StrictModel(BaseModel):
     """Unknown fields are refused; values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

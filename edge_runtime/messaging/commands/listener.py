@@ -20,7 +20,7 @@ from edge_runtime.messaging.commands.request import QUICK
 from edge_runtime.messaging.commands.unanswered import Unanswered, UnansweredRequest
 from edge_runtime.messaging.commands.under_way import UnderWay
 from edge_runtime.messaging.mqtt.client import MqttClient
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics, progress_topic
 from edge_runtime.system.supervised_thread import Crashes
 

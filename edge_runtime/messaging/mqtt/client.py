@@ -11,16 +11,20 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from edge_runtime.errors import BrokerLost, ConfigError
 from edge_runtime.messaging.mqtt.backoff import Backoff
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.problems import RETAIN_NOT_SUPPORTED, suspect_takeover
-from edge_runtime.messaging.mqtt.session import Message, MqttSession
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import matches
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread, pause_s
+
+if TYPE_CHECKING:
+    from edge_runtime.messaging.mqtt.session import MqttSession
 
 log = structlog.get_logger()
 
@@ -161,7 +165,7 @@ class MqttClient:
         self._listeners.append(listener)
 
     @property
-    def session(self) -> MqttSession | None:
+    def session(self) -> "MqttSession | None":
         """The open connection, or None; each new connection is another object."""
         session = self._session
         is_ready = session is not None and session.is_open and self._is_announced
@@ -193,7 +197,10 @@ class MqttClient:
         """After unexpected failures."""
         return _spread(pause_s(in_a_row, self._settings.reconnect_min_s, self._settings.reconnect_max_s))
 
-    def _make_session(self) -> MqttSession:
+    def _make_session(self) -> "MqttSession":
+        # Here, in the thread that connects: no start waits for paho, and one without a broker needs none.
+        from edge_runtime.messaging.mqtt.session import MqttSession
+
         return MqttSession(
             self._settings,
             self._max_inflight,
@@ -233,7 +240,7 @@ class MqttClient:
             )
         return self._stay(session)
 
-    def _stay(self, session: MqttSession) -> float:
+    def _stay(self, session: "MqttSession") -> float:
         """Use a session until it ends; gives the pause after it."""
         accepted_at_s = time.monotonic()
         try:
@@ -256,7 +263,7 @@ class MqttClient:
             )
         return delay_s
 
-    def _announce(self, session: MqttSession) -> None:
+    def _announce(self, session: "MqttSession") -> None:
         """Subscribe first: a caller that sees ``online`` may send a command at once.
 
         Rows are sent only after the state was acknowledged, so that it is known over which the connection ends.

@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -23,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_runtime.errors import BrokerLost
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.paho_client import PahoClient
 from edge_runtime.messaging.mqtt.problems import (
     explain_denial,
@@ -47,20 +47,6 @@ MAX_LIGHT_BYTES = 4 * 2**20
 _EARLY_CODES = 64
 _KEPT_ACKS = 131_072
 """Two full turns of the 16-bit packet id; only reached when acknowledgements are not taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message that arrived."""
-
-    topic: str
-    payload: bytes
-    is_retained: bool = False
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    content_type: str | None = None
-    properties: tuple[tuple[str, str], ...] = ()
-    """User properties in their order."""
 
 
 class MqttSession:

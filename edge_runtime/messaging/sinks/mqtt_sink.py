@@ -4,14 +4,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.problems import TOO_LARGE, explain_denial
-from edge_runtime.messaging.mqtt.session import MqttSession
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.publisher import DeliveryReport, Denial, Loss
+
+if TYPE_CHECKING:
+    from edge_runtime.messaging.mqtt.session import MqttSession
 
 log = structlog.get_logger()
 
@@ -148,7 +151,7 @@ class MqttSink:
             report.denied[row_id] = Denial(cause, may_be_the_row=code != _QUOTA)
             self._problem = f"the broker refuses messages: {cause}; they wait in the outbox"
 
-    def _follow(self, session: MqttSession | None, report: DeliveryReport) -> None:
+    def _follow(self, session: "MqttSession | None", report: DeliveryReport) -> None:
         """Go on with another session; unacknowledged rows of the old one take no place in its window."""
         old, self._session = self._session, session
         if old is not None and self._open:
@@ -156,7 +159,7 @@ class MqttSink:
             report.loss = Loss(UNANSWERED if old.is_given_up else CUT, old.is_ended_by_broker, is_certain)
         self._open, self._forgotten, self._bytes = {}, {}, 0
 
-    def _look_for_stall(self, session: MqttSession, report: DeliveryReport) -> None:
+    def _look_for_stall(self, session: "MqttSession", report: DeliveryReport) -> None:
         now_s = self._monotonic()
         oldest_mid, oldest = next(iter(self._open.items()))
         if now_s - oldest.sent_at_s < self._patience_s:

@@ -13,7 +13,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.inference.specs import RawSpec, RegressionSpec, RegressionValue
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.events import DriftFigures
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics, matches
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.home_assistant import check

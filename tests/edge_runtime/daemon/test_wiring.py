@@ -28,7 +28,7 @@ from edge_runtime.errors import CommandError, ConfigError, SourceLost, StateErro
 from edge_runtime.messaging.commands.callers import Request
 from edge_runtime.messaging.commands.later import Later
 from edge_runtime.messaging.commands.request import ARGUMENTS
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.serving.listener import PortUnavailable

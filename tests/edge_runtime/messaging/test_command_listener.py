@@ -12,7 +12,7 @@ from edge_runtime.messaging.commands.lanes import MAX_QUEUED, MAX_QUEUED_BYTES
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.commands.request_text import MAX_REQUEST_BYTES
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.used_transactions import UsedInMemory

@@ -11,7 +11,7 @@ from edge_runtime.messaging.commands.command_log import CommandLog, read_log
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.commands.unanswered import Unanswered, UnansweredRequest
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system import redaction
 from edge_runtime.system.supervised_thread import Crashes

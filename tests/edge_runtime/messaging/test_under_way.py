@@ -15,7 +15,7 @@ from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.commands.under_way import MOST, UnderWay, wait_for
 from edge_runtime.messaging.commands.used_file import UsedFile
-from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.progress import Heard
