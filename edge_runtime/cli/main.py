@@ -5,33 +5,14 @@ A command imports what it needs when it is called: ``run`` must not wait for the
 
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
 from edge_runtime import __version__
-from edge_runtime.cli.asyncapi import asyncapi
-from edge_runtime.cli.baseline.commands import baseline_group
-from edge_runtime.cli.bench.commands import bench_command
-from edge_runtime.cli.bundle import bundle_group
-from edge_runtime.cli.calibrate import calibrate
-from edge_runtime.cli.check import check, schema
-from edge_runtime.cli.command_log import command_log
-from edge_runtime.cli.compare import compare
-from edge_runtime.cli.config import config_group
-from edge_runtime.cli.demo.commands import demo
-from edge_runtime.cli.doctor.commands import doctor
-from edge_runtime.cli.infer import infer
-from edge_runtime.cli.init.commands import init
-from edge_runtime.cli.keys import keys_group
 from edge_runtime.cli.options import print_answer
 from edge_runtime.cli.printable import make_lines_printable
-from edge_runtime.cli.record import record
-from edge_runtime.cli.replay import replay
-from edge_runtime.cli.rollout import rollout_group
-from edge_runtime.cli.run import run
-from edge_runtime.cli.send import send
-from edge_runtime.cli.tune.commands import tune_command
 from edge_runtime.errors import EdgeRuntimeError, ExitCode
 from edge_runtime.system.environment import secrets_in
 from edge_runtime.system.redaction import PROCESS
@@ -44,7 +25,49 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS = {
+    "asyncapi": "asyncapi:asyncapi",
+    "baseline": "baseline.commands:baseline_group",
+    "bench": "bench.commands:bench_command",
+    "bundle": "bundle:bundle_group",
+    "calibrate": "calibrate:calibrate",
+    "check": "check:check",
+    "command-log": "command_log:command_log",
+    "compare": "compare:compare",
+    "config": "config:config_group",
+    "demo": "demo.commands:demo",
+    "doctor": "doctor.commands:doctor",
+    "infer": "infer:infer",
+    "init": "init.commands:init",
+    "keys": "keys:keys_group",
+    "record": "record:record",
+    "replay": "replay:replay",
+    "rollout": "rollout:rollout_group",
+    "run": "run:run",
+    "schema": "check:schema",
+    "send": "send:send",
+    "tune": "tune.commands:tune_command",
+}
+"""By name, the module in this room and the command in it."""
+
+
+class Commands(click.Group):
+    """The commands of :data:`COMMANDS`, each imported when it is asked for: ``run`` loads none of the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's method
+        """All names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's method
+        """The command; None: there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"edge_runtime.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edge-runtime")
 @click.option(
     "--env-file",
@@ -64,14 +87,6 @@ def cli(env_file: str | None, *, quiet: bool) -> None:  # noqa: ARG001 - read by
     PROCESS.learn(secrets_in(os.environ))
     # Standard output is for answers. ``run`` and ``demo`` configure the log again from the configuration.
     configure_log("warning", "console")
-
-
-for subcommand in (
-    run, demo, init, check, doctor, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group,
-    rollout_group, tune_command, bench_command, command_log, config_group, asyncapi,
-    record, replay, compare,
-):  # fmt: skip
-    cli.add_command(subcommand)
 
 
 def _calibration_error() -> "type[CalibrationError]":

@@ -6,7 +6,7 @@ A report that cannot be made never stands in the way of a version: it is logged 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -16,11 +16,13 @@ from edge_runtime.deployment.rollout_policy.comparison import Comparison
 from edge_runtime.deployment.rollout_policy.plan import Stage
 from edge_runtime.deployment.rollout_policy.verdict import RolloutVerdict
 from edge_runtime.deployment.trial_figures import BothArms
-from edge_runtime.deployment.trial_page import StageRecord, TrialOutcome, make_page
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.own_folder import make_folder, remove
+
+if TYPE_CHECKING:
+    from edge_runtime.deployment.trial_page import StageRecord, TrialOutcome
 
 log = structlog.get_logger()
 
@@ -57,6 +59,8 @@ class TrialRecord:
         now_wall_s: float,
     ) -> None:
         """A stage is over, another one or none begins."""
+        from edge_runtime.deployment.trial_page import StageRecord
+
         self._stages.append(
             StageRecord(
                 stage,
@@ -81,6 +85,9 @@ class TrialRecord:
         waits: bool = False,
     ) -> str | None:
         """Write the report of the trial, which is over; gives ``model/id``, None when it cannot be kept."""
+        # The page and its charts, after a trial and not at every start.
+        from edge_runtime.deployment.trial_page import TrialOutcome, make_page
+
         outcome = TrialOutcome(
             self._model,
             self._candidate,
@@ -105,7 +112,7 @@ class TrialRecord:
         return None if report_id is None else f"{self._model}/{report_id}"
 
 
-def _as_json(outcome: TrialOutcome, at_wall_s: float) -> dict[str, Any]:
+def _as_json(outcome: "TrialOutcome", at_wall_s: float) -> dict[str, Any]:
     """With the keys by which all reports are listed: ``at``, ``accepted``, ``candidate``, ``reasons``."""
     return {
         "at": at_wall_s,

@@ -3,8 +3,7 @@
 import os
 import select
 
-from edge_runtime.inference.signals.csv_lines import is_left_out
-from edge_runtime.sources.sample_pieces import MAX_LINE_BYTES
+from edge_runtime.inference.signals.csv_lines import MAX_LINE_BYTES, is_left_out
 
 STANDARD_INPUT = 0
 _AT_ONCE = 64 << 10

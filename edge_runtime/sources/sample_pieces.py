@@ -10,7 +10,7 @@ from calibration.stats.regular_file import open_regular
 from edge_runtime.datatypes import Flaw
 from edge_runtime.inference.file_bytes import read_file
 from edge_runtime.inference.preparation import read_or_flaw
-from edge_runtime.inference.signals.csv_lines import is_left_out
+from edge_runtime.inference.signals.csv_lines import MAX_LINE_BYTES, is_left_out
 from edge_runtime.inference.signals.files import payload_of
 from edge_runtime.inference.signals.payload import read_payload
 from edge_runtime.inference.signals.readings import Readings
@@ -19,7 +19,6 @@ from edge_runtime.inference.specs import PayloadSpec, SignalSpec
 LINES = 256
 """Of a csv that are read at once; one that cannot be read costs all of them."""
 SAMPLES = 4096
-MAX_LINE_BYTES = 1 << 20
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
 
 Piece = Readings | Flaw

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 from edge_runtime.datatypes import Flaw, Frame, RejectReason
 from edge_runtime.errors import SourceLost
-from edge_runtime.inference.signals.csv_lines import is_left_out
+from edge_runtime.inference.signals.csv_lines import MAX_LINE_BYTES, is_left_out
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.input_lines import InputLines
-from edge_runtime.sources.sample_pieces import MAX_LINE_BYTES
 from edge_runtime.sources.window_frames import FindSpec, WindowFrames
 
 

@@ -54,7 +54,10 @@ def write_page() -> str:
 
 
 def _commands(group: click.Group, parent: click.Context) -> Iterator[str]:
-    for name, command in sorted((name, one) for name, one in group.commands.items() if not one.hidden):
+    for name in sorted(group.list_commands(parent)):
+        command = group.get_command(parent, name)
+        if command is None or command.hidden:
+            continue
         context = click.Context(command, info_name=name, parent=parent)
         if isinstance(command, click.Group):
             yield from _commands(command, context)

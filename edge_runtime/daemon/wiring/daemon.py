@@ -40,7 +40,6 @@ from edge_runtime.daemon.wiring.messaging import (
     open_connection,
 )
 from edge_runtime.daemon.wiring.models import open_model
-from edge_runtime.daemon.wiring.sensors import make_spec_finder, open_sensor
 from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.daemon.wiring.telemetry import open_traces
 from edge_runtime.datatypes import Result
@@ -233,6 +232,9 @@ def _make_cameras(
     ) -> Source:
         connection = running.connection
         if isinstance(section, SensorConfig):
+            # Here: a box with cameras loads none of the formats of sensors.
+            from edge_runtime.daemon.wiring.sensors import make_spec_finder, open_sensor
+
             find_spec = make_spec_finder(find_pipeline, stream, section)
             return open_sensor(
                 stream,

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 
-from edge_runtime.bundles.travel.http_file import require_http_file
 from edge_runtime.config import Config
 from edge_runtime.config.install_sources import parse_prefix
 from edge_runtime.daemon.cameras import Cameras
@@ -152,7 +151,7 @@ def find_missing_extras(config: Config) -> Iterator[tuple[str, ExtraMissing]]:
     http = config.http
     needs: list[tuple[str, object, Callable[[], None]]] = [
         (GRPC_KEY, http.enabled and http.grpc_port, require_grpc),
-        (FETCH_KEY, http.enabled and http.predict.fetch_from, partial(require_http_file, NEEDED_FOR)),
+        (FETCH_KEY, http.enabled and http.predict.fetch_from, _require_http_file),
         (TELEMETRY_KEY, config.telemetry, require_telemetry),
     ]
     for key, value, require in needs:
@@ -161,6 +160,12 @@ def find_missing_extras(config: Config) -> Iterator[tuple[str, ExtraMissing]]:
                 require()
             except ExtraMissing as err:
                 yield key, err
+
+
+def _require_http_file() -> None:
+    from edge_runtime.bundles.travel.http_file import require_http_file  # only where pictures are fetched
+
+    require_http_file(NEEDED_FOR)
 
 
 def _make_grpc(

@@ -20,6 +20,8 @@ from edge_runtime.inference.signals.text import decode_text
 from edge_runtime.inference.signals.times import to_times
 from edge_runtime.inference.specs import PayloadSpec
 
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is no sample, whatever its format."""
 MAX_LINE_CHARACTERS = 64 * 1024
 _LINES_AT_ONCE = 64
 """That are fields in memory: a short one takes 20 times as much there as in the text."""

@@ -205,7 +205,7 @@ def test_pauses_after_unexpected_failures_have_jitter_too(monkeypatch):
         def __init__(self, *args):
             raise RuntimeError("bug")
 
-    monkeypatch.setattr("edge_runtime.messaging.mqtt.client.MqttSession", Broken)
+    monkeypatch.setattr("edge_runtime.messaging.mqtt.session.MqttSession", Broken)
     monkeypatch.setattr("random.uniform", lambda least, most: least)
     crashes = Crashes()
     settings = MqttSettings("127.0.0.1", "box", reconnect_min_s=0.01, reconnect_max_s=0.04)
