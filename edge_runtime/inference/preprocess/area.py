@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_FEWEST_PIXELS = 125_000
+"""Of a picture that is resized in steps. OpenCV's filter takes less than 0.8 ms for fewer. Most golden pictures have
+fewer, and their answers must stay those of older releases."""
 _HALVED_FROM = 3.6
 """Source pixels for one of the result, along an axis: from here on pairs of pixels become one first."""
 _BOXED_FROM = 2.8
@@ -19,6 +22,17 @@ _DOUBLED_FROM = 1.3
 
 def resize_area(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Resize (H,W) or (H,W,3) uint8 to (height,width) or (height,width,3)."""
+    if pixels.shape[0] * pixels.shape[1] >= _FEWEST_PIXELS:
+        return resize_in_steps(pixels, width, height)
+    smaller = (min(width, pixels.shape[1]), min(height, pixels.shape[0]))
+    shrunk = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
+    if smaller == (width, height):
+        return shrunk  # type: ignore[return-value]
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def resize_in_steps(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The same for large pictures, near the exact filter."""
     target = (width, height)
     while max(_ratios(pixels, target)) >= _HALVED_FROM:
         size = [_reduce(old, new) for old, new in zip(_size(pixels), target, strict=True)]

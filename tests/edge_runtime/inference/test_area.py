@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_runtime.inference.preprocess.area import resize_area
+from edge_runtime.inference.preprocess.area import resize_area, resize_in_steps
 from edge_runtime.sources import demo
 
 PICTURES = sorted(Path(demo.__file__).with_name("pictures").glob("*.jpg"))
@@ -25,7 +25,7 @@ def exact(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.floa
 
 
 def apart(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
-    resized = resize_area(pixels, width, height)
+    resized = resize_in_steps(pixels, width, height)
     assert resized.dtype == np.uint8
     assert resized.shape == (height, width, *pixels.shape[2:])
     return np.abs(resized - exact(pixels, width, height))  # type: ignore[return-value]
@@ -63,15 +63,21 @@ def test_an_odd_size_loses_no_row_or_column(shape: tuple[int, int]) -> None:
     pixels = np.zeros(shape, np.uint8)
     pixels[-1], pixels[:, -1] = 200, 200
     width, height = max(1, shape[1] // 5), max(1, shape[0] // 5)
-    np.testing.assert_allclose(resize_area(pixels, width, height), exact(pixels, width, height), atol=1)
+    np.testing.assert_allclose(resize_in_steps(pixels, width, height), exact(pixels, width, height), atol=1)
 
 
 def test_only_the_pixels_of_the_region_count() -> None:
     canvas = np.full((300, 300, 3), 255, np.uint8)
     canvas[50:250, 50:250] = 90
     for size in (60, 64, 75, 110, 150, 160, 199):
-        assert (resize_area(canvas[50:250, 50:250], size, size) == 90).all()
+        assert (resize_in_steps(canvas[50:250, 50:250], size, size) == 90).all()
 
 
 def test_pictures_are_prepared_by_the_worker_alone() -> None:
     assert cv2.getNumThreads() == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 40), (300, 20), (20, 300), (300, 300)])
+def test_small_pictures_are_resized_as_older_releases_did(width: int, height: int) -> None:
+    pixels = photograph(PICTURES[0])[:60, :80]
+    np.testing.assert_allclose(resize_area(pixels, width, height), exact(pixels, width, height), atol=1)
