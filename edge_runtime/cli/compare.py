@@ -11,6 +11,7 @@ from edge_runtime.cli.options import EXISTING_FILE, EXISTING_FOLDER, JSON, PATH,
 from edge_runtime.cli.printable import make_lines_printable
 from edge_runtime.cli.progress import Progress
 from edge_runtime.errors import RecordingError
+from edge_runtime.system.milliseconds import format_ms
 
 if TYPE_CHECKING:
     from calibration.baseline.baseline import Baseline
@@ -161,10 +162,10 @@ def _describe(found: "ComparisonResult", out: Path) -> list[str]:
         lines.append(
             f"  right: {first['accuracy']:.1%} and {second['accuracy']:.1%} of {found.labelled} labelled frames"
         )
-    lines.append(
-        f"  latency, median: {first['latency_ms']['p50']:.1f} and {second['latency_ms']['p50']:.1f} ms; "
-        f"p99: {first['latency_ms']['p99']:.1f} and {second['latency_ms']['p99']:.1f} ms"
-    )
+    times = {
+        q: " and ".join(format_ms(one["latency_ms"][q]) for one in (first, second)) for q in ("p50", "p99")
+    }
+    lines.append(f"  latency, median: {times['p50']} ms; p99: {times['p99']} ms")
     for arm in (found.first, found.second):
         words = arm.drift.note if arm.drift.score is None else arm.drift.score.in_words()
         lines.append(f"  drift, {arm.name}: {words}")

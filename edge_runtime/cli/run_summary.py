@@ -9,6 +9,7 @@ from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.event_forms import as_data
 from edge_runtime.messaging.event_text import describe
 from edge_runtime.messaging.events import Fact
+from edge_runtime.system.milliseconds import format_ms
 
 
 def summarise(
@@ -70,7 +71,9 @@ def _model_lines(name: str, model: ModelStatus, late: int) -> list[str]:
         )
     for label, ms in (("capture to result", model.total_ms), ("inference", model.infer_ms)):
         if ms is not None:
-            lines.append(f"  {label}: p50 {ms.p50:.1f} ms, p99 {ms.p99:.1f} ms, max {ms.max:.1f} ms")
+            lines.append(
+                f"  {label}: p50 {format_ms(ms.p50)} ms, p99 {format_ms(ms.p99)} ms, max {format_ms(ms.max)} ms"
+            )
     recalibration = model.recalibration
     if recalibration is not None:
         lines.append(

@@ -15,6 +15,7 @@ from calibration.report import charts
 from calibration.report.template import render
 from edge_runtime.deployment.arm_tables import figure_rows, label_rows
 from edge_runtime.recordings.comparison import ArmResult, ComparisonResult
+from edge_runtime.system.milliseconds import format_ms
 
 ALIKE = 0.99
 """From this mean agreement on the page calls them alike: of a hundred frames one."""
@@ -95,7 +96,7 @@ def _reasons(found: ComparisonResult, names: tuple[str, str]) -> Iterator[str]:
     before, after = (float(np.median(one.total_ms)) for one in (first, second))
     is_alike = is_pace_alike(first.total_ms, second.total_ms)
     pace = "Both take about as long" if is_alike else f"The second takes {after / before:.2f} times as long"
-    yield f"{pace}: {before:.1f} ms a frame in the median {ours}, {after:.1f} ms {theirs}."
+    yield f"{pace}: {_ms(before)} a frame in the median {ours}, {_ms(after)} {theirs}."
     layers = [_typical(one) for one in (first, second)]
     if layers[0] is not None and layers[1] is not None:
         yield f"A typical layer is off the healthy site by {layers[0]:.2g} {ours}, by {layers[1]:.2g} {theirs}."
@@ -168,8 +169,8 @@ def _drift(found: ComparisonResult, names: tuple[str, str]) -> dict[str, Any]:
     return {"rows": rows, "chart": chart}
 
 
-def _ms(value: np.floating[Any]) -> str:
-    return f"{value:.1f} ms"
+def _ms(value: float | np.floating[Any]) -> str:
+    return f"{format_ms(float(value))} ms"
 
 
 def _percent(share: float) -> str:

@@ -24,6 +24,7 @@ from edge_runtime.inference.engines.parts import parts_of
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.preprocess.input_files import Noun
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+from edge_runtime.system.milliseconds import format_ms
 from edge_runtime.system.model_formats import ModelFormat
 
 ALONE = ThreadPlan(1, 1, "bundle build")
@@ -205,8 +206,8 @@ def describe_figures(candidate: ModelCandidate) -> str:
             parts.append(f"agreement {found.agreement:.3f} on {found.samples} {found.on}")
     fastest = min(candidate.measured, key=lambda m: m.infer_ms or 0, default=None)
     if fastest is not None and fastest.infer_ms is not None:
-        before = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
-        parts.append(f"{fastest.infer_ms:.1f} ms a {noun}{before}")
+        before = "" if fastest.float_infer_ms is None else f" (float {format_ms(fastest.float_infer_ms)})"
+        parts.append(f"{format_ms(fastest.infer_ms)} ms a {noun}{before}")
     return ", ".join(parts)
 
 

@@ -17,6 +17,7 @@ from edge_runtime.cli.options import (
     require_config,
 )
 from edge_runtime.cli.progress import Progress
+from edge_runtime.system.milliseconds import format_ms
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 ENGINE_OPTIONS = ("runtime", "devices", "precision", "pin_threads")
 FIGURES = (
     ("frames/s, flat out", "", "{frames_per_s:.1f}", "{frames_per_s:.1f}"),
-    ("inference p50, ms", " paced", "{call_ms_p50:.1f}", "{infer_ms_p50:.1f}"),
-    ("inference p99, ms", " paced", "{call_ms_p99:.1f}", ""),
-    ("decode p50, ms", " paced", "", "{decode_ms_p50:.1f}"),
-    ("capture to outbox p50, ms", " paced", "", "{total_ms_p50:.1f}"),
-    ("capture to outbox p99, ms", " paced", "", "{total_ms_p99:.1f}"),
-    ("CPU per frame, ms", " paced", "{cpu_ms_per_frame:.1f}", "{cpu_ms_per_frame:.1f}"),
+    ("inference p50, ms", " paced", "{call_ms_p50}", "{infer_ms_p50}"),
+    ("inference p99, ms", " paced", "{call_ms_p99}", ""),
+    ("decode p50, ms", " paced", "", "{decode_ms_p50}"),
+    ("capture to outbox p50, ms", " paced", "", "{total_ms_p50}"),
+    ("capture to outbox p99, ms", " paced", "", "{total_ms_p99}"),
+    ("CPU per frame, ms", " paced", "{cpu_ms_per_frame}", "{cpu_ms_per_frame}"),
     ("memory (PSS), MiB", "", "{pss_mib:.0f}", "{pss_mib:.0f}"),
     ("start to first result, s", "", "", "{first_result_s:.2f}"),
 )
@@ -144,6 +145,11 @@ def _order(
     return replace(order, engine=changed, **given)
 
 
+def _as_text(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures, those in milliseconds as text."""
+    return figures | {name: format_ms(value) for name, value in figures.items() if "_ms_" in name}
+
+
 def format_table(report: dict[str, Any]) -> str:
     """The report for a person."""
     callers, workers = report["callers"], report["workers"]
@@ -154,7 +160,7 @@ def format_table(report: dict[str, Any]) -> str:
     ]
     figures = [f"{'':28}{'bare engine':>12}{'daemon':>12}"]
     for label, suffix, *formats in FIGURES:
-        measured = (report["summary"][name + suffix] for name in ("bare", "daemon"))
+        measured = (_as_text(report["summary"][name + suffix]) for name in ("bare", "daemon"))
         cells = [text.format(**values) for text, values in zip(formats, measured, strict=True)]
         figures.append(f"{label:28}" + "".join(f"{cell:>12}" for cell in cells))
     sizes = {"": callers} if callers == workers else {"": callers, "_all": workers}
