@@ -24,7 +24,7 @@ TEMPLATE = """\
 name: parts
 version: 1
 model: {model}
-preprocess: {{colour: rgb, width: 224, height: 224, geometry: crop, filter: area, mean: [...], std: [...]}}
+preprocess: {{colour: rgb, width: 224, height: 224, geometry: crop, filter: area_fast, mean: [...], std: [...]}}
 postprocess: {{task: classification, scores: logits}}
 labels: labels.txt
 golden: golden            # a folder of 4 to 16 colourful pictures; they travel with the bundle

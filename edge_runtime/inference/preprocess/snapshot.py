@@ -130,7 +130,7 @@ def _make_reader(side: int, limits: PictureLimits) -> PicturePreprocessor:
         width=side,
         height=side,
         geometry="letterbox",
-        filter="area",
+        filter="area_fast",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
     )

@@ -10,7 +10,9 @@ MAX_INPUT_PIXELS = 4096 * 4096
 """Of a model's input: 200 MB as float32 in colour."""
 PerChannel = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]
 Colour = Literal["rgb", "bgr", "grey"]
-Filter = Literal["area", "nearest", "bilinear", "bicubic", "antialias_bilinear", "antialias_bicubic"]
+Filter = Literal[
+    "area", "area_fast", "nearest", "bilinear", "bicubic", "antialias_bilinear", "antialias_bicubic"
+]
 
 
 class PictureSpec(StrictModel):
@@ -33,7 +35,8 @@ class PictureSpec(StrictModel):
     letterbox_anchor: Literal["centre", "top_left"] = "centre"
     pad_level: Annotated[int, Field(ge=0, le=255)] = 114
     filter: Filter
-    """area: pixel means (as cv2.INTER_AREA), bilinear when enlarging. bilinear, bicubic, nearest: OpenCV's,
+    """area: pixel means (as cv2.INTER_AREA), bilinear when enlarging. area_fast: the same within about a grey
+    level, in a third to an eighth of the time. bilinear, bicubic, nearest: OpenCV's,
     which do not smooth when shrinking. antialias_*: those of PIL and of torchvision with antialias."""
     mean: PerChannel
     """Subtracted, in units of 0..255 pixel levels, in the order of ``colour``. From torchvision's: times
