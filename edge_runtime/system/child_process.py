@@ -23,10 +23,6 @@ _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _NEEDED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
-FULL_SHARE, SPARE_TIME = "full-share", "spare-time"
-"""Of the processor, as the launcher is told."""
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""By default numpy's linear algebra starts a thread for every CPU, and each takes a share from live frames."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,19 +35,15 @@ def start_child(
     stdout: int | IO[Any] = subprocess.DEVNULL,
     stderr: int | IO[Any] = subprocess.DEVNULL,
     cwd: Path | None = None,
-    on_spare_time: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start ``python -m module arguments`` as a process that ends with this one; Ctrl-C does not reach it.
-
-    With ``on_spare_time`` it yields the processor from its first import on, and computes on one thread.
 
     Raises:
         OSError: no process, memory or descriptor left.
     """
-    share = SPARE_TIME if on_spare_time else FULL_SHARE
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", LAUNCHER, str(os.getpid()), share, module, *arguments],
-        env=dict(env) | (_ONE_THREAD if on_spare_time else {}),
+        [sys.executable, "-P", "-m", LAUNCHER, str(os.getpid()), module, *arguments],
+        env=dict(env),
         pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,
         stdout=stdout,

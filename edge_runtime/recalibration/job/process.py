@@ -57,7 +57,6 @@ class JobProcess:
                     pass_fds=handed,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    on_spare_time=True,
                 )
             self._words = LastWords(self._process.stdout)
         except OSError as err:

@@ -1,7 +1,7 @@
 """The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER [FRAMES_FD]``.
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
-a verdict with its report and, if the gate accepts, a patch and the patched model. It runs on spare time,
+a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
 within a memory limit, and touches only its own folder: the daemon moves results into place.
 
 How far it is, ``progress.json`` says. The last file written is ``outcome.json``. A refusal by the gate is an outcome,
@@ -55,6 +55,7 @@ from edge_runtime.recalibration.job.messages import (
 from edge_runtime.recalibration.job.progress import ProgressFile, Tell
 from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.task import Kind
+from edge_runtime.system.priority import idle_cores, lower_priority
 from edge_runtime.system.sandbox import lower_limit
 
 _OTHER_BUNDLE = (
@@ -298,7 +299,8 @@ def _require(live: NDArray[np.float32] | None) -> NDArray[np.float32]:
 
 
 def _limit_this_process(memory_mib: int) -> None:
-    """Bounded memory, and no file that is larger than that."""
+    """Low priority, bounded memory, and no file that is larger than that."""
+    lower_priority(idle_cores())
     for kind in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
         lower_limit(kind, memory_mib * 2**20)
 
