@@ -29,7 +29,12 @@ class ScriptedPipeline:
         self.resting = []
         self.slot = EngineSlot(Generation("parts/1"), FakeEngine())
 
-    def accept(self, frame, *, is_live, stop):
+    is_short = False
+
+    def short_wait_s(self):
+        return None
+
+    def accept(self, frame, *, is_live, stop, wakes_worker):
         self.frames.append(frame)
         self.came.set()
 

@@ -34,7 +34,12 @@ class Pipeline:
         self.gate, self.came = threading.Event(), threading.Event()
         self.prepared = []
 
-    def accept(self, frame, *, is_live, stop):
+    is_short = False
+
+    def short_wait_s(self):
+        return None
+
+    def accept(self, frame, *, is_live, stop, wakes_worker):
         self.came.set()
         assert self.gate.wait(WAIT_S)
         self.prepared.append(self.preprocessor.prepare(frame))

@@ -43,7 +43,7 @@ KEYS = {
     "models.parts.threads": "intra workers why planned_cpus bound_to",
     "models.parts.streams.belt": "frames results rejected",
     "models.parts.total_ms": "p50 p90 p99 max",
-    "cameras.belt": "model path finished problem captured dropped restarts priority samples",
+    "cameras.belt": "model path finished problem captured dropped restarts priority decoding samples",
     "delivery.file": "enqueued delivered dropped pending pending_bytes repeated durable problem "
     "is_ready stalled_s dropped_by set_aside damage",
     "broker": "connected problem commands command_log uploads",

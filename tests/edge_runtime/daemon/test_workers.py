@@ -190,7 +190,7 @@ def test_the_thread_of_a_stream_runs_short_batches_itself(tmp_path):
     shorten(pipeline)
     frames = [make_frame(seq) for seq in range(5)]
     source = FakeSource("belt", [*frames, None])
-    worker = stream_worker(tmp_path, pipeline, lambda: source)
+    worker = stream_worker(tmp_path, pipeline, lambda _: source)
     worker.thread.start()
     assert worker.thread.join(WAIT_S)
     assert [result.seq for result in results] == [0, 1, 2, 3, 4]
@@ -210,7 +210,7 @@ def test_a_worker_takes_over_once_a_short_batch_failed_unexpectedly(tmp_path, mo
 
     monkeypatch.setattr(pipeline.postprocessor, "read", fail_once)
     sources = iter([FakeSource("belt", [make_frame(0), None]), FakeSource("belt", [make_frame(1), None])])
-    stream = stream_worker(tmp_path, pipeline, lambda: next(sources))
+    stream = stream_worker(tmp_path, pipeline, lambda _: next(sources))
     inference = InferenceWorker("infer", pipeline, Crashes(on_fatal=lambda reason: None))
     stream.thread.start()
     inference.thread.start()
