@@ -92,8 +92,9 @@ BENCHMARKS = {
     "signals-trouble": Benchmark(
         "payloads of sensors with missing, late, cut and foreign parts", "signals.trouble"
     ),
-    "picture-path": Benchmark(
-        "time and grey levels of preparing a picture, over OpenCV's usual code", "performance.picture_path"
+    "picture-sizes": Benchmark(
+        "time and grey levels of preparing pictures of several sizes and kinds, over OpenCV's usual code",
+        "performance.picture_sizes",
     ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "live-view": Benchmark(

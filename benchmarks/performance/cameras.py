@@ -26,6 +26,7 @@ import psutil
 import structlog
 from numpy.typing import NDArray
 
+from benchmarks.performance.bare_runs import Report
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.demo import DATA
@@ -221,6 +222,27 @@ def ratios(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, list[floa
     return found
 
 
+@contextmanager
+def streamed_clip(clip: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """The address of the clip, which is made where none is given, and its folder."""
+    with tempfile.TemporaryDirectory(prefix="cameras-") as place:
+        folder = Path(place)
+        if clip is None:
+            write_clip(folder / "clip.mp4")
+        else:
+            shutil.copy(clip, folder / "clip.mp4")
+        with rtsp_server(folder) as (url, _):
+            yield url, folder
+
+
+def measure(*, rounds: int, seconds: float) -> Report:
+    """The part ``cameras`` of the page: cores of one camera at ``WANTED_FPS``, of key frames only, and of ffmpeg."""
+    with streamed_clip() as (url, _):
+        found = [measure_cpu(url, seconds) for _ in range(rounds)]
+    names = {"daemon_cores": "all", "keyframes_cores": "keyframes", "ffmpeg_cores": "ffmpeg"}
+    return {"rounds": [{key: one[name] / 100 for key, name in names.items()} for one in found]}
+
+
 def main() -> None:
     """Measure and print; a round of one part takes at most a minute."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -234,24 +256,18 @@ def main() -> None:
         sys.exit("ffmpeg is missing: apt-get install ffmpeg")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rounds = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        if given.clip is None:
-            write_clip(folder / "clip.mp4")
-        else:
-            shutil.copy(given.clip, folder / "clip.mp4")
-        with rtsp_server(folder) as (url, _):
-            for _ in range(given.rounds):
-                one: dict[str, dict[str, float]] = {}
-                if "cpu" in given.parts:
-                    one["cpu"] = measure_cpu(url, given.look_s)
-                if "memory" in given.parts:
-                    one["memory"] = {"MiB of a further camera": measure_memory(url)}
-                if "dead" in given.parts:
-                    one["dead"] = measure_dead_camera(url, folder, given.look_s)
-                if "slope" in given.parts:
-                    one["slope"] = measure_slope(url, given.look_s)
-                rounds.append(one)
+    with streamed_clip(given.clip) as (url, folder):
+        for _ in range(given.rounds):
+            one: dict[str, dict[str, float]] = {}
+            if "cpu" in given.parts:
+                one["cpu"] = measure_cpu(url, given.look_s)
+            if "memory" in given.parts:
+                one["memory"] = {"MiB of a further camera": measure_memory(url)}
+            if "dead" in given.parts:
+                one["dead"] = measure_dead_camera(url, folder, given.look_s)
+            if "slope" in given.parts:
+                one["slope"] = measure_slope(url, given.look_s)
+            rounds.append(one)
     for name, values in ratios(rounds).items():
         print(f"{name}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
     if given.json is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from benchmarks.performance import cameras
 from benchmarks.performance.bare_runs import BUNDLE, capacity, pictures_in
 from benchmarks.performance.daemon import (
     arrival,
@@ -102,6 +103,7 @@ PARTS: Mapping[str, Callable[[Extent], Any]] = {
     "dead camera": lambda extent: dead_camera.measure(
         rounds=extent.rounds_or(3), seconds=extent.seconds_or(12.0)
     ),
+    "cameras": lambda extent: cameras.measure(rounds=extent.rounds_or(5), seconds=extent.seconds_or(8.0)),
     "camera pipe": lambda extent: camera_pipe.measure(
         rounds=extent.rounds_or(3), seconds=extent.seconds_or(8.0), inference_python=extent.inference_python
     ),

@@ -136,7 +136,7 @@ def recalibration(parts: Parts) -> str:
         if rounds:
             alone, during, job_s = (median_of(rounds, name) for name in ("alone", "during", "job_s"))
             found.append(f"{which} {alone:.0f} alone, {during:.0f} during {job_s:.0f} s")
-    return "frames/s beside a recalibration: " + "; ".join(found)
+    return "frames/s during a recalibration: " + "; ".join(found)
 
 
 def curve(parts: Parts) -> str:

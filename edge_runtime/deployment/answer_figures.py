@@ -50,7 +50,7 @@ class AnswerStatus:
 
 
 class AnswerFigures:
-    """An :class:`edge_runtime.inference.pipeline.AnswerWatch`; any thread may call it."""
+    """An :class:`edge_runtime.inference.listeners.AnswerWatch`; any thread may call it."""
 
     def __init__(self, audit: Audit | None = None) -> None:
         self.audit = audit

@@ -2,8 +2,9 @@
 
 Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.accept`, the inference worker calls
 :meth:`Pipeline.step`; between them is the scheduler, guarded by one lock. A new sample wakes one inference
-worker. Free space in a queue wakes the file readers that wait for it. Bad pictures become ``Rejected`` values and are
-counted; engine failures are counted and reported.
+worker, unless batches are so short that the stream's worker runs them itself (``batch_times``). Free space in a queue
+wakes the file readers that wait for it. Bad pictures become ``Rejected`` values and are counted; engine failures are
+counted and reported.
 
 While a candidate is tried (``trial``), it answers the frames that it takes. One that it cannot answer, and all that
 wait for it when the trial ends, are answered by the active model: a trial loses no frame.
@@ -15,7 +16,7 @@ since it may be a picture of anything.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,37 +26,12 @@ from edge_runtime.errors import EngineError
 from edge_runtime.inference.batch_times import BatchTimes
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
 from edge_runtime.inference.frame_walk import FrameTrace
+from edge_runtime.inference.listeners import AnswerTap, AnswerWatch, Observer
 from edge_runtime.inference.metrics import Latency, PipelineMetrics
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
 from edge_runtime.inference.trial import Trial
-
-
-class Observer(Protocol):
-    """Looks at answered samples (reservoir, drift); must return at once and never raise."""
-
-    def offer(self, sample: Sample, result: Result) -> None:
-        """A sample was answered with this result."""
-
-
-class AnswerWatch(Protocol):
-    """Counts what is answered; must return at once and never raise."""
-
-    def note_answer(
-        self, generation: Generation, arm: Literal["active", "candidate"], sample: Sample, answer: Answer
-    ) -> None:
-        """A sample was answered and published."""
-
-
-class AnswerTap(Protocol):
-    """Sees every answer that is published with the raw outputs behind it; must return at once and never raise."""
-
-    def note_result(self, result: Result, outputs: Mapping[str, NDArray[Any]]) -> None:
-        """A result; ``outputs``, without the batch axis, are overwritten afterwards."""
-
-    def note_rejection(self, model: str, rejected: Rejected) -> None:
-        """A frame that will have no result."""
 
 
 @dataclass(eq=False)

@@ -1,7 +1,7 @@
 """Cameras and video files: V4L2, RTSP, HTTP and files, played by a capture process that is killed when it hangs.
 
 This is the owner's side: it takes frames from shared memory, watches for silence, and opens the device again with
-back-off for ever (a file that fails three times in a row is given up). no decoder is ever loaded here.
+back-off for ever (a file that fails three times in a row is given up). No decoder is ever loaded here.
 """
 
 import random

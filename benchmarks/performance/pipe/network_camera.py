@@ -56,7 +56,7 @@ def write_clip(picture: Path, clip: Path) -> None:
 
 @contextmanager
 def network_camera(clip: Path) -> Iterator[str]:
-    """Its address, which plays the clip over and over to whoever asks, each from the beginning."""
+    """Its address, which plays the clip over and over, to each caller from the beginning."""
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -35,7 +35,8 @@ from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.inference.frame_walk import FrameTrace
-from edge_runtime.inference.pipeline import AnswerTap, Pipeline
+from edge_runtime.inference.listeners import AnswerTap
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.scheduler import BatchScheduler

@@ -1,4 +1,4 @@
-"""The picture path compared with OpenCV's usual code: ``python -m benchmarks run picture-path``.
+"""Pictures of several sizes and kinds prepared by us and by OpenCV's usual code: ``benchmarks run picture-sizes``.
 
 OpenCV's usual code decodes the whole picture (``imdecode``), crops, resizes by ``INTER_AREA``, and normalises. Pictures
 are those of the demo at one size, as JPEGs and as arrays of a camera, for a classifier (crop) and a detector
