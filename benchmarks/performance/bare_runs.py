@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
-from edge_runtime.cli.bench.pictures import write_pictures
+from edge_runtime.cli.bench.inputs import write_inputs
 
 BUNDLE = Path(__file__).parents[2] / "edge_runtime/sources/demo/bundle/efficientnet-lite0/1"
 SIZE = (1280, 720)
@@ -27,7 +27,7 @@ Report = dict[str, Any]
 def pictures_in(folder: Path, bundle: Path = BUNDLE, size: tuple[int, int] = SIZE) -> list[Path]:
     """The bundle's golden pictures as JPEGs of this size, in a new folder."""
     folder.mkdir(parents=True)
-    return write_pictures(load_bundle(bundle), None, size, folder)
+    return write_inputs(load_bundle(bundle), None, size, folder)
 
 
 def bare(
@@ -50,7 +50,7 @@ def bare(
             "cameras": {"camera": {"path": str(pictures[0].parent), "model": MODEL}},
         }
         (folder / "box.yaml").write_text(json.dumps(config))
-        order: Report = {"config": str(folder / "box.yaml"), "pictures": [str(path) for path in pictures]}
+        order: Report = {"config": str(folder / "box.yaml"), "inputs": [str(path) for path in pictures]}
         order |= {"intra": intra, "callers": callers, "seconds": seconds, "fps": fps, "prepares": prepares}
         (folder / "order.json").write_text(json.dumps(order))
         command = [sys.executable, "-m", "edge_runtime.cli.bench.bare", str(folder / "order.json")]

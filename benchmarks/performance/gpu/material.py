@@ -35,11 +35,11 @@ def prepare(work: Path) -> None:
 def _write_samples(path: Path) -> None:
     """The demo's photographs as its model takes them, in half precision to halve the file."""
     from edge_runtime.bundles.verify import load_bundle
-    from edge_runtime.cli.bench.bare import prepare_picture
+    from edge_runtime.cli.bench.bare import prepare_file
     from edge_runtime.inference.preprocess import make_preprocessor
 
     preprocessor = make_preprocessor(load_bundle(BUNDLE).manifest.preprocess)
-    pictures = [prepare_picture(preprocessor, one) for one in sorted(PICTURES.glob("*.jpg"))]
+    pictures = [prepare_file(preprocessor, one) for one in sorted(PICTURES.glob("*.jpg"))]
     np.save(path, np.concatenate(pictures).astype(np.float16))
 
 

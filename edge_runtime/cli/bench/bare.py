@@ -1,7 +1,7 @@
-"""The bare engine: nothing but inference in a loop, with or without the picture code, to compare the daemon with.
+"""The bare engine: nothing but inference in a loop, with or without the preparation, to compare the daemon with.
 
 ``python -m edge_runtime.cli.bench.bare ORDER.json`` is a child process, as the daemon is; it prints one JSON
-object. It answers one picture a call, as a daemon without batching does.
+object. It answers one input a call, as a daemon without batching does.
 """
 
 import json
@@ -30,10 +30,10 @@ WARM_UP_CALLS = 5
 
 
 def main(order_path: Path) -> int:
-    """Do what the order says: ``{"config", "pictures", "intra", "callers", "seconds", "fps", "prepares"}``.
+    """Do what the order says: ``{"config", "inputs", "intra", "callers", "seconds", "fps", "prepares"}``.
 
-    With ``prepares`` every call also decodes and prepares its picture from the file, as the daemon must. With ``cpus``,
-    and where the configuration binds threads, callers and engine are bound to them as the daemon's are.
+    With ``prepares`` every call also reads and prepares its file, as the daemon must. With ``cpus``, and where the
+    configuration binds threads, callers and engine are bound to them as the daemon's are.
     """
     order = json.loads(order_path.read_text())
     config = load_config(Path(order["config"]), {})
@@ -42,14 +42,14 @@ def main(order_path: Path) -> int:
     settings = find_engine_settings(config, MODEL)
     engine = open_bundle_engine(bundle, plan, settings)
     preprocessor = make_preprocessor(bundle.manifest.preprocess)
-    paths = [Path(path) for path in order["pictures"]]
-    tensors = [prepare_picture(preprocessor, path) for path in paths]
+    paths = [Path(path) for path in order["inputs"]]
+    tensors = [prepare_file(preprocessor, path) for path in paths]
 
     prepares = order["prepares"]
 
     def step(number: int) -> None:
         at = number % len(paths)
-        engine.infer(prepare_picture(preprocessor, paths[at]) if prepares else tensors[at])
+        engine.infer(prepare_file(preprocessor, paths[at]) if prepares else tensors[at])
 
     places = [plan.cpus_of(caller) if settings.pin_threads else () for caller in range(plan.workers)]
     found = run_calls(step, order["callers"], order["seconds"], order["fps"], places)
@@ -57,8 +57,8 @@ def main(order_path: Path) -> int:
     return 0
 
 
-def prepare_picture(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
-    """One picture as a batch of one.
+def prepare_file(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
+    """The picture or window of a file as a batch of one.
 
     Raises:
         EngineError: it cannot be used.

@@ -38,9 +38,9 @@ FIGURES = (
 """Label, which measurement, and its figures of the bare engine and of the daemon."""
 RATIOS = (
     ("frames_per_s", "", "daemon over bare engine, {} caller(s): frames/s"),
-    ("frames_per_s_over_loop", "", "daemon over engine and picture code, {} caller(s)"),
+    ("frames_per_s_over_loop", "", "daemon over engine and preparation, {} caller(s)"),
     ("frames_per_s_over_bare", "_all", "daemon over bare engine, {} caller(s): frames/s"),
-    ("frames_per_s_over_loop", "_all", "daemon over engine and picture code, {} caller(s)"),
+    ("frames_per_s_over_loop", "_all", "daemon over engine and preparation, {} caller(s)"),
     ("paced_total_p99_over_infer_p50", "", "paced: capture-to-outbox p99 over bare p50"),
     ("paced_cpu_per_frame", "", "paced: CPU per frame over bare engine"),
     ("memory", "", "memory over bare engine"),
@@ -59,18 +59,20 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
 @OPTIONAL_BUNDLE
 @click.option(
     "--config", "config_path", type=PATH, is_eager=True,
-    help="Run it as a model of this file: its engine, threads, number of cameras, and bundle unless BUNDLE is given.",
+    help="Run it as a model of this file: its engine, threads, number of streams, and bundle unless BUNDLE is given.",
 )  # fmt: skip
 @MODEL
 @click.option(
-    "--pictures", type=EXISTING_FOLDER,
-    help="A folder of pictures; without it the golden ones as JPEGs of 1280 x 720.",
+    "--inputs", "--pictures", "inputs", type=EXISTING_FOLDER,
+    help="A folder of pictures or windows; without it the golden ones, pictures as JPEGs of 1280 x 720.",
 )  # fmt: skip
 @click.option(
-    "--streams", type=click.IntRange(1, 64), help="Cameras; without: the model's in the file, or 1."
+    "--streams",
+    type=click.IntRange(1, 64),
+    help="Cameras or sensors; without: the model's in the file, or 1.",
 )
 @click.option(
-    "--fps", type=click.FloatRange(0.1, 240), default=30.0, show_default=True, help="Cadence of each camera."
+    "--fps", type=click.FloatRange(0.1, 240), default=30.0, show_default=True, help="Cadence of each stream."
 )
 @click.option(
     "--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, help="Of each measurement."
@@ -99,8 +101,8 @@ def bench_command(
 
     BUNDLE, or the model of --config, on this box.
 
-    Flat out and paced, one model by itself, one picture a call. Both get the same engine settings. The bare engine has
-    one caller a stream, and is measured again with as many as the daemon has workers where that differs.
+    Flat out and paced, one model by itself, one picture or window a call. Both get the same engine settings. The bare
+    engine has one caller a stream, and is measured again with as many as the daemon has workers where that differs.
     """
     from edge_runtime.cli.bench.rounds import bench
     from edge_runtime.cli.bench.termination import end_children_on_sigterm
@@ -155,7 +157,7 @@ def format_table(report: dict[str, Any]) -> str:
     callers, workers = report["callers"], report["workers"]
     head = [
         f"{report['bundle']} on {report['runs_on']}; {report['budget']}",
-        f"{report['streams']} stream(s) of {report['pictures']}; paced: {report['fps']:g} frames/s each",
+        f"{report['streams']} stream(s) of {report['inputs']}; paced: {report['fps']:g} frames/s each",
         f"bare engine: {callers} caller(s); daemon: {workers} worker(s); {report['intra']} thread(s) in a call",
     ]
     figures = [f"{'':28}{'bare engine':>12}{'daemon':>12}"]
@@ -168,7 +170,7 @@ def format_table(report: dict[str, Any]) -> str:
     for suffix, size in sizes.items():
         parts = (report["summary"][name + suffix.replace("_", " ")] for name in ("bare", "loop"))
         bare, loop = (f"{part['frames_per_s']:.1f} frames/s" for part in parts)
-        rates.append(f"{size} caller(s): bare engine {bare}; with picture code in a loop {loop}")
+        rates.append(f"{size} caller(s): bare engine {bare}; with preparation in a loop {loop}")
     ratios = [
         f"{label.format(sizes[suffix]):52}{ratio['median']:6.2f}   ({ratio['low']:.2f} to {ratio['high']:.2f})"
         for name, suffix, label in RATIOS

@@ -22,7 +22,8 @@ from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import BenchError, run_daemon
-from edge_runtime.cli.bench.pictures import write_pictures
+from edge_runtime.cli.bench.inputs import write_inputs
+from edge_runtime.cli.bench.play import Play, Section, make_play
 from edge_runtime.config import Config, EngineConfig, ModelConfig
 from edge_runtime.deployment.open_bundle import choose_model, count_streams, make_engine_settings
 from edge_runtime.deployment.versions import find_bundle
@@ -37,12 +38,13 @@ class BenchOrder:
     """What to measure."""
 
     bundle: Path
-    pictures: Path | None = None
-    """A folder; None is the bundle's golden pictures as JPEGs of ``size``."""
+    inputs: Path | None = None
+    """A folder of pictures or windows; None is the bundle's golden ones."""
     size: tuple[int, int] = (1280, 720)
+    """Of golden pictures, which become JPEGs."""
     streams: int = 1
     fps: float = 30.0
-    """Of each stream in the paced part."""
+    """Of each stream in the paced part; of windows the nearest that whole samples from one to the next give."""
     seconds: float = 5.0
     """Of each measurement."""
     rounds: int = 3
@@ -53,7 +55,7 @@ class BenchOrder:
 
 
 def make_order(config: Config, source: Path, model: str | None, bundle: Path | None) -> BenchOrder:
-    """A model (None: the only one) as the configuration runs it, by itself, with as many streams as it has cameras.
+    """A model (None: the only one) as the configuration runs it, by itself, with as many streams as it has.
 
     ``source`` is the file of the configuration, for messages; another bundle may be run that way.
 
@@ -78,7 +80,7 @@ def bench(order: BenchOrder, tell: Callable[[str, int], None]) -> Report:
         ``rounds`` with each round's figures, ``summary`` with medians, ``ratios`` with median and range.
 
     Raises:
-        BundleError: the bundle or the pictures cannot be used.
+        BundleError: the bundle or the inputs cannot be used.
         BenchError: the daemon does not run with it.
     """
     bundle = load_bundle(order.bundle)
@@ -89,21 +91,21 @@ def bench(order: BenchOrder, tell: Callable[[str, int], None]) -> Report:
     check_in_sandbox(bundle, settings=settings, memory_mib=order.engine.opening_mib)
     with tempfile.TemporaryDirectory(prefix="edge-runtime-bench-") as name:
         folder = Path(name)
-        (folder / "pictures").mkdir()
-        pictures = write_pictures(bundle, order.pictures, order.size, folder / "pictures")
+        (folder / "inputs").mkdir()
+        inputs = write_inputs(bundle, order.inputs, order.size, folder / "inputs")
+        play = make_play(bundle.manifest.preprocess, inputs[0].parent, order.fps, order.size)
         rounds = []
         for number in range(order.rounds):
             begun = partial(_tell, tell, order, plan, number)
-            rounds.append(_round(order, plan, pictures, folder / f"round-{number}", begun))
-    of_golden = f"golden pictures as JPEGs of {order.size[0]} x {order.size[1]}"
+            rounds.append(_round(order, plan, play, inputs, folder / f"round-{number}", begun))
     return {
         "bundle": bundle.id,
         "streams": order.streams,
         "callers": _callers(order, plan),
         "workers": plan.workers,
         "intra": plan.intra,
-        "fps": order.fps,
-        "pictures": f"{len(pictures)} {of_golden if order.pictures is None else f'of {order.pictures}'}",
+        "fps": play.fps,
+        "inputs": f"{len(inputs)} {play.golden if order.inputs is None else f'of {order.inputs}'}",
         "runs_on": rounds[0]["bare"]["runs_on"],
         "budget": cpu_budget().source,
         "rounds": [{part: _summed(figures) for part, figures in one.items()} for one in rounds],
@@ -127,7 +129,8 @@ def _tell(
 def _round(
     order: BenchOrder,
     plan: ThreadPlan,
-    pictures: Sequence[Path],
+    play: Play,
+    inputs: Sequence[Path],
     folder: Path,
     begun: Callable[[str], None],
 ) -> dict[str, Report]:
@@ -135,12 +138,12 @@ def _round(
 
     ``bare`` and ``loop`` have a caller a stream; ``bare all`` and ``loop all`` as many as the daemon has workers.
     """
-    flat, paced = _config(order, pictures[0].parent, None), _config(order, pictures[0].parent, order.fps)
+    flat, paced = _config(order, play.flat_out), _config(order, play.paced)
     callers = _callers(order, plan)
 
     def run(config: Report, name: str, callers: int, **options: Any) -> Report:
         begun(name.replace("-", " "))
-        return _bare(order, plan, pictures, config, folder / name, callers, **options)
+        return _bare(order, plan, inputs, config, folder / name, callers, **options)
 
     found = {
         "bare": run(flat, "bare", callers),
@@ -154,27 +157,29 @@ def _round(
     begun("daemon")
     with run_daemon(flat, folder / "flat") as running:
         found["daemon"] = {**running.look(order.seconds), "first_result_s": running.first_result_s}
-    found["bare paced"] = run(paced, "bare-paced", callers, fps=order.fps)
+    found["bare paced"] = run(paced, "bare-paced", callers, fps=play.fps)
     begun("daemon paced")
     with run_daemon(paced, folder / "paced") as running:
         found["daemon paced"] = running.look(order.seconds)
     return found
 
 
-def _config(order: BenchOrder, pictures: Path, fps: float | None) -> dict[str, Any]:
+def _config(order: BenchOrder, streams: Section) -> dict[str, Any]:
     model = {
         "bundle": str(order.bundle.resolve()),
         "engine": order.engine.model_dump(mode="json"),
         "threads": order.threads,
         "max_age_ms": None,
     }
-    camera = {"path": str(pictures), "model": MODEL, "loop": True, **({} if fps is None else {"fps": fps})}
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
     return {
         "device": "bench",
         "models": {MODEL: model},
-        "cameras": {f"camera-{number}": camera for number in range(order.streams)},
+        **{
+            kind: {f"stream-{number}": one for number in range(order.streams)}
+            for kind, one in streams.items()
+        },
         "http": {"port": port},
         "log": {"level": "error"},
     }
@@ -183,7 +188,7 @@ def _config(order: BenchOrder, pictures: Path, fps: float | None) -> dict[str, A
 def _bare(
     order: BenchOrder,
     plan: ThreadPlan,
-    pictures: Sequence[Path],
+    inputs: Sequence[Path],
     config: dict[str, Any],
     folder: Path,
     callers: int,
@@ -194,7 +199,7 @@ def _bare(
     folder.mkdir(parents=True)
     (folder / "box.yaml").write_text(json.dumps({**config, "state_dir": str(folder)}))
     orders = {
-        "config": str(folder / "box.yaml"), "pictures": [str(path) for path in pictures], "intra": plan.intra,
+        "config": str(folder / "box.yaml"), "inputs": [str(path) for path in inputs], "intra": plan.intra,
         "callers": callers, "cpus": plan.cpus, "seconds": order.seconds, "fps": fps, "prepares": prepares,
     }  # fmt: skip
     (folder / "order.json").write_text(json.dumps(orders))

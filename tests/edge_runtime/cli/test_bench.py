@@ -78,7 +78,7 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
     assert 3 < report["summary"]["daemon paced"]["frames_per_s"] < 12
     ratio = report["ratios"]["frames_per_s"]
     assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
-    assert report["pictures"].endswith("320 x 240")
+    assert report["inputs"].endswith("320 x 240")
 
 
 class MadeUpDaemon:
@@ -94,7 +94,7 @@ class MadeUpDaemon:
 def test_a_lone_caller_is_not_measured_again_as_all_of_them(monkeypatch):
     asked = []
 
-    def run_bare(order, plan, pictures, config, folder, callers, **options):
+    def run_bare(order, plan, inputs, config, folder, callers, **options):
         asked.append((folder.name, callers))
         figures = dict.fromkeys(("frames_per_s", "cpu_ms_per_frame", "pss_mib"), 2.0)
         return {**figures, "call_ms": [1.0], "runs_on": "made up"}
@@ -223,7 +223,7 @@ def test_the_table_names_both_columns():
         "memory",
     )
     report = {
-        "bundle": "b/1", "runs_on": "x", "budget": "2 cores", "streams": 1, "pictures": "4 golden", "fps": 30.0,
+        "bundle": "b/1", "runs_on": "x", "budget": "2 cores", "streams": 1, "inputs": "4 golden", "fps": 30.0,
         "summary": dict.fromkeys(
             ("bare", "loop", "bare all", "loop all", "daemon", "bare paced", "daemon paced"), part
         ),

@@ -1,10 +1,13 @@
 """Commands that take files answer, check and calibrate models of signals as they do those of pictures."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.cli.bench.inputs import write_inputs
 from tests.support.command_line import run_command
 from tests.support.signal_bundles import CHANNELS, LABELS, build_signal_bundle, machine_windows
 
@@ -74,5 +77,21 @@ def test_calibrate_makes_a_patch_from_folders_of_windows(bundle, tmp_path):
     assert patch.exists()
 
 
-def test_bench_refuses_a_model_of_signals(bundle):
-    assert run_command("bench", bundle, "--seconds", "1", "--rounds", "1")[0] == 65
+def test_bench_measures_a_daemon_on_golden_windows(bundle):
+    words = ("--seconds", "1", "--rounds", "1", "--fps", "20", "--threads", "latency", "--json")
+    code, written = run_command("bench", bundle, *words)
+    assert code == 0
+    report = json.loads(written)
+    assert report["inputs"].startswith("4 golden windows")
+    assert report["summary"]["daemon"]["frames_per_s"] > report["summary"]["daemon paced"]["frames_per_s"]
+    assert 5 < report["summary"]["daemon paced"]["frames_per_s"] < 25
+
+
+def test_bench_cuts_records_of_a_folder_into_windows(bundle, windows, tmp_path):
+    written = write_inputs(load_bundle(Path(bundle)), windows, (1, 1), tmp_path)
+    assert [np.load(path).shape for path in written] == [(256, 3)] * 5
+
+
+def test_bench_refuses_a_folder_with_shorter_windows_only(bundle, tmp_path):
+    np.save(tmp_path / "short.npy", machine_windows(1, length=100)[0])
+    assert run_command("bench", bundle, "--inputs", str(tmp_path))[0] == 65
