@@ -109,6 +109,9 @@ class Frame:
     """Samples a second of a window, as its stream says; None: as the bundle says."""
     channels: tuple[str, ...] | None = None
     """Names of a window's columns, where its source knows them: another bundle may have come into force meanwhile."""
+    slots: range | None = None
+    """Of a window: the numbers of its samples, counted over its stream, so that two windows share what their ranges
+    share; None: its source does not know."""
     flaw: "Flaw | None" = None
     """Why the source could make nothing of what it got; the frame is rejected for it."""
 
@@ -197,6 +200,8 @@ class Sample:
     """Both are those of the frame."""
     filled: float | None = None
     """Share of a window's values that were missing and were filled, 0..1; None: it is no window."""
+    slots: range | None = None
+    """Those of the frame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ def make_sample(
         settle=frame.settle,
         asker=frame.asker,
         filled=filled,
+        slots=frame.slots,
     )
 
 

@@ -60,6 +60,8 @@ class ModelContext:
     """What the bundle allows a patch to change."""
     threshold: HealthyThreshold | None = None
     """Of anomalies, drawn from the scores of the baseline in use; None: the model needs none."""
+    window_s: float = 0.0
+    """How long a window lasts: of one sensor those that are kept do not come faster. 0: the model takes pictures."""
 
 
 def compute_input_moments(tensor: NDArray[np.float32], channel_axis: int) -> MeanVar:

@@ -84,7 +84,8 @@ class TaskRunner:
             wanted = min(wanted, self._reference.most)
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
-        patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * self._sample_every_s)
+        least_gap_s = max(self._sample_every_s, self._context.window_s)
+        patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * least_gap_s)
         task = Task(
             kind,
             cause,

@@ -68,6 +68,8 @@ class SignalFolderSource:
         spec = find_spec()
         self._metronome = Metronome(spec.input_rate_hz / spec.input_hop if is_paced else None)
         self._clock, self._next_seq, self._counts = clock, first_seq, SourceCounts()
+        self._next_slot = 0
+        """Of the next file: no window reaches over the end of one."""
         self._frames: Iterator[Frame] = iter(())
         """Of the file that was read last."""
         self._next: Frame | None = None
@@ -118,9 +120,11 @@ class SignalFolderSource:
         samples = (len(windows) - 1) * spec.input_hop + len(windows[-1])
         self._counts = self._counts.plus(samples=self._counts.samples + samples)
         file = replace(file, rate_hz=spec.input_rate_hz, channels=spec.channel_names)
-        for window in windows[:-1]:
-            yield replace(file, payload=window, settle=None)
-        yield replace(file, payload=windows[-1])
+        first, self._next_slot = self._next_slot, self._next_slot + samples
+        for number, window in enumerate(windows):
+            begin = first + number * spec.input_hop
+            settle = file.settle if number == len(windows) - 1 else None
+            yield replace(file, payload=window, settle=settle, slots=range(begin, begin + len(window)))
 
     def _check_bytes(self, size: int) -> None:
         if size > self._max_bytes:

@@ -158,7 +158,7 @@ class WindowFrames:
 
     def _replace_windower(self, spec: SignalSpec) -> None:
         windower, before = self._windowers
-        self._windowers = Windower(spec), before.plus(windower.counts)
+        self._windowers = Windower(spec, windower.free_slot), before.plus(windower.counts)
         self._rate = None if self._rate is None else RateCheck(spec)
         self._still = StillCheck(spec.channel_names)
 
@@ -185,6 +185,7 @@ class WindowFrames:
             origin=origin,
             rate_hz=self.spec.input_rate_hz,
             channels=self.spec.channel_names,
+            slots=window.slots,
         )
 
     def _refuse(self, flaw: Flaw, at_s: float, at_wall_s: float, origin: Origin | None) -> Frame:

@@ -150,6 +150,7 @@ class ControllerBench:
         clock=None,
         envelope=None,
         threshold=None,
+        window_s=0.0,
         **settings,
     ):
         self.clock, self.events, self.jobs = clock or Clock(), [], []
@@ -183,6 +184,7 @@ class ControllerBench:
             self.clock,
             envelope=envelope,
             threshold=threshold,
+            window_s=window_s,
         )
         self.controller = RecalibrationController(
             context,

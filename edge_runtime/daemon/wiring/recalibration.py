@@ -22,6 +22,7 @@ from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.healthy_threshold import HealthyThreshold, needs_healthy_scores
+from edge_runtime.inference.specs import SignalSpec
 from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
@@ -65,7 +66,7 @@ def make_controller(
         view=make_view(bundle.manifest.preprocess),
         find_version=lambda: None if versions is None else versions.on_its_way,
     )
-    channel_axis = bundle.manifest.preprocess.channel_axis
+    spec = bundle.manifest.preprocess
     return RecalibrationController(
         ModelContext(
             name,
@@ -75,15 +76,16 @@ def make_controller(
             emit_fact,
             time.monotonic,
             time.time,
-            channel_axis,
+            spec.channel_axis,
             config.pictures,
             bundle.manifest.calibration.envelope,
             threshold if needs_healthy_scores(bundle.manifest.postprocess) else None,
+            spec.length / spec.rate_hz if isinstance(spec, SignalSpec) else 0.0,
         ),
         config.recalibration,
         config.drift,
         deployment=deployment,
-        watch=DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis),
+        watch=DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=spec.channel_axis),
         start_job=JobProcess,
         next_due_wall_s=find_next_due_here,
         trial=trial,

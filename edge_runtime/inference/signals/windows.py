@@ -35,6 +35,8 @@ class Window:
     """(samples, channels) as in the payload; NaN where nothing came."""
     ended_at_wall_s: float
     """Unix time of its last sample: by the sensor's clock, or by the arrival where samples have no times."""
+    slots: range
+    """Of its samples; a new beginning goes on behind all slots before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,10 @@ class Windower:
 
     Args:
         spec: The input of the model, with what the stream says of its payload.
+        first_slot: Number of the first slot.
     """
 
-    def __init__(self, spec: SignalSpec) -> None:
+    def __init__(self, spec: SignalSpec, first_slot: int = 0) -> None:
         self.spec, self._rate_hz = spec, spec.input_rate_hz
         self._length, self._hop = spec.input_length, spec.input_hop
         self._late = spec.late_slots
@@ -79,7 +82,9 @@ class Windower:
         self._slots = Slots(len(spec.channels))
         self._strays = Strays(min(3, self._length), self._late, self._longest_gap)
         self._origin_s = 0.0
-        """Unix time of slot 0."""
+        """Unix time of slot 0 of this beginning."""
+        self._base = first_slot
+        """Slots before this beginning."""
         self._start = 0
         """First slot of the next window."""
         self._newest: int | None = None
@@ -100,6 +105,11 @@ class Windower:
     def interval_s(self) -> float:
         """From window to window."""
         return self._hop / self._rate_hz
+
+    @property
+    def free_slot(self) -> int:
+        """A number behind those of all windows so far, and of late samples before the first one of a new beginning."""
+        return self._base + self._start + self._length + self._late
 
     def add(
         self, readings: Readings, arrived_at_s: float | None, arrived_at_wall_s: float
@@ -201,6 +211,7 @@ class Windower:
 
     def _begin(self) -> None:
         self._slots.clear()
+        self._base = self.free_slot
         self._start, self._newest, self._is_opening = 0, None, True
 
     def _take(
@@ -281,9 +292,10 @@ class Windower:
             if self._slots.is_empty(self._length):
                 self._skip_empty(ahead - late)
                 continue
-            numbers, end = self._slots.copy(self._length), self._start + self._length - 1
+            numbers, end = self._slots.copy(self._length), self._start + self._length
+            slots = range(self._base + self._start, self._base + end)
             self._advance(1)
-            yield Window(numbers, self._origin_s + end / self._rate_hz)
+            yield Window(numbers, self._origin_s + (end - 1) / self._rate_hz, slots)
 
     def _skip_empty(self, ahead: int) -> None:
         """Pass over windows without one sample, of those that are ``ahead`` of the next one at most."""

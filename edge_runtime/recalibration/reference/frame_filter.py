@@ -1,5 +1,7 @@
 """Which answered pictures and windows are worth keeping: not flat, frozen, nearly a copy, or burnt out. Pure.
 
+Of windows that overlap one is kept: those that are kept share no sample, so that each is a piece of signal by itself.
+
 Rejected pictures never come here. What is refused is counted by reason; nothing is refused for being drifted: a
 scene that is dark, bright, foggy or noisy *as a rule* is what a recalibration needs.
 """
@@ -11,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Flaw = Literal["flat", "frozen", "near_duplicate", "overexposed", "underexposed"]
+Flaw = Literal["flat", "frozen", "near_duplicate", "overlapping", "overexposed", "underexposed"]
 
 SIDE = 16
 ENOUGH_ROWS = 112  # 7 x 7 pixels a cell
@@ -47,6 +49,8 @@ class _Stream:
     """Of the last kept picture: single pixels, which sensor noise changes, and cells' means, which things change."""
     last_window: NDArray[np.float32] | None = None
     """The last kept window of a sensor."""
+    last_slots: range | None = None
+    """Of its samples."""
     recent: deque[tuple[float, Levels]] = field(default_factory=deque)
     """(capture time, cells' means) of the kept ones."""
     burnt: deque[bool] = field(default_factory=lambda: deque(maxlen=EXPOSURE_FRAMES))
@@ -61,30 +65,35 @@ class FrameFilter:
         self.refused: Counter[Flaw] = Counter()
         self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
 
-    def find_flaw(self, stream: str, values: Values, at_s: float) -> Flaw | None:
-        """Why a picture (H,W,C) or window (C,T) is not worth keeping (counted), or None: then it is taken for kept."""
+    def find_flaw(self, stream: str, values: Values, at_s: float, slots: range | None = None) -> Flaw | None:
+        """Why a picture (H,W,C) or window (C,T) is not worth keeping (counted), or None: then it is taken for kept.
+
+        ``slots`` are the numbers of a window's samples in its stream; None: it is not known what it shares.
+        """
         if values.dtype == np.uint8:
             found = self._find_flaw(self._streams[stream], values, at_s)
         else:
-            found = self._find_flaw_of_window(self._streams[stream], values)
+            found = self._find_flaw_of_window(self._streams[stream], values, slots)
         if found is not None:
             self.refused[found] += 1
         return found
 
     @staticmethod
-    def _find_flaw_of_window(seen: _Stream, window: NDArray[Any]) -> Flaw | None:
+    def _find_flaw_of_window(seen: _Stream, window: NDArray[Any], slots: range | None) -> Flaw | None:
         """A dead channel is no flaw: the gate has to see it and to say so."""
         if window.shape[1] > 1 and not np.ptp(window, axis=1).any():
             return "flat"
         if seen.last_window is not None and np.array_equal(window, seen.last_window):
             return "frozen"
-        seen.last_window = window
+        if slots is not None and seen.last_slots is not None and _share_some(slots, seen.last_slots):
+            return "overlapping"
+        seen.last_window, seen.last_slots = window, slots
         return None
 
     def forget(self) -> None:
         """Compare with nothing that came before: the kept ones were dropped."""
         for seen in self._streams.values():
-            seen.last = seen.last_window = None
+            seen.last = seen.last_window = seen.last_slots = None
             seen.recent.clear()
 
     def _find_flaw(self, seen: _Stream, pixels: NDArray[Any], at_s: float) -> Flaw | None:
@@ -122,6 +131,10 @@ def find_exposure_flaw(grey: Levels) -> Literal["overexposed", "underexposed"] |
     if float(shows.mean()) >= FEW_CELLS:
         return None
     return "overexposed" if high >= low else "underexposed"
+
+
+def _share_some(one: range, other: range) -> bool:
+    return max(one.start, other.start) < min(one.stop, other.stop)
 
 
 def _thin_to_grey(pixels: NDArray[Any]) -> Levels:

@@ -156,7 +156,8 @@ class LiveReferenceSet:
     def take(self, sample: Sample, label: int) -> None:
         """Keep a sample if it is worth it, else count it."""
         assert sample.values is not None
-        if self._filter.find_flaw(sample.stream, sample.values, sample.captured_at_s) is not None:
+        at_s = sample.captured_at_s
+        if self._filter.find_flaw(sample.stream, sample.values, at_s, sample.slots) is not None:
             return
         with_values = self.keeps_pictures or self._is_holding
         one = Kept(

@@ -269,3 +269,16 @@ def test_a_message_of_many_windows_is_looked_at_in_steps(monkeypatch):
     )
     feed(Windower(spec_of(length=256, timed=False)), Readings(np.zeros((100_000, 2))))
     assert sum(looked_at) < 200_000
+
+
+def test_windows_say_which_samples_they_share():
+    windows = feed(Windower(spec_of(length=4, hop=2)), readings(range(8)))
+    assert [window.slots for window in windows] == [range(4), range(2, 6), range(4, 8)]
+
+
+@pytest.mark.parametrize("later", [range(1000, 1004), range(-1000, -996)])  # a pause; a clock that went back
+def test_windows_of_a_new_beginning_share_no_samples_with_those_before(later):
+    windower = Windower(spec_of(length=4, hop=1))
+    before, after = feed(windower, readings(range(6))), feed(windower, readings(later))
+    assert len(before) == 3
+    assert [window.slots.start >= before[-1].slots.stop for window in after] == [True]

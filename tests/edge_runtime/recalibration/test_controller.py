@@ -54,6 +54,16 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     assert bench.controller.status().commissioned is True
 
 
+def test_windows_that_last_long_are_waited_for(tmp_path):
+    bench = ControllerBench(tmp_path, commissioned=False, window_s=60.0)
+    bench.request("commission")
+    for _ in range(16):
+        bench.clock.now += 59.0
+        bench.feed(1)
+    [job] = bench.jobs
+    assert len(job.pixels) == 16
+
+
 @pytest.mark.parametrize("content", [None, b"junk"])
 def test_a_job_that_left_no_usable_baseline_has_failed(tmp_path, content):
     bench = ControllerBench(tmp_path, commissioned=False)

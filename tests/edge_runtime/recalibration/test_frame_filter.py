@@ -117,3 +117,27 @@ def test_a_picture_of_another_shape_is_compared_with_nothing():
     frame_filter = FrameFilter(1.0)
     assert frame_filter.find_flaw("a", noise(0, 64), 0.0) is None
     assert frame_filter.find_flaw("a", noise(0, 8), 0.1) is None
+
+
+def pieces(signal, length, hop, first=0):
+    """Windows (1, length) of a signal with the numbers of their samples."""
+    begins = range(first, len(signal) - length + 1, hop)
+    return [(signal[None, at : at + length], range(at, at + length)) for at in begins]
+
+
+def test_of_windows_that_overlap_those_are_kept_that_share_no_sample():
+    frame_filter, signal = FrameFilter(1.0), np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    kept = [slots.start for window, slots in pieces(signal, 100, 10)
+            if frame_filter.find_flaw("pump", window, 0.0, slots) is None]  # fmt: skip
+    assert kept == list(range(0, 1000, 100))
+    assert frame_filter.refused == {"overlapping": 81}
+
+
+def test_windows_are_compared_with_those_of_their_stream_that_were_kept_and_not_forgotten():
+    frame_filter, signal = FrameFilter(1.0), np.random.default_rng(0).normal(size=110).astype(np.float32)
+    (first, slots), (second, later) = pieces(signal, 100, 10)
+    assert frame_filter.find_flaw("pump", first, 0.0, slots) is None
+    assert frame_filter.find_flaw("fan", second, 0.0, later) is None
+    frame_filter.forget()
+    assert frame_filter.find_flaw("pump", second, 0.0, later) is None
+    assert frame_filter.find_flaw("pump", first, 0.0, None) is None  # nobody knows what it shares

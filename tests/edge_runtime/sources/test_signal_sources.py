@@ -1,7 +1,7 @@
 import json
 import os
 import threading
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ from edge_runtime.sources.signal_lines import SignalLinesSource
 BEGAN_S = 1_700_000_000.0
 
 
-def spec_of(length=4, **payload):
+def spec_of(length=4, *, hop=None, **payload):
     return SignalSpec.model_validate({
         "kind": "signal", "channels": [{"name": "x"}, {"name": "y"}], "rate_hz": 10.0, "length": length,
-        "payload": payload,
+        "hop": hop or length, "payload": payload,
     })  # fmt: skip
 
 
@@ -324,3 +324,18 @@ def test_a_line_that_is_too_long_is_one_refusal_and_its_end_is_no_sample():
     with pytest.raises(EndOfStream):
         source.read(60)
     os.close(out)
+
+
+def shared(frames):
+    """How many samples each frame shares with the one before."""
+    return [max(0, a.slots.stop - b.slots.start) for a, b in pairwise(frames)]
+
+
+def test_frames_say_which_samples_they_share(tmp_path):
+    spec = spec_of(4, hop=1)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.npy").write_bytes(write_npy(np.arange(12.0).reshape(6, 2)))
+    folder = SignalFolderSource("pump", tmp_path, lambda: spec, is_paced=False)
+    assert shared(read_all(folder)) == [3, 3, 0, 3, 3]
+    looped = SignalFileSource("pump", tmp_path / "a.npy", lambda: spec, is_paced=False, loop=True)
+    assert shared([looped.read(0) for _ in range(6)]) == [3, 3, 0, 3, 3]
