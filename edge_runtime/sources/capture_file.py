@@ -28,7 +28,8 @@ class FilePlayer:
         while not self._owner.quit.is_set():
             video = open_stream(self._request, self._ring, self._owner)
             try:
-                frames, announced, codec = self._play_pass(video, skip), video.announced, video.codec
+                frames, codec = self._play_pass(video, skip), video.codec
+                announced = video.announced(frames)
             finally:
                 video.close()
             if frames == 0:

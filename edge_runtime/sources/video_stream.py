@@ -6,10 +6,12 @@ converted or copied. Imports no numpy: each camera has a process with this in it
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 import av.logging
+from av.format import Flags
+from av.stream import Discard, Disposition
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream as AvStream
@@ -19,6 +21,9 @@ from edge_runtime.sources.decode_choice import Decoding
 from edge_runtime.sources.frame_writer import require_room
 
 _FALLBACK_FPS = 25.0  # for files that do not say
+_TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg draws any text, in the letters of a terminal
+_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
+"""By the numbers of H.273. All others are read as BT.601: most streams say nothing, and some say nonsense."""
 _SKIPPED = {"all": "DEFAULT", "nonref": "NONREF", "keyframes": "DEFAULT"}
 
 if TYPE_CHECKING:
@@ -52,17 +57,28 @@ class VideoStream:
         form: str | None = None,
     ) -> None:
         try:
-            self._file = av.open(name, format=form, options=dict(options), timeout=limits_s)
+            self._file = av.open(
+                name, format=form, options=dict(options), timeout=limits_s, metadata_errors="replace"
+            )
         except (av.error.FFmpegError, ValueError) as err:
             reason = getattr(err, "strerror", None) or err
             raise CaptureFailed(f"it is there but cannot be opened as a video: {reason}") from err
-        if not self._file.streams.video:
-            self._file.close()
-            raise CaptureFailed("it is there but cannot be opened as a video: there is none in it")
-        self._stream: AvStream = self._file.streams.video[0]
+        self._stream: AvStream = self._find()
         self._prepare()
         self._size, self._reformatter = size, VideoReformatter()
         self._needs_key = False
+        self._packets, self._played_s = 0, 0.0
+
+    def _find(self) -> AvStream:
+        """The first video in it; the cover of a record is none, and a text neither."""
+        for stream in self._file.streams.video:
+            if (
+                not stream.disposition & Disposition.attached_pic
+                and self._file.format.name not in _TEXT_FORMATS
+            ):
+                return stream
+        self._file.close()
+        raise CaptureFailed("it is there but cannot be opened as a video: there is none in it")
 
     def _prepare(self) -> None:
         if self._stream.codec_context is None:
@@ -72,7 +88,7 @@ class VideoStream:
         self._decoder.thread_count = 1  # each of FFmpeg's frame threads adds a frame of delay
         for stream in self._file.streams:
             if stream is not self._stream:
-                stream.discard = "all"  # type: ignore[assignment]  # PyAV takes the name, too
+                stream.discard = Discard.all
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,17 +103,23 @@ class VideoStream:
     @property
     def fps(self) -> float:
         """Pictures a second as its header says."""
-        rate = self._stream.guessed_rate or self._stream.average_rate
+        rate = self._stream.average_rate or self._stream.guessed_rate
         fps = float(rate) if rate else 0.0
         return fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
 
-    @property
-    def announced(self) -> int:
-        """Number of pictures as its header says; 0 where it does not."""
+    def announced(self, frames: int) -> int:
+        """Number of pictures that its header promises, where ``frames`` came; 0 where it does not say.
+
+        Packets are compared, because some pictures are hidden (edit lists); without a number of them time is, because
+        their rate may change. MPEG transport streams have no header: their length is a guess.
+        """
         if self._stream.frames > 0:
-            return int(self._stream.frames)
-        duration_s = (self._file.duration or 0) / 1e6
-        return max(0, int(duration_s * self.fps + 0.5)) if duration_s > 0 else 0
+            return frames if self._packets >= self._stream.frames else int(self._stream.frames)
+        duration_s = _seconds(self._stream.duration, self._stream) or (self._file.duration or 0) / 1e6
+        may_jump = int(self._file.format.flags) & cast("int", Flags.ts_discont.value)
+        if may_jump or duration_s <= 0 or self._played_s <= 0:
+            return 0
+        return round(frames * max(1.0, duration_s / self._played_s))
 
     def packets(self) -> "Iterator[Packet[AvStream]]":
         """Its packets until it ends; the last one is empty and brings out what the decoder held back.
@@ -116,9 +138,17 @@ class VideoStream:
         """All pictures until its end or to where it is damaged beyond reading."""
         try:
             for packet in self._file.demux(self._stream):
-                yield from self.decode(packet)
+                self._packets += packet.size > 0
+                for picture in self.decode(packet):
+                    self._note_time(picture)
+                    yield picture
         except av.error.FFmpegError:
             return
+
+    def _note_time(self, picture: VideoFrame) -> None:
+        begin_s = _seconds(self._stream.start_time, self._stream) or 0.0
+        if picture.time is not None:
+            self._played_s = max(self._played_s, picture.time - begin_s + 1 / self.fps)
 
     def skip(self, decoding: Decoding) -> None:
         """What ``decode`` leaves out from now on."""
@@ -151,7 +181,9 @@ class VideoStream:
         Raises:
             CaptureFailed: the memory is too small.
         """
-        width, height = fit(picture.width, picture.height, self._size)
+        turns = round(picture.rotation / 90) % 4
+        size = self._size[::-1] if self._size is not None and turns % 2 else self._size
+        width, height = fit(picture.width, picture.height, size)
         require_room(width, height, len(memory))
         is_scaled = (width, height) != (picture.width, picture.height)
         converted = self._reformatter.reformat(
@@ -159,12 +191,11 @@ class VideoStream:
             width=width,
             height=height,
             format="bgr24",
-            src_colorspace=Colorspace.ITU601,  # as OpenCV does, also where the stream says otherwise
+            src_colorspace=_MATRICES.get(picture.colorspace, Colorspace.ITU601),
             interpolation=Interpolation.AREA if is_scaled else Interpolation.BICUBIC,
             threads=1,
         )
-        plane, turns = converted.planes[0], round(picture.rotation / 90) % 4
-        row_bytes = width * 3
+        plane, row_bytes = converted.planes[0], width * 3
         if turns:
             return _write_turned(memoryview(plane), plane.line_size, (height, width), turns, memory)
         if plane.line_size == row_bytes:
@@ -178,6 +209,10 @@ class VideoStream:
     def close(self) -> None:
         """End the connection or close the file."""
         self._file.close()
+
+
+def _seconds(ticks: int | None, stream: AvStream) -> float | None:
+    return None if ticks is None or stream.time_base is None else float(ticks * stream.time_base)
 
 
 def fit(width: int, height: int, size: tuple[int, int] | None) -> tuple[int, int]:

@@ -1,12 +1,16 @@
 """Makes video files whose frames carry their number in black and white blocks, and reads the number back."""
 
 import struct
+from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
 _BITS = 12
+_ORANGE = (20, 120, 230)
 
 
 def numbered_picture(number: int, width: int = 320, height: int = 192) -> np.ndarray:
@@ -33,6 +37,40 @@ def write_clip(path: Path, frames: int, fps: float = 25, codec: str = "mp4v", wi
     for number in range(frames):
         writer.write(numbered_picture(number, width, height))
     writer.release()
+    return path
+
+
+def encode_clip(
+    path: Path,
+    numbers: Iterable[int],
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    *,
+    size: tuple[int, int] = (320, 192),
+    has_sound: bool = False,
+    is_bt709: bool = False,
+) -> Path:
+    """A clip of numbered pictures with a stripe in colour; each is shown at its number's 25th of a second."""
+    with av.open(str(path), "w") as file:
+        sound = file.add_stream("aac", rate=48000) if has_sound else None
+        stream = file.add_stream(codec, rate=25, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        if is_bt709:
+            stream.codec_context.colorspace = 1
+        stream.codec_context.time_base = Fraction(1, 25)
+        for number in numbers:
+            pixels = numbered_picture(number, *size)
+            pixels[: size[1] // 4] = _ORANGE
+            picture = av.VideoFrame.from_ndarray(pixels, "bgr24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            file.mux(stream.encode(picture))
+            if sound is not None:
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.float32), "fltp", "mono")
+                silence.sample_rate, silence.pts = 48000, number * 1920
+                file.mux(sound.encode(silence))
+        for one in (stream, sound):
+            file.mux([] if one is None else one.encode())
     return path
 
 
