@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 @click.argument("config", required=False, type=EXISTING_FILE)
 @click.option("--out", required=True, type=PATH, help="A new folder for the recording.")
 @click.option("--for", "for_s", type=SECONDS, default=60.0, show_default=True, help="Seconds.")
-@click.option("--camera", "cameras", multiple=True, help="Only this one; may be given again.")
-@click.option("--fps", type=click.FloatRange(0, 1000, min_open=True), help="At most so many frames a second.")
+@click.option(
+    "--stream", "--camera", "cameras", multiple=True,
+    help="Only this camera or sensor; may be given again.",
+)  # fmt: skip
+@click.option(
+    "--fps", type=click.FloatRange(0, 1000, min_open=True), help="At most so many frames a second of each."
+)
 @click.option("--frames", type=click.IntRange(1, 1_000_000), help="End after so many frames.")
 @click.option(
     "--max-mib",
     type=click.IntRange(1, 1 << 20),
     default=1024,
     show_default=True,
-    help="Of pictures and answers.",
+    help="Of pictures, windows and answers.",
 )
 @click.option("--state-dir", type=EXISTING_FOLDER, help="Of the daemon, instead of CONFIG.")
 @JSON
@@ -46,7 +51,7 @@ def record(
     """Record what a running daemon sees and answers.
 
     CONFIG is the daemon's file. Run it on the box, as root or as the daemon's user. The daemon goes on as before.
-    Only cameras with 'recordings: true' are recorded. Ctrl-C ends it early, in good order.
+    Only cameras and sensors with 'recordings: true' are recorded. Ctrl-C ends it early, in good order.
     """
     from edge_runtime.config import ConfigHistory
     from edge_runtime.recordings.client import Wanted
@@ -62,8 +67,8 @@ def record(
     ended = manifest.ended
     assert ended is not None
     if not ended.counts.frames:
-        fix = "Look at its status: 'edge-runtime doctor' says what is wrong with a camera."
-        raise RecordingError(out, "no frame came", "frames of a camera", fix)
+        fix = "Look at its status: 'edge-runtime doctor' says what is wrong with a stream."
+        raise RecordingError(out, "no frame came", "frames of a camera or sensor", fix)
     print_answer(
         {"recording": str(out), **manifest.model_dump(mode="json")},
         as_json,

@@ -41,6 +41,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("cameras.*.tracking", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("sensors.*.priority", Effect.LIVE),
+    ("sensors.*.recordings", Effect.LIVE),
     ("sensors", Effect.REOPEN_SENSOR),
     ("mqtt.home_assistant", Effect.LIVE),
     ("mqtt", Effect.RECONNECT),

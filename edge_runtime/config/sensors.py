@@ -71,6 +71,8 @@ class SensorConfig(Section):
     """Folders: take the files in folders below it as well."""
     priority: Literal["low", "normal", "high"] = "normal"
     """Which stream's windows are answered first when a model cannot keep up with all of its streams."""
+    recordings: bool = False
+    """Whether who may write to state_dir on the box may record its windows: edge-runtime record."""
     stall_timeout_s: Seconds | None = None
     """Without a window for this long the sensor counts as silent, seconds; null: 5, and at least three windows."""
     may_idle: bool | None = None

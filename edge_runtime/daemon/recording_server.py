@@ -1,6 +1,6 @@
 """Gives frames and answers to a process on this box that records them, over a socket in the state directory.
 
-The daemon's user and root may record, and only cameras with ``recordings: true``. A camera can be opened by one
+The daemon's user and root may record, and only streams with ``recordings: true``. A camera can be opened by one
 process alone, so the daemon has to give its frames; the other process does what is slow. One recording at a time.
 """
 
@@ -143,13 +143,13 @@ class RecordingServer:
             )
         is_fps = fps is None or (isinstance(fps, int | float) and 0 < fps <= 1000)
         if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted) or not is_fps:
-            raise CommandError("expected names of cameras, and fps above 0")
-        return choose_cameras(self._running.config, wanted), 0.0 if fps is None else 1.0 / fps
+            raise CommandError("expected names of cameras or sensors, and fps above 0")
+        return choose_streams(self._running.config, wanted), 0.0 if fps is None else 1.0 / fps
 
     def _may_be_recorded(self, stream: str) -> bool:
         """By the configuration of now: an edit may forbid it meanwhile."""
-        camera = self._running.config.cameras.get(stream)
-        return camera is not None and camera.recordings
+        section = self._running.config.streams.get(stream)
+        return section is not None and section.recordings
 
     def _give(self, link: Link, taking: Taking) -> str:
         """Until the other side has said its last word or the daemon ends, and then what is on its way; says which."""
@@ -185,26 +185,29 @@ class RecordingServer:
                 return
 
 
-def choose_cameras(config: Config, wanted: list[str]) -> tuple[str, ...]:
+def choose_streams(config: Config, wanted: list[str]) -> tuple[str, ...]:
     """Those that are wanted, or all that may be recorded.
 
     Raises:
         CommandError: one is unknown or may not be recorded; none may.
     """
-    allowed = [name for name, camera in config.cameras.items() if camera.recordings and camera.enabled]
+    streams = config.streams
+    allowed = [name for name, section in streams.items() if section.recordings and section.enabled]
     for name in wanted:
-        if name not in config.cameras:
-            have = ", ".join(config.cameras) or "none"
-            found = "a sensor; pictures alone are recorded" if name in config.sensors else "no camera"
-            raise CommandError(f"{name[:64]!r} is {found}; this device has the cameras: {have}")
+        if name not in streams:
+            have = ", ".join(streams) or "none"
+            raise CommandError(f"{name[:64]!r} is no camera or sensor; this device has: {have}")
         if name not in allowed:
+            key = f"{config.section_of(name)}.{name}"
             raise CommandError(
-                f"camera {name!r} may not be recorded; cameras.{name}.recordings: true allows it"
-                if config.cameras[name].enabled
-                else f"camera {name!r} is off; cameras.{name}.enabled: true opens it"
+                f"{name!r} may not be recorded; {key}.recordings: true allows it"
+                if streams[name].enabled
+                else f"{name!r} is off; {key}.enabled: true opens it"
             )
     if not allowed:
-        raise CommandError("no camera may be recorded; cameras.NAME.recordings: true allows it for one")
+        raise CommandError(
+            "no camera or sensor may be recorded; cameras.NAME.recordings: true allows it for one"
+        )
     return tuple(dict.fromkeys(wanted or allowed))
 
 
@@ -212,7 +215,7 @@ def describe(running: Running, cameras: tuple[str, ...]) -> "Manifest":
     """The recording that begins now."""
     from edge_runtime.recordings.manifest import Manifest  # costs a start 60 ms, and few record
 
-    models = {name: running.config.cameras[name].model for name in cameras}
+    models = {name: running.config.streams[name].model for name in cameras}
     opened = dict(running.models)
     return Manifest(
         format="edge-runtime-recording",
@@ -263,6 +266,12 @@ def _send_frame(link: Link, frame: Frame) -> None:
     }
     if frame.origin is not None and frame.origin.name is not None:
         about["name"] = as_text(frame.origin.name)
+    if frame.rate_hz is not None:
+        about |= {
+            "rate_hz": frame.rate_hz,
+            "channels": frame.channels,
+            "ended_at_s": frame.captured_at_wall_s,
+        }
     picture = frame.payload
     if isinstance(picture, np.ndarray):
         whole = np.ascontiguousarray(picture)

@@ -1,4 +1,4 @@
-"""A recording that is under way, for people to see: who keeps pictures of which cameras, since when. Pure."""
+"""A recording that is under way, for people to see: who keeps frames of which streams, since when. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 
 @dataclass(frozen=True, slots=True)
 class RecordingStatus:
-    """Pictures of cameras are being kept by a process of this box."""
+    """Frames of cameras or sensors are being kept by a process of this box."""
 
     by: str
     """The user of this box who records."""
     cameras: tuple[str, ...]
-    """Whose pictures are kept now; an edit of the configuration may have taken one away."""
+    """Cameras and sensors whose frames are kept now; an edit of the configuration may have taken one away."""
     began_at: str
     """RFC 3339."""
     frames: int
-    """Pictures that the recording process was given, or that wait for it."""
+    """Frames that the recording process was given, or that wait for it."""
     left_out: int
     """Frames that did not fit, since it is too slow, or whose file could not be read."""
 

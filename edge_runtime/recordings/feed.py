@@ -75,6 +75,8 @@ class Taking:
         """A frame was captured; called by the one worker of the stream."""
         if not (self._takes_frames and frame.stream in self._streams and self._is_allowed(frame.stream)):
             return
+        if frame.flaw is not None:  # nothing came that could be kept
+            return
         due_s = self._due_s.get(frame.stream, frame.captured_at_s)
         if frame.captured_at_s < due_s:
             return

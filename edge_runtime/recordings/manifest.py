@@ -5,7 +5,7 @@ DIR/recording.json                         who, what, when; written anew at the 
     config.yaml                            the configuration in force, without secrets
     frames.jsonl                           a line for each frame, once its picture is whole
     answers.jsonl                          a line for each answer
-    frames/<camera>/<number>.png           as captured: without loss, or the file that the source gave
+    frames/<stream>/<number>.png           as captured: without loss, or the file that the source gave; of windows .npy
     patches/<model>/<patch>.safetensors    of the generations that answered
     baselines/<model>.safetensors          the baseline in use, without its pictures
 ```
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.datatypes import ColourOrder
+from edge_runtime.inference.specs.signals import MAX_CHANNELS, MAX_RATE_HZ
 
 MANIFEST_FILE, CONFIG_FILE = "recording.json", "config.yaml"
 FRAMES_FILE, ANSWERS_FILE = "frames.jsonl", "answers.jsonl"
@@ -30,7 +31,7 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 def _check_picture_path(path: str) -> str:
     parts = PurePosixPath(path).parts
     if len(parts) != 3 or parts[0] != PICTURES or not all(_SAFE_PART.fullmatch(part) for part in parts):
-        raise ValueError(f"expected {PICTURES}/CAMERA/FILE")
+        raise ValueError(f"expected {PICTURES}/STREAM/FILE")
     return path
 
 
@@ -107,8 +108,8 @@ class Manifest(_Part):
     device: Words
     began_at: Words
     """RFC 3339."""
-    cameras: dict[SafeName, SafeName] = Field(max_length=64)
-    """Each with its model."""
+    cameras: dict[SafeName, SafeName] = Field(max_length=128)
+    """Cameras and sensors, each with its model."""
     models: dict[SafeName, ModelNote] = Field(max_length=16)
     ended: Ended | None = None
     """null: it goes on, or was cut off."""
@@ -129,10 +130,17 @@ class FrameLine(_Part):
     colour: ColourOrder | None = None
     """Order of the channels that the model was given, where ``shape`` is set; a PNG stores them as people see them."""
     shape: tuple[int, ...] | None = Field(default=None, max_length=4)
-    """Of a picture that the source gave as an array; null: the file is the one that the source gave."""
+    """Of a picture that the source gave as an array, or of a window, (samples, channels); null: the file is the one
+    that the source gave."""
     is_tensor: bool = False
     name: Words | None = None
     """What the sender calls it."""
+    rate_hz: float | None = Field(default=None, gt=0, le=MAX_RATE_HZ)
+    """Of a window: samples a second. Its file holds float64 numbers as the sensor sent them, NaN for missing ones."""
+    channels: tuple[Words, ...] | None = Field(default=None, max_length=MAX_CHANNELS)
+    """Of a window: names of its columns."""
+    ended_at_s: float | None = Field(default=None, allow_inf_nan=False)
+    """Of a window: time of its last sample, Unix seconds; ``captured_at`` is the same, rounded."""
 
     @property
     def key(self) -> tuple[str, int]:

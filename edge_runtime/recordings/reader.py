@@ -16,6 +16,7 @@ from edge_runtime.datatypes import Anomaly, Detection, Frame, Label, Value
 from edge_runtime.deployment.model_state import PATCH_ID
 from edge_runtime.errors import RecordingError
 from edge_runtime.inference.flaw import InputFlaw
+from edge_runtime.inference.npy import read_npy
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.inference.preprocess import PictureLimits
 from edge_runtime.recordings.manifest import (
@@ -81,7 +82,9 @@ class Recording:
         if hashlib.sha256(data).hexdigest() != line.sha256:
             raise RecordingError(path, "another file than was recorded", "the recorded one", _COPY_AGAIN)
         picture: Any = data
-        if line.shape is not None and line.file.endswith(".png"):
+        if line.rate_hz is not None:
+            picture = _read_window(path, data, line.shape)
+        elif line.shape is not None and line.file.endswith(".png"):
             try:
                 _LIMITS.check_size(line.shape[1], line.shape[0], 2)
                 picture = decode_png(data, line.shape, line.colour)
@@ -93,9 +96,15 @@ class Recording:
             seq=line.seq,
             payload=picture,
             captured_at_s=0.0,
-            captured_at_wall_s=_moment(self.folder / FRAMES_FILE, line.captured_at),
+            captured_at_wall_s=(
+                _moment(self.folder / FRAMES_FILE, line.captured_at)
+                if line.ended_at_s is None
+                else line.ended_at_s
+            ),
             colour=line.colour,
             is_tensor=line.is_tensor and not isinstance(picture, bytes),
+            rate_hz=line.rate_hz,
+            channels=line.channels,
         )
 
     def patch_path(self, model: str, patch: str) -> Path:
@@ -248,6 +257,18 @@ def _array(one: Mapping[str, Any]) -> NDArray[Any]:
     dtype = np.dtype(one["dtype"])
     values = [np.nan if value is None else value for value in one["data"]]
     return np.array(values, dtype).reshape([int(side) for side in one["shape"]])
+
+
+def _read_window(path: Path, data: bytes, shape: tuple[int, ...] | None) -> NDArray[np.float64]:
+    try:
+        numbers = read_npy(data)
+    except InputFlaw as err:
+        raise RecordingError(path, str(err), "the array file of a window", _COPY_AGAIN) from err
+    if numbers.dtype != np.float64 or len(numbers.shape) != 2 or numbers.shape != shape:
+        found = f"{numbers.dtype} of shape {list(numbers.shape)}"
+        expected = f"float64 (samples, channels) of the shape that {FRAMES_FILE} says"
+        raise RecordingError(path, found, expected, _COPY_AGAIN)
+    return numbers
 
 
 def _is_whole(folder: Path, line: FrameLine) -> bool:

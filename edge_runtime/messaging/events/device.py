@@ -90,7 +90,7 @@ class DeliveryRecovered:
 
 @dataclass(frozen=True, slots=True)
 class RecordingBegun:
-    """Pictures of cameras and the answers to them are being kept by a process of this box."""
+    """Pictures of cameras or windows of sensors, and the answers to them, are being kept by a process of this box."""
 
     kind: ClassVar = "recording"
     by: str

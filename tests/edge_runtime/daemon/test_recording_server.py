@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import pytest
 
-from edge_runtime.config import CameraConfig
+from edge_runtime.config import CameraConfig, SensorConfig
 from edge_runtime.daemon import recording_server
 from edge_runtime.daemon.recording_server import MOST_REQUEST_BYTES, RecordingServer
 from edge_runtime.errors import CommandError, StateError
@@ -57,7 +57,11 @@ class Site:
         }
         text = b"mqtt: {host: x, password: needle}\n"
         self.config = SimpleNamespace(
-            device="box", state_dir=folder, cameras=cameras, sensors={"pump": None}, text=text
+            device="box",
+            state_dir=folder,
+            streams={**cameras, "pump": SensorConfig(path="mqtt", model="parts")},
+            section_of=lambda name: "sensors" if name == "pump" else "cameras",
+            text=text,
         )
         self.running = SimpleNamespace(config=self.config, models={"parts": make_runtime()})
         self.feed, self.crashes, self.events = Feed(), Crashes(), []
@@ -139,7 +143,7 @@ def test_only_its_user_may_connect(site):
         (("gate",), r"cameras\.gate\.recordings"),
         (("roof",), "belt, gate"),
         (("belt", "yard"), "enabled"),
-        (("pump",), "sensor"),
+        (("pump",), r"sensors\.pump\.recordings"),
     ],
 )
 def test_a_camera_that_may_not_be_recorded_is_refused(site, tmp_path, cameras, said):
@@ -149,7 +153,7 @@ def test_a_camera_that_may_not_be_recorded_is_refused(site, tmp_path, cameras, s
 
 
 def test_nothing_is_recorded_where_no_camera_may_be(site, tmp_path):
-    site.config.cameras["belt"] = camera()
+    site.config.streams["belt"] = camera()
     with pytest.raises(CommandError, match=r"cameras\.NAME\.recordings"):
         site.record(tmp_path / "r")
 
@@ -170,7 +174,7 @@ def test_all_can_see_who_records_which_cameras_and_how_much(site):
         assert (status.by, status.cameras) == (me, ("belt",))
         assert status.began_at.endswith("Z")
         assert site.events == [RecordingBegun(me, ("belt",))]
-        site.config.cameras["belt"] = camera()
+        site.config.streams["belt"] = camera()
         assert site.server.describe().cameras == ()
     assert until(lambda: site.server.describe() is None)
     assert until(lambda: len(site.events) == 2)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_runtime.datatypes import Frame, Rejected, RejectReason
+from edge_runtime.datatypes import Flaw, Frame, Rejected, RejectReason
 from edge_runtime.errors import CommandError
 from edge_runtime.inference.postprocess.postprocessor import Answer
 from edge_runtime.recordings.feed import MOST_RAW_BYTES, Feed, TakenAnswer, TakenRejection, Taking
@@ -147,4 +147,13 @@ def test_no_more_frames_but_their_answers():
     assert not taking.is_complete
     feed.note_result(make_result(0), {})
     assert [type(one) for one in take_all(taking)] == [Frame, TakenAnswer]
+    assert taking.is_complete
+
+
+def test_what_its_source_could_not_read_is_not_taken():
+    feed = Feed()
+    taking, flaw = begin(feed), Flaw(RejectReason.BAD_SHAPE, "three of two")
+    feed.offer_frame(replace(frame_of(1), payload=b"", flaw=flaw))
+    feed.note_rejection("parts", Rejected("belt", 1, flaw.reason, flaw.detail))
+    assert take_all(taking) == []
     assert taking.is_complete

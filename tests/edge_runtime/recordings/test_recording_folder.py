@@ -242,3 +242,37 @@ def test_its_pictures_have_a_limit(tmp_path):
         writer.add_frame({**about, "seq": 2}, b"x", "bin")
     assert writer.end(AT, "full", 0).ended.counts.frames == 1
     assert [line.seq for line in open_recording(tmp_path / "r").frames] == [0]
+
+
+def write_window(folder, numbers, **changed):
+    about = {"stream": "pump", "seq": 0, "captured_at": AT, "colour": None, "shape": numbers.shape}
+    about |= {"rate_hz": 12.5, "channels": ("x", "y"), "ended_at_s": 1e9 + 0.12345678, **changed}
+    writer = RecordingWriter(folder, make_manifest(), "device: box\n", 1 << 30)
+    writer.add_frame(about, *encode_array(numbers, None))
+    writer.end(AT, "as asked", 0)
+    return open_recording(folder)
+
+
+def test_a_window_comes_back_as_it_was(tmp_path):
+    numbers = np.array([[0.1, np.nan], [-0.0, 5e-324], [1e300, 2**53 + 1]])
+    found = write_window(tmp_path / "r", numbers)
+    frame = found.read_frame(found.frames[0])
+    assert frame.payload.dtype == np.float64
+    assert frame.payload.tobytes() == numbers.tobytes()
+    assert (frame.captured_at_wall_s, frame.rate_hz, frame.channels) == (1e9 + 0.12345678, 12.5, ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "changed"),
+    [
+        (np.zeros((4, 2), np.float32), {}),
+        (np.zeros((4, 2)), {"shape": (2, 4)}),
+        (np.zeros((4, 2)), {"shape": None}),
+        (np.zeros((4, 2, 1)), {}),
+        (np.zeros((4, 2), np.uint8), {}),  # becomes a PNG
+    ],
+)
+def test_a_window_that_is_no_such_array_is_refused(tmp_path, numbers, changed):
+    found = write_window(tmp_path / "r", numbers, **changed)
+    with pytest.raises(RecordingError):
+        found.read_frame(found.frames[0])
