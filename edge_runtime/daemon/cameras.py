@@ -21,7 +21,7 @@ from edge_runtime.system.supervised_thread import Crashes
 log = structlog.get_logger()
 
 OpenSource = Callable[[str, StreamConfig, int, Callable[[], Pipeline]], Source]
-"""(stream, its configuration, first sequence number, what gives the pipeline of its next windows) -> a source."""
+"""(stream, its configuration, first sequence number, the pipeline of its next windows when called) -> a source."""
 CLOSE_S = 3.0
 SENSOR_SILENCE_S = 5.0
 GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that

@@ -10,9 +10,10 @@ WAY = (
     "separate process. Shown are the median over the rounds and the range."
 )
 UNMEASURED = (
-    "**Not measured: no GPU was there.** `python -m benchmarks run gpu` measures it on a machine with an NVIDIA GPU in "
-    "less than ten minutes and writes this page. Without a GPU it says so and ends with exit code 69. "
-    "`--device cpu` rehearses it there; such figures say nothing about a GPU and are not published."
+    "**Not measured: no GPU was there.** `python -m benchmarks run gpu` measures it on a machine with an NVIDIA GPU "
+    "and writes this page; its limits are set for less than ten minutes, which was not tried. Without a GPU it says "
+    "so and ends with exit code 69. `--device cpu` rehearses it there; such figures say nothing about a GPU and are "
+    "not published."
 )
 REHEARSAL = "**A rehearsal on the CPU: these figures say nothing about a GPU.**"
 COLUMNS = {

@@ -1,7 +1,7 @@
 """Models on a GPU, and their parity with the CPU: ``benchmarks run gpu``; ``--device cpu`` rehearses it without one.
 
-Contenders take turns, each in a process of its own, until the rounds are done or the time is up: the defaults end
-within ten minutes, for such machines are rented. The runtime's own engines do the work. TorchScript is fed from pinned
+Contenders take turns, each in its own process, until the rounds are done or the time is up: the defaults are set
+for ten minutes, for such machines are rented. The runtime's own engines do the work. TorchScript is fed from pinned
 memory, in float32 and by autocast; ONNX Runtime uses its CUDA provider. All answers are compared with those of the same
 file in float32 on the CPU of the machine.
 """

@@ -23,6 +23,7 @@ from edge_runtime.inference.engines.base import EngineLibrary, EngineSettings, O
 from edge_runtime.inference.engines.batches import require_batch_axis, run_in_parts, to_input
 from edge_runtime.inference.engines.parts import InputPart, make_feed
 from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.system.bfloat16 import does_this_cpu_multiply_bfloat16
 
 _WARM_UP_RUNS = 3
 """The first two runs of a module profile it, the third runs what was compiled from that."""
@@ -60,7 +61,7 @@ class TorchScriptEngine:
         self._device = choose_device(settings.devices, count)
         devices = ("CPU", *(f"CUDA:{number}" for number in range(count)))
         self.library = EngineLibrary("torch", torch.__version__, devices)
-        self._autocast = _AUTOCAST.get((self._device.type, settings.precision))
+        self._autocast = _choose_autocast(self._device.type, settings.precision)
         try:
             module = program.load("model", model).to(self._device)
         except ModelError as err:
@@ -150,6 +151,11 @@ class TorchScriptEngine:
         except program.TORCH_FAILURES as err:  # torch's own traceback comes first, the reason last
             reason = str(err).strip().rsplit("\n", 1)[-1].strip()
             raise EngineError(f"torch failed: {reason[:500]}") from err
+
+
+def _choose_autocast(device: str, precision: str) -> torch.dtype | None:
+    is_emulated = device == "cpu" and not does_this_cpu_multiply_bfloat16()
+    return None if is_emulated else _AUTOCAST.get((device, precision))
 
 
 def choose_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:

@@ -36,7 +36,7 @@ class PictureSpec(StrictModel):
     pad_level: Annotated[int, Field(ge=0, le=255)] = 114
     filter: Filter
     """area: pixel means (as cv2.INTER_AREA), bilinear when enlarging. area_fast: the same within about a grey
-    level, in a third to an eighth of the time. bilinear, bicubic, nearest: OpenCV's,
+    level of photographs (2 to 6 of noise), in a third to an eighth of the time. bilinear, bicubic, nearest: OpenCV's,
     which do not smooth when shrinking. antialias_*: those of PIL and of torchvision with antialias."""
     mean: PerChannel
     """Subtracted, in units of 0..255 pixel levels, in the order of ``colour``. From torchvision's: times

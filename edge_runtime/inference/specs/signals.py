@@ -267,9 +267,15 @@ class SignalSpec(StrictModel):
         if self.late_slots > most:
             raise ValueError(
                 f"late_s of {self.late_s:g} s at {self.input_rate_hz:g} Hz are {self.late_slots} samples to keep; at "
-                f"most {most} can be kept, so make late_s {(most - 2) / self.input_rate_hz:.3g} or less"
+                f"most {most} can be kept, so make late_s {_round_down((most - 2) / self.input_rate_hz)} or less"
             )
         return self
+
+
+def _round_down(value: float) -> str:
+    """At most three significant digits of a positive number, none too many: what is shown has to be accepted."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.floor(value / step) * step:.3g}"
 
 
 def _count_samples(duration_s: float, rate_hz: float) -> int:

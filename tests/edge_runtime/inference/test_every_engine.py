@@ -155,7 +155,11 @@ def test_openvino_precision_is_pinned_to_what_was_asked() -> None:
     assert "precision f32" in opened("openvino").runs_on
 
 
-def test_torch_calculates_in_bfloat16_when_it_is_asked_to_and_answers_in_float32() -> None:
+BFLOAT16 = "edge_runtime.inference.engines.torchscript_engine.does_this_cpu_multiply_bfloat16"
+
+
+def test_torch_calculates_in_bfloat16_when_it_is_asked_to_and_answers_in_float32(monkeypatch) -> None:
+    monkeypatch.setattr(BFLOAT16, lambda: True)
     engine = opened("torchscript", precision="bf16")
     found, exact = values(engine, pixels(3)), values(opened("torchscript"), pixels(3))
     assert "precision bf16" in engine.runs_on
@@ -169,6 +173,11 @@ def test_torch_calculates_in_float32_on_a_cpu_unless_it_is_asked_for_bfloat16(pr
     engine = opened("torchscript", precision=precision)
     np.testing.assert_array_equal(values(engine, pixels(3)), values(opened("torchscript"), pixels(3)))
     assert "precision" not in engine.runs_on
+
+
+def test_torch_stays_with_float32_on_a_cpu_that_would_emulate_bfloat16(monkeypatch) -> None:
+    monkeypatch.setattr(BFLOAT16, lambda: False)
+    assert "precision" not in opened("torchscript", precision="bf16").runs_on
 
 
 def test_openvino_keeps_compiled_models_where_it_is_told(tmp_path) -> None:

@@ -193,13 +193,14 @@ def test_a_prepared_tensor_is_checked_only():
     assert prepare(np.ones((2, 4), np.int16), is_tensor=True).reason is RejectReason.BAD_DTYPE
 
 
-def test_late_samples_of_more_than_can_be_kept_are_refused_with_the_limit():
+@pytest.mark.parametrize("rate_hz", [5_000, 10_000, 12_800, 20_000, 25_600, 48_000])
+def test_late_samples_of_more_than_can_be_kept_are_refused_with_the_limit(rate_hz):
     with pytest.raises(ValidationError) as refused:
-        spec(rate_hz=20_000, late_s=3600)
+        spec(rate_hz=rate_hz, late_s=3600)
     limit = float(re.search(r"make late_s ([0-9.e+]+) or less", str(refused.value))[1])
-    assert spec(rate_hz=20_000, late_s=limit).late_slots > 0
+    assert spec(rate_hz=rate_hz, late_s=limit).late_slots > 0
     with pytest.raises(ValidationError):
-        spec(rate_hz=20_000, late_s=limit * 1.01)
+        spec(rate_hz=rate_hz, late_s=limit * 1.02)
 
 
 def test_durations_are_samples_at_the_rate_of_the_model():
