@@ -48,8 +48,8 @@ from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.publisher import Publisher, Sink
-from edge_runtime.messaging.sinks.file_sink import KEEP, FileSink
+from edge_runtime.messaging.outbox.publisher import TICK_S, Publisher, Sink
+from edge_runtime.messaging.sinks.file_sink import GATHER_S, KEEP, FileSink
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 from edge_runtime.system.log import RECENT
@@ -214,17 +214,19 @@ def _make_channels(
     config: Config, topics: Topics, client: MqttClient | None, outboxes: Outboxes, crashes: Crashes
 ) -> Iterator[Channel]:
     if client is not None:
-        yield _make_channel("mqtt", outboxes.get("outbox.db"), MqttSink(client), topics, crashes)
+        yield _make_channel("mqtt", outboxes.get("outbox.db"), MqttSink(client), topics, crashes, TICK_S)
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
         sink = FileSink(path, max_bytes=max_mib * 2**20 // (KEEP + 1))
-        yield _make_channel("file", outboxes.get("outbox-file.db"), sink, topics, crashes)
+        yield _make_channel("file", outboxes.get("outbox-file.db"), sink, topics, crashes, GATHER_S)
 
 
-def _make_channel(name: str, outbox: Outbox, sink: Sink, topics: Topics, crashes: Crashes) -> Channel:
-    side_topics = frozenset({topics.event})
-    publisher = Publisher(outbox, sink, crashes, name=f"publisher-{name}", side_topics=side_topics)
+def _make_channel(
+    name: str, outbox: Outbox, sink: Sink, topics: Topics, crashes: Crashes, tick_s: float
+) -> Channel:
+    side_topics, thread = frozenset({topics.event}), f"publisher-{name}"
+    publisher = Publisher(outbox, sink, crashes, name=thread, side_topics=side_topics, tick_s=tick_s)
     return Channel(name, outbox, publisher)
 
 

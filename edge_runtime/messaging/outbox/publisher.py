@@ -125,14 +125,16 @@ class Publisher:
         *,
         name: str = "publisher",
         side_topics: frozenset[str] = frozenset(),
+        tick_s: float = TICK_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is sent before :meth:`start`.
 
         ``side_topics``: that the destination takes these, as events, does not prove that it takes results.
+        ``tick_s``: ticks begin at least so far apart.
         """
         self._outbox, self._sink, self._name, self._monotonic = outbox, sink, name, monotonic
-        self._side_topics = side_topics
+        self._side_topics, self._tick_s = side_topics, tick_s
         self._after_id = 0
         self._read: deque[Row] = deque()
         """Rows that were read but not sent."""
@@ -200,7 +202,7 @@ class Publisher:
         while not is_done:
             if is_stopping := self._thread.stopping.is_set():
                 self._sink.hurry()
-            sleep_until(began_s + TICK_S)
+            sleep_until(began_s + self._tick_s)
             began_s = time.monotonic()
             self._wake.clear()
             is_busy = self._tick()
@@ -248,6 +250,7 @@ class Publisher:
         while room > 0 and (row := self._peek()) is not None:
             choice = self._set_aside.choose(row.id, row.topic, self._in_flight)
             if choice is Choice.WAIT:
+                room = 0
                 break
             self._read.popleft()
             if choice is Choice.SKIP:
@@ -259,7 +262,9 @@ class Publisher:
                 self._epochs = (None, 0)  # look again from the start; the sink says when it is ready
                 return False
             room, is_busy = room - 1, True
-        return is_busy
+        if is_busy:
+            self._record(self._sink.poll())  # a file has taken them by now
+        return is_busy and (room == 0 or bool(self._in_flight))
 
     def _begin(self, row: Row) -> bool:
         # Before sending: the acknowledgement may be quicker than this thread.

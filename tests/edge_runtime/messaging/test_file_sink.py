@@ -1,6 +1,7 @@
 """file_sink: lines, syncs, rotations and failures of the local file."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.messaging.outbox.ledger import Row
-from edge_runtime.messaging.sinks.file_sink import UNWRITTEN_BYTES, FileSink
+from edge_runtime.messaging.sinks.file_sink import QUICK_SYNC_S, UNWRITTEN_BYTES, FileSink
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
@@ -20,6 +21,19 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A clock that each sync moves on by more than a quick one takes."""
+    clock, sync = Clock(), os.fsync
+
+    def sync_slowly(handle):
+        clock.now_s += 2 * QUICK_SYNC_S
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", sync_slowly)
+    return clock
 
 
 def rows(*numbers):
@@ -40,15 +54,22 @@ def path(tmp_path):
     return tmp_path / "results" / "results.jsonl"
 
 
-def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path):
-    clock = Clock()
-    sink = FileSink(path, max_bytes=2**20, monotonic=clock)
+def test_rows_count_as_delivered_at_once_on_a_quick_disk(path):
+    sink = FileSink(path, max_bytes=2**20, monotonic=Clock())
+    for number in (1, 2):
+        send(sink, number)
+        assert sink.poll().delivered == [number]
+    sink.close(1.0)
+
+
+def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path, slow_disk):
+    sink = FileSink(path, max_bytes=2**20, monotonic=slow_disk)
     send(sink, 1)
     assert sink.poll().delivered == [1]
     send(sink, 2)
     assert sink.poll().delivered == []
     assert lines(path) == [{"topic": "edge/d/result/s", "payload": {"seq": number}} for number in (1, 2)]
-    clock.now_s += 1.0
+    slow_disk.now_s += 1.0
     assert sink.poll().delivered == [2]
     send(sink, 3)
     assert sink.close(1.0).delivered == [3]
@@ -167,7 +188,7 @@ FULL_DISK = """
     import json, resource, sys
     from pathlib import Path
     from edge_runtime.messaging.outbox.ledger import Row
-    from edge_runtime.messaging.sinks.file_sink import UNWRITTEN_BYTES, FileSink
+    from edge_runtime.messaging.sinks.file_sink import QUICK_SYNC_S, UNWRITTEN_BYTES, FileSink
     from edge_runtime.system.log import configure_log
     configure_log()  # to standard error: standard output is the report
     now = [0.0]
@@ -200,10 +221,9 @@ def test_a_full_disk_leaves_no_half_line_and_no_double_line(path):
 
 @pytest.mark.parametrize("creates_a_new_one", [False, True])
 def test_a_file_that_was_renamed_is_left_and_the_next_lines_come_under_the_configured_name(
-    path, creates_a_new_one
+    path, creates_a_new_one, slow_disk
 ):
-    clock = Clock()
-    sink = FileSink(path, max_bytes=2**20, monotonic=clock)
+    sink = FileSink(path, max_bytes=2**20, monotonic=slow_disk)
     for round_ in range(3):
         send(sink, round_)
         sink.poll()
@@ -211,7 +231,7 @@ def test_a_file_that_was_renamed_is_left_and_the_next_lines_come_under_the_confi
         if creates_a_new_one:
             path.touch()
     send(sink, 3)
-    clock.now_s += 1.0
+    slow_disk.now_s += 1.0
     assert sink.poll().delivered == [1, 2, 3]
     names = [path.with_name(f"old-{round_}") for round_ in range(3)] + [path]
     assert [[line["payload"]["seq"] for line in lines(name)] for name in names] == [[0], [1], [2], [3]]

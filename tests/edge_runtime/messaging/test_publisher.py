@@ -8,6 +8,7 @@ import pytest
 
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import DeliveryReport, Denial, Publisher
+from edge_runtime.messaging.sinks import file_sink
 from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
@@ -218,7 +219,8 @@ class NotedEnd(FileSink):
         return super().close(timeout_s)
 
 
-def test_stop_does_not_wait_for_the_next_sync_of_a_file(box, tmp_path):
+def test_stop_does_not_wait_for_the_next_sync_of_a_file_on_a_slow_disk(box, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_sink, "QUICK_SYNC_S", 0.0)
     sink = NotedEnd(tmp_path / "results.jsonl", max_bytes=2**20, sync_every_s=1e9)
     publisher = run(box, sink)
     put(box, 0)
