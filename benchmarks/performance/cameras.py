@@ -4,9 +4,9 @@ A real RTSP server (aio-rtsp-toolkit) sends 1080p25 H.264 to capture processes a
 within each round. The processor time of the server is not counted.
 """
 
-import argparse
 import json
 import logging
+import re
 import shutil
 import socket
 import statistics
@@ -15,54 +15,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import av
-import cv2
+import click
 import numpy as np
 import psutil
 import structlog
-from numpy.typing import NDArray
 
 from benchmarks.performance.bare_runs import Report
+from benchmarks.performance.video_clip import FPS, KEY_EVERY, write_clip
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.capture_protocol import VideoOptions
-from edge_runtime.sources.demo import DATA
 from edge_runtime.sources.video import VideoSource
 
-WIDTH, HEIGHT, FPS, KEY_EVERY = 1920, 1080, 25, 50
-CLIP_S = 24
+CLIP_S = 24.0
 SETTLE_S = 3.0
 WANTED_FPS = 5.0
 KEY_FPS = FPS / KEY_EVERY
 SLOPE = (1, 2, 4, 8)
-
-
-def write_clip(path: Path) -> None:
-    """A still scene with noise and one thing that moves, about 3 Mbit/s, as a camera sends it: no B-frames."""
-    rng = np.random.default_rng(0)
-    scene, thing = read_picture("street", (WIDTH, HEIGHT)), read_picture("fruits", (320, 320))
-    noise = [rng.normal(0, 2, (HEIGHT, WIDTH, 1)) for _ in range(8)]
-    scenes = [np.clip(scene + one, 0, 255).astype(np.uint8) for one in noise]
-    with av.open(str(path), "w") as file:
-        options = {"g": str(KEY_EVERY), "sc_threshold": "0", "bf": "0", "preset": "veryfast"}
-        stream = file.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 3_000_000
-        for number in range(FPS * CLIP_S):
-            picture = scenes[number % len(scenes)].copy()
-            left = number * 6 % (WIDTH - 320)
-            picture[400:720, left : left + 320] = thing
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
-        file.mux(stream.encode())
-
-
-def read_picture(name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One of the demo's, scaled to this width and height; BGR."""
-    picture = cv2.imread(str(DATA / "pictures" / f"{name}.jpg"))
-    assert picture is not None, "it is in the package"
-    return cv2.resize(picture, size).astype(np.uint8)
 
 
 @contextmanager
@@ -77,11 +49,22 @@ def rtsp_server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         [*command, "-cp", ports[1]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        time.sleep(1.5)
+        _wait_for(int(ports[0]))
         yield f"rtsp://127.0.0.1:{ports[0]}/clip.mp4", psutil.Process(process.pid)
     finally:
         process.kill()
         process.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("the RTSP server does not answer")
 
 
 class Reader:
@@ -142,18 +125,41 @@ def pss_mib() -> float:
 
 
 def ffmpeg_share(url: str, look_s: float, *options: str) -> float:
-    """Of ffmpeg, which makes BGR frames of the same rate."""
+    """Of ffmpeg, which makes BGR frames of the same rate.
+
+    Raises:
+        RuntimeError: it made too few.
+    """
     command = ["ffmpeg", "-nostdin", "-v", "error", *options, "-rtsp_transport", "tcp", "-i", url]
-    process = subprocess.Popen(
-        [*command, "-vf", f"fps={WANTED_FPS:g}", "-pix_fmt", "bgr24", "-f", "rawvideo", "-y", "/dev/null"],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        time.sleep(SETTLE_S)
-        return share_of_core([psutil.Process(process.pid)], look_s)
-    finally:
-        process.kill()
-        process.wait()
+    command += ["-vf", f"fps={WANTED_FPS:g}", "-pix_fmt", "bgr24", "-f", "rawvideo", "-y", "/dev/null"]
+    with tempfile.NamedTemporaryFile() as progress:
+        process = subprocess.Popen([*command, "-progress", progress.name], stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(SETTLE_S)
+            found = share_of_core([psutil.Process(process.pid)], look_s)
+            numbers = re.findall(rb"^frame=\s*(\d+)", Path(progress.name).read_bytes(), re.MULTILINE)
+            _require(int(numbers[-1]) if numbers else 0, WANTED_FPS * look_s, "ffmpeg")
+            return found
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _require(frames: int, expected: float, whose: str) -> None:
+    """A process without frames looks cheap."""
+    if frames < 0.8 * expected - 2:
+        raise RuntimeError(f"{whose} gave {frames} frames where about {expected:.0f} were expected")
+
+
+def _share_of_readers(url: str, count: int, options: VideoOptions, look_s: float) -> float:
+    """Of so many cameras, which must have given their frames."""
+    with readers(url, count, options) as opened:
+        for one in opened:
+            one.ages_ms.clear()
+        found = share_of_core(own_processes(), look_s)
+        for one in opened:
+            _require(len(one.ages_ms), (options.fps or FPS) * look_s, "a camera")
+        return found
 
 
 def measure_cpu(url: str, look_s: float) -> dict[str, float]:
@@ -163,8 +169,7 @@ def measure_cpu(url: str, look_s: float) -> dict[str, float]:
         ("all", VideoOptions(fps=WANTED_FPS)),
         ("keyframes", VideoOptions(fps=KEY_FPS, decode="keyframes")),
     ):
-        with readers(url, 1, options):
-            found[name] = share_of_core(own_processes(), look_s)
+        found[name] = _share_of_readers(url, 1, options, look_s)
     found["ffmpeg keyframes"] = ffmpeg_share(url, look_s, "-skip_frame", "nokey")
     return found
 
@@ -181,28 +186,25 @@ def measure_memory(url: str) -> float:
 
 def measure_dead_camera(url: str, folder: Path, look_s: float) -> dict[str, float]:
     """99th percentile of the age of another camera's frames, ms: alone, and with a camera whose server hangs."""
-    found = {}
     options = VideoOptions(fps=WANTED_FPS, stall_timeout_s=1.0)
-    for name in ("alone", "with a dead camera"):
-        with ExitStack() as stack:
-            if name != "alone":
-                dead_url, server = stack.enter_context(rtsp_server(folder))
-                stack.enter_context(readers(dead_url, 1, options))
-                server.suspend()
-            (reader,) = stack.enter_context(readers(url, 1, options))
-            reader.ages_ms.clear()
-            time.sleep(look_s)
-            found[name] = float(np.percentile(reader.ages_ms, 99))
-    return found
+    alone = _p99_age_ms(url, options, look_s)
+    with rtsp_server(folder) as (dead_url, server), readers(dead_url, 1, options):
+        server.suspend()
+        return {"alone": alone, "with a dead camera": _p99_age_ms(url, options, look_s)}
+
+
+def _p99_age_ms(url: str, options: VideoOptions, look_s: float) -> float:
+    with readers(url, 1, options) as (reader,):
+        reader.ages_ms.clear()
+        time.sleep(look_s)
+        _require(len(reader.ages_ms), WANTED_FPS * look_s, "the camera")
+        return float(np.percentile(reader.ages_ms, 99))
 
 
 def measure_slope(url: str, look_s: float) -> dict[str, float]:
     """Percent of a core for so many cameras, key frames only: this many can be decoded on any machine."""
-    found = {}
-    for count in SLOPE:
-        with readers(url, count, VideoOptions(fps=KEY_FPS, decode="keyframes")):
-            found[str(count)] = share_of_core(own_processes(), look_s)
-    return found
+    options = VideoOptions(fps=KEY_FPS, decode="keyframes")
+    return {str(count): _share_of_readers(url, count, options, look_s) for count in SLOPE}
 
 
 def ratios(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, list[float]]:
@@ -216,6 +218,8 @@ def ratios(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, list[floa
             base = one["cpu"]["ffmpeg"]
             found.setdefault("cpu over ffmpeg", []).append(one["cpu"]["all"] / base)
             found.setdefault("cpu of key frames over ffmpeg", []).append(one["cpu"]["keyframes"] / base)
+            ratio = one["cpu"]["keyframes"] / one["cpu"]["ffmpeg keyframes"]
+            found.setdefault("cpu of key frames over ffmpeg's key frames", []).append(ratio)
         if "dead" in one:
             ratio = one["dead"]["with a dead camera"] / one["dead"]["alone"]
             found.setdefault("p99 with a dead camera over alone", []).append(ratio)
@@ -225,10 +229,12 @@ def ratios(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, list[floa
 @contextmanager
 def streamed_clip(clip: Path | None = None) -> Iterator[tuple[str, Path]]:
     """The address of the clip, which is made where none is given, and its folder."""
+    if shutil.which("ffmpeg") is None:
+        raise click.ClickException("ffmpeg is missing: apt-get install ffmpeg")
     with tempfile.TemporaryDirectory(prefix="cameras-") as place:
         folder = Path(place)
         if clip is None:
-            write_clip(folder / "clip.mp4")
+            write_clip(folder / "clip.mp4", CLIP_S)
         else:
             shutil.copy(clip, folder / "clip.mp4")
         with rtsp_server(folder) as (url, _):
@@ -237,38 +243,46 @@ def streamed_clip(clip: Path | None = None) -> Iterator[tuple[str, Path]]:
 
 def measure(*, rounds: int, seconds: float) -> Report:
     """The part ``cameras`` of the page: cores of one camera at ``WANTED_FPS``, of key frames only, and of ffmpeg."""
+    if shutil.which("ffmpeg") is None:
+        return {"unavailable": "ffmpeg was not found; install the Debian package ffmpeg"}
     with streamed_clip() as (url, _):
         found = [measure_cpu(url, seconds) for _ in range(rounds)]
-    names = {"daemon_cores": "all", "keyframes_cores": "keyframes", "ffmpeg_cores": "ffmpeg"}
+    names = {
+        "daemon_cores": "all",
+        "keyframes_cores": "keyframes",
+        "ffmpeg_cores": "ffmpeg",
+        "ffmpeg_keyframes_cores": "ffmpeg keyframes",
+    }
     return {"rounds": [{key: one[name] / 100 for key, name in names.items()} for one in found]}
 
 
-def main() -> None:
+PARTS = ("cpu", "memory", "dead", "slope")
+
+
+def _measure_round(
+    parts: Sequence[str], url: str, folder: Path, look_s: float
+) -> dict[str, dict[str, float]]:
+    measures: dict[str, Callable[[], dict[str, float]]] = {
+        "cpu": lambda: measure_cpu(url, look_s),
+        "memory": lambda: {"MiB of a further camera": measure_memory(url)},
+        "dead": lambda: measure_dead_camera(url, folder, look_s),
+        "slope": lambda: measure_slope(url, look_s),
+    }
+    return {part: measures[part]() for part in PARTS if part in parts}
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--look-s", type=click.FloatRange(0, min_open=True), default=8.0, show_default=True)
+@click.option("--parts", type=click.Choice(PARTS), multiple=True, default=PARTS, show_default=True)
+@click.option("--clip", type=click.Path(exists=True, path_type=Path), help="Instead of the one that is made.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Keeps the figures of each round.")
+def main(rounds: int, look_s: float, parts: Sequence[str], clip: Path | None, json_file: Path | None) -> None:
     """Measure and print; a round of one part takes at most a minute."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--look-s", type=float, default=8.0)
-    parser.add_argument("--parts", nargs="+", default=["cpu", "memory", "dead", "slope"])
-    parser.add_argument("--clip", type=Path, help="instead of the one that is made")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    if shutil.which("ffmpeg") is None:
-        sys.exit("ffmpeg is missing: apt-get install ffmpeg")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    rounds = []
-    with streamed_clip(given.clip) as (url, folder):
-        for _ in range(given.rounds):
-            one: dict[str, dict[str, float]] = {}
-            if "cpu" in given.parts:
-                one["cpu"] = measure_cpu(url, given.look_s)
-            if "memory" in given.parts:
-                one["memory"] = {"MiB of a further camera": measure_memory(url)}
-            if "dead" in given.parts:
-                one["dead"] = measure_dead_camera(url, folder, given.look_s)
-            if "slope" in given.parts:
-                one["slope"] = measure_slope(url, given.look_s)
-            rounds.append(one)
-    for name, values in ratios(rounds).items():
-        print(f"{name}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
-    if given.json is not None:
-        given.json.write_text(json.dumps(rounds, indent=1))
+    with streamed_clip(clip) as (url, folder):
+        found = [_measure_round(parts, url, folder, look_s) for _ in range(rounds)]
+    for name, values in ratios(found).items():
+        click.echo(f"{name}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1))

@@ -1,4 +1,4 @@
-"""A network camera: 1080p25 H.264 of a photograph that moves, with the noise of a sensor, over HTTP in real time."""
+"""A network camera: a clip over HTTP in real time, again and again."""
 
 import subprocess
 import threading
@@ -6,52 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-CLIP_S, FPS = 6, 25
-_MOVES = "scale=2240:1260,crop=1920:1080:x='160+160*sin(t)':y='90+90*cos(2*t)',noise=alls=5:allf=t"
-
-
-def write_clip(picture: Path, clip: Path) -> None:
-    """Encode it as cameras do: 4 Mbit/s, no B frames, a key frame every two seconds."""
-    command = [
-        "ffmpeg",
-        "-nostdin",
-        "-loglevel",
-        "error",
-        "-loop",
-        "1",
-        "-framerate",
-        str(FPS),
-        "-i",
-        str(picture),
-    ]
-    command += [
-        "-t",
-        str(CLIP_S),
-        "-vf",
-        _MOVES,
-        "-pix_fmt",
-        "yuv420p",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "veryfast",
-    ]
-    command += [
-        "-profile:v",
-        "main",
-        "-bf",
-        "0",
-        "-g",
-        "50",
-        "-b:v",
-        "4M",
-        "-maxrate",
-        "4M",
-        "-bufsize",
-        "4M",
-    ]
-    subprocess.run([*command, str(clip)], check=True, timeout=120)
 
 
 @contextmanager

@@ -21,13 +21,15 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.performance import process_tree
-from benchmarks.performance.bare_runs import BUNDLE, Report, pictures_in
+from benchmarks.performance.bare_runs import BUNDLE, Report
 from benchmarks.performance.peers.http_load import free_port, started
 from benchmarks.performance.peers.mqtt_load import BrokerMissing, broker
-from benchmarks.performance.pipe.network_camera import network_camera, write_clip
+from benchmarks.performance.pipe.network_camera import network_camera
+from benchmarks.performance.video_clip import write_clip
 from edge_runtime.cli.bench.daemon import find_installed_environment
 
 FPS, CAMERAS = 5.0, (1, 4)
+CLIP_S = 8.0
 SETTLE_S, START_TIMEOUT_S = 2.0, 60.0
 DAEMON, SCRIPT, INFERENCE = "daemon", "ffmpeg pipe, ONNX Runtime, paho", "Roboflow inference"
 DEVICE = "bench"
@@ -109,7 +111,7 @@ def measure(
         contenders.append(Contender(INFERENCE, inference_python, f"{__package__}.roboflow_script"))
     with tempfile.TemporaryDirectory(prefix="pipe-") as name:
         folder = Path(name)
-        write_clip(pictures_in(folder / "pictures")[0], folder / "clip.ts")
+        write_clip(folder / "clip.ts", CLIP_S)
         try:
             with broker(folder) as port, network_camera(folder / "clip.ts") as url:
                 return {
