@@ -60,5 +60,9 @@ def _write_table(findings: list[Finding]) -> str:
         lines.append(f"{level} {one.id:<20} {PROCESS.text(one.found)}")
         if one.advice:
             lines.append(f"{'':<29} -> {PROCESS.text(one.advice)}")
-    counts = ", ".join(f"{sum(one.level is level for one in findings)} {level}" for level in order)
+    counts = ", ".join(_count(level, sum(one.level is level for one in findings)) for level in order)
     return "\n".join([*lines, counts])
+
+
+def _count(level: Level, number: int) -> str:
+    return f"{number} {level}" if level is Level.OK or number == 1 else f"{number} {level}s"

@@ -93,7 +93,29 @@ class ServiceUser:
     def _try(self, path: Path, right: Right) -> bool:
         """The kernel is asked in the name of the user: the bits of a file do not tell of its access list."""
         command = ["test", f"-{right}", str(path)]
+        if self._has_own_mounts():
+            as_user = [f"--reuid={self.uid}", f"--regid={self.gid}", *self._group_options()]
+            enter = ["nsenter", f"--target={self.pid}", "--mount", "--", "setpriv", *as_user, "--", *command]
+            return subprocess.run(enter, timeout=_ANSWER_S, check=False).returncode == 0
         run = subprocess.run(
             command, user=self.uid, group=self.gid, extra_groups=self.groups, timeout=_ANSWER_S, check=False
         )
         return run.returncode == 0
+
+    def _group_options(self) -> list[str]:
+        return [f"--groups={','.join(map(str, self.groups))}"] if self.groups else ["--clear-groups"]
+
+    def _has_own_mounts(self) -> bool:
+        """Whether the daemon sees other folders than the caller.
+
+        ``DynamicUser=`` keeps the state directory behind a folder that only root may enter, and shows it to the daemon.
+        """
+        try:
+            return self.pid is not None and _mounts_of(self.pid) != _mounts_of(os.getpid())
+        except OSError:  # it has ended
+            return False
+
+
+def _mounts_of(pid: int) -> str:
+    """The name of the mount namespace of a process, see namespaces(7)."""
+    return str(Path(f"/proc/{pid}/ns/mnt").readlink())

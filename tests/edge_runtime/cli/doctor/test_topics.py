@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_a_state_directory_of_another_user(tmp_path):
     other = ServiceUser(me.uid + 4711, me.gid + 4711, ())
     found = [one for one in examine_state(config, other) if one.id == "state.owner"]
     assert [one.level for one in found] == [Level.PROBLEM]
+
+
+@pytest.mark.integration  # a process with mounts of its own, where the test may make one
+def test_root_asks_for_rights_where_the_daemon_sees_the_folder(tmp_path):
+    """As with ``DynamicUser=``: only the daemon's mounts show its state directory to it."""
+    uid, folder = 4711, Path("/mnt")
+    mount = f"mount --bind {tmp_path} {folder} && chown {uid} {folder} && echo ready && exec sleep 600"
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", mount], stdout=subprocess.PIPE) as daemon:
+        is_mounted = daemon.stdout.readline() == b"ready\n"
+        assert ServiceUser(uid, uid, (), daemon.pid).may(folder, ["r", "w", "x"]) is is_mounted
+        assert ServiceUser(uid, uid, ()).may(folder, ["w"]) is False
+        daemon.kill()
 
 
 @pytest.mark.parametrize(
