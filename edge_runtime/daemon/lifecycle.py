@@ -127,6 +127,7 @@ class Daemon:
             log.info("asked to stop before all models were open")
         finally:
             self.shutdown()
+        log.info("stopped")  # not after a start that failed: safe mode may follow
         if self.stop_request.fatal is None:
             return 0
         log.error("stopped because the daemon cannot work", reason=self.stop_request.fatal)
@@ -236,7 +237,6 @@ class Daemon:
         running.connection.stop(running.config.outbox.drain_timeout_s)
         self.listeners.stop()
         self.resources.close()
-        log.info("stopped")
 
     def stop(self) -> None:
         """Ask the daemon to end; from a signal handler or any thread."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from edge_runtime.config import parse_config
 from edge_runtime.daemon import lifecycle
@@ -283,8 +284,9 @@ def test_a_vital_thread_that_only_fails_ends_it_with_70(bench):
 @pytest.mark.parametrize("what", ["tools", "http"])
 def test_a_start_that_fails_ends_what_had_been_started(bench, what):
     bench.errors[what] = BAD_BUNDLE
-    with pytest.raises(BundleError):
+    with capture_logs() as logs, pytest.raises(BundleError):
         bench.daemon.run()
+    assert "stopped" not in [line["event"] for line in logs]
     assert "stop parts" in bench.diary
     assert bench.diary[-1] == "close outboxes"
     assert bench.streams.open_on == {}
