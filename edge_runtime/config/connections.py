@@ -70,8 +70,8 @@ class CameraConfig(Section):
     subfolders: bool = False
     """Folders: take the pictures in folders below it as well."""
     size: tuple[int, int] | None = Field(default=None, examples=[[1280, 720]])
-    """Width and height in pixels. V4L2: to ask the camera for. Other video: its pictures are scaled down to fit into it
-    where they are decoded, which saves memory."""
+    """[width, height] in pixels, 16 to 16,384 each. V4L2: to ask the camera for. Other video: its pictures are scaled
+    down to fit into it where they are decoded, which saves memory."""
     decode: Literal["all", "nonref", "keyframes", "auto"] = "all"
     """RTSP and HTTP: which frames are decoded. all; nonref: not those that no other is built on; keyframes: those that
     need no other, a few a second or less; auto: key frames only, as soon as they have come often enough for fps, and

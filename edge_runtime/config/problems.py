@@ -124,6 +124,8 @@ def _problem(loc: Loc, details: list[ErrorDetails], document: Document, shape: t
     else:
         found = "missing" if first["type"] == "missing" else _found(loc, first, document.data)
         expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
+        if first["type"] in ("tuple_type", "list_type"):
+            expected += _example_of(first["loc"], shape)
         if first["type"] == "missing":
             expected = _choices_of(first["loc"], shape) or _description(first["loc"], shape) or expected
     return Problem(where, document.nearest_line(loc), found, expected)
@@ -193,6 +195,12 @@ def _choices_of(loc: Loc, shape: type[BaseModel]) -> str | None:
     """The values that a key may have, where they are few; None where they are not."""
     _, field = _find_field(loc, shape)
     return None if field is None else _join(_list_choices(field.annotation))
+
+
+def _example_of(loc: Loc, shape: type[BaseModel]) -> str:
+    """``, such as [1280, 720]``, where the key has an example; else nothing."""
+    _, field = _find_field(loc, shape)
+    return f", such as {field.examples[0]}" if field is not None and field.examples else ""
 
 
 def _list_choices(annotation: Any) -> list[str]:

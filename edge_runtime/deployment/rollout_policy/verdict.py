@@ -254,8 +254,8 @@ def _judge_latency(
             return _finding("latency", None, limit, VerdictKind.INCONCLUSIVE, text)
         worst = max(worst or 0.0, ours / max(theirs, _LATENCY_STEP_MS))
         is_slow |= ours - theirs > limits.latency_ms and ours > limit * theirs
-        surely = "surely " if which == "p99" else ""
-        texts.append(f"latency {which} {surely}{ours:.1f} ms against {theirs:.1f} ms")
+        bound = "at least " if which == "p99" else ""
+        texts.append(f"latency {which} {bound}{ours:.1f} ms against {theirs:.1f} ms")
     kind = VerdictKind.INCONCLUSIVE
     if is_complete:
         kind = VerdictKind.FAIL if is_slow else VerdictKind.PASS

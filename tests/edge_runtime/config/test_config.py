@@ -490,6 +490,12 @@ def test_values_that_contradict_each_other_are_refused(section: str, where: str)
     assert where in problems(f"{head}{section}\n")
 
 
+def test_a_value_that_must_be_a_list_is_told_with_an_example() -> None:
+    head = MINIMAL.split("cameras:", maxsplit=1)[0]
+    found = problems(f"{head}cameras: {{belt: {{path: a.mp4, model: parts, size: 320}}}}\n")
+    assert "[1280, 720]" in found["cameras.belt.size"].expected
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(
     "text",
