@@ -207,9 +207,13 @@ def _describe_samples(counts: SourceCounts) -> SampleStatus:
 
 
 def _allowed_silence_s(section: StreamConfig, counts: SourceCounts) -> float:
-    """Of a sensor at least three windows: one is on its way, and one may have been refused."""
+    """Of a sensor at least three windows: one is on its way, and one may have been refused.
+
+    A camera may be slower than the configuration says: of some only key frames are decoded.
+    """
     if isinstance(section, CameraConfig):
-        return section.stall_timeout_s + GRACE_S + (1 / section.fps if section.fps else 0.0)
+        interval_s = max(counts.interval_s, 1 / section.fps if section.fps else 0.0)
+        return section.stall_timeout_s + GRACE_S + interval_s
     if section.stall_timeout_s is not None:
         return section.stall_timeout_s
     return max(SENSOR_SILENCE_S, 3 * counts.interval_s)

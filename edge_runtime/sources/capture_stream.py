@@ -37,6 +37,7 @@ class StreamPlayer:
         self._choice = DecodeChoice(self._options.decode, self._options.fps)
         self._limit, self._position = Metronome(self._options.fps), 0
         self._said: Decoding | None = None
+        self._since_key: list[Packet[AvStream]] = []
 
     def play(self) -> None:
         """Open the camera and hand its frames over.
@@ -70,21 +71,42 @@ class StreamPlayer:
             for packet in video.packets():
                 if self._owner.quit.is_set():
                     return
-                self._choice.note_packet(time.monotonic(), is_key=packet.is_keyframe)
-                if self._choice.now == "keyframes":
-                    self._take_key_frame(video, packet, life)
-                else:
-                    self._take_pictures(video, packet, life)
+                self._take(video, packet, life)
                 self._tell_choice()
             raise CaptureFailed("the stream ended")
         finally:
             life.stop()
             video.close()
 
+    def _take(self, video: VideoStream, packet: "Packet[AvStream]", life: SignOfLife) -> None:
+        now_s = time.monotonic()
+        self._choice.note_packet(now_s, is_key=packet.is_keyframe)
+        life.note_data(now_s)
+        if self._choice.now != "keyframes":
+            if self._since_key:
+                self._catch_up(video)
+            self._take_pictures(video, packet, life)
+            return
+        life.needs_key = True
+        self._ring.note_interval(self._choice.key_distance_s(now_s))
+        if packet.is_keyframe:
+            self._since_key.clear()
+        if self._options.decode == "auto":
+            self._since_key.append(packet)
+        self._take_key_frame(video, packet, life)
+
+    def _catch_up(self, video: VideoStream) -> None:
+        """Decode what was left out since the last key frame: the next one may be far away."""
+        self._ring.note_interval(0.0)
+        for packet in self._since_key:
+            video.decode(packet)
+        self._since_key.clear()
+
     def _take_pictures(self, video: VideoStream, packet: "Packet[AvStream]", life: SignOfLife) -> None:
         for picture in video.decode(packet):
             now_s, wall_s = time.monotonic(), time.time()
             life.note_picture(now_s)
+            life.needs_key = False
             self._ring.count_grab(now_s)
             if self._limit.keep(now_s):
                 self._hand_over(partial(video.write, picture), now_s, wall_s, now_s)
@@ -98,8 +120,6 @@ class StreamPlayer:
             return
         now_s, wall_s = time.monotonic(), time.time()
         self._ring.count_grab(now_s)
-        if self._position > 0:
-            life.note_picture(now_s)
         if not (packet.is_keyframe and self._limit.keep(now_s)):
             self._ring.count_skip()
             return

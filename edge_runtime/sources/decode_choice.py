@@ -32,10 +32,10 @@ class DecodeChoice:
         self._key_at_s: float | None = None
         self._may_choose = decode == "auto" and fps is not None
 
-    @property
-    def key_distance_s(self) -> float:
-        """The longest of the last distances between key frames, seconds; 0 before the second key frame."""
-        return max(self._distances_s, default=0.0)
+    def key_distance_s(self, now_s: float) -> float:
+        """The longest of the last distances between key frames, and the one that is growing, seconds."""
+        growing_s = 0.0 if self._key_at_s is None else now_s - self._key_at_s
+        return max(*self._distances_s, growing_s, 0.0)
 
     def note_packet(self, at_s: float, *, is_key: bool) -> None:
         """A packet came; times must not go back."""
@@ -67,5 +67,5 @@ class DecodeChoice:
         return (
             len(self._distances_s) == _DISTANCES
             and at_s - self._began_s >= _WATCHED_S
-            and self.key_distance_s <= self._interval_s * _SPREAD
+            and self.key_distance_s(at_s) <= self._interval_s * _SPREAD
         )

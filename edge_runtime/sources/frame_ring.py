@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 4096
 _SLOTS_AT = 512
 _BEAT_AT = 256
+_INTERVAL_AT = 264
 _ENCODED = 0  # channels of a slot that holds the bytes of a picture file
 # The critical sections take some 10 us; longer means that the writer is stopped inside one.
 _LOCK_TIMEOUT_S = 0.005
@@ -123,6 +124,7 @@ class FrameRing:
         self._map = mmap.mmap(fd, os.fstat(fd).st_size)
         self._counts = _Counts.from_buffer(self._map)
         self._beat = ctypes.c_double.from_buffer(self._map, _BEAT_AT)
+        self._interval = ctypes.c_double.from_buffer(self._map, _INTERVAL_AT)
         count, self.slot_bytes = self._counts.slots, self._counts.slot_bytes
         self._slots = (_Slot * count).from_buffer(self._map, _SLOTS_AT)
         whole = memoryview(self._map)[_HEADER_BYTES:]
@@ -157,6 +159,10 @@ class FrameRing:
     def beat(self, now_s: float) -> None:
         """Show life."""
         self._beat.value = now_s
+
+    def note_interval(self, interval_s: float) -> None:
+        """So long it may take from frame to frame."""
+        self._interval.value = interval_s
 
     def count_grab(self, now_s: float) -> None:
         """The device gave a frame."""
@@ -202,6 +208,10 @@ class FrameRing:
     def beat_at_s(self) -> float:
         """When the writer last showed life; 0 before it did."""
         return self._beat.value
+
+    def interval_s(self) -> float:
+        """How long it may take from frame to frame as the writer sees it; 0 where it does not say."""
+        return self._interval.value
 
     def counts(self) -> RingCounts:
         """Counters so far; callable from any thread."""

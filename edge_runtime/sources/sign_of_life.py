@@ -1,7 +1,7 @@
 """Ends the capture process of a silent camera, and tells a silent one from one that has sent no key frame yet.
 
-A picture can only be decoded from a key frame on, and surveillance cameras send those up to a minute apart. Until the
-first picture, bytes that arrive show that the camera is alive; after it only pictures do.
+A picture can only be decoded from a key frame on, and surveillance cameras send those up to a minute apart. While a key
+frame is waited for, data that arrives shows that the camera is alive; otherwise only pictures do.
 """
 
 import os
@@ -59,8 +59,8 @@ class SignOfLife:
     """Watches in a second thread, because the reading one waits inside FFmpeg.
 
     Args:
-        silence_s: Longest time without data before the first picture, and without a picture after it.
-        first_picture_s: Longest wait for the first picture.
+        silence_s: Longest time without data while a key frame is waited for, and without a picture otherwise.
+        first_picture_s: Longest wait for a key frame.
         on_life: Called when data came before the first picture, with the time.
         on_silence: Called once, with the reason; it is to end the process.
         received: See ``received_so_far``.
@@ -77,6 +77,9 @@ class SignOfLife:
         self._silence_s, self._first_picture_s = silence_s, first_picture_s
         self._on_life, self._on_silence, self._received = on_life, on_silence, received
         self._picture_at_s: float | None = None
+        self._data_at_s = 0.0
+        self.needs_key = False
+        """Also after the first picture only key frames make one; the data between them is told by ``note_data``."""
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -91,29 +94,35 @@ class SignOfLife:
         """A picture came."""
         self._picture_at_s = now_s
 
+    def note_data(self, now_s: float) -> None:
+        """Data came that makes no picture."""
+        self._data_at_s = now_s
+
     def _run(self) -> None:
-        begun_s = data_at_s = time.monotonic()
+        begun_s = self._data_at_s = time.monotonic()
         received = self._received()
         while not self._stopped.wait(_LOOK_S):
             now_s = time.monotonic()
             if self._picture_at_s is None:
                 before, received = received, self._received()
                 if received != before:
-                    data_at_s = now_s
+                    self._data_at_s = now_s
                     self._on_life(now_s)
-            problem = self._judge(now_s, begun_s, data_at_s)
+            problem = self._judge(now_s, begun_s)
             if problem is not None and not self._stopped.is_set():
                 self._on_silence(problem)
                 return
 
-    def _judge(self, now_s: float, begun_s: float, data_at_s: float) -> str | None:
+    def _judge(self, now_s: float, begun_s: float) -> str | None:
         """Why the camera counts as lost; None while it does not."""
-        if self._picture_at_s is not None:
-            silent_s = now_s - self._picture_at_s
-            return f"no frame within {self._silence_s:g} s" if silent_s > self._silence_s else None
-        if now_s - data_at_s > self._silence_s:
+        picture_at_s = self._picture_at_s
+        if picture_at_s is not None and not self.needs_key:
+            return (
+                f"no frame within {self._silence_s:g} s" if now_s - picture_at_s > self._silence_s else None
+            )
+        if now_s - max(self._data_at_s, picture_at_s or 0.0) > self._silence_s:
             return f"no data within {self._silence_s:g} s"
-        if now_s - begun_s > self._first_picture_s:
+        if now_s - (picture_at_s or begun_s) > self._first_picture_s:
             return (
                 f"data comes, but no picture within {self._first_picture_s:g} s; let the camera send key frames "
                 "(I-frames) more often, or check that it sends video"

@@ -104,9 +104,11 @@ class VideoSource:
             if child is None:
                 return counts
             ring, cpu_s = child.ring.counts(), counts.cpu_s + child.cpu_s()
+            interval_s = child.ring.interval_s()
         return counts.plus(
-            captured=ring.grabbed, delivered=delivered, dropped=ring.skipped + ring.overwritten, cpu_s=cpu_s
-        )
+            captured=ring.grabbed, delivered=delivered, dropped=ring.skipped + ring.overwritten, cpu_s=cpu_s,
+            interval_s=interval_s,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End the capture process within 2 s; the last frame stays readable."""

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from av.video.frame import PictureType
 
 from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.reopen import Backoff
@@ -72,16 +73,26 @@ class RtspCamera:
             self._process.wait()
 
 
-def write_h264(path: Path, frames: int, fps: int = 25, key_every: int = 10) -> None:
-    """A clip of a white bar that moves down, one step a frame, on grey."""
+def write_h264(
+    path: Path, frames: int, fps: int = 25, key_every: int = 10, last_key: int | None = None
+) -> None:
+    """A clip of a white bar that moves down, one step a frame, on grey; no key frame comes after ``last_key``."""
     with av.open(str(path), "w") as file:
-        options = {"g": str(key_every), "sc_threshold": "0", "bf": "0", "preset": "ultrafast"}
+        options = {
+            "g": str(key_every if last_key is None else frames),
+            "sc_threshold": "0",
+            "bf": "0",
+            "preset": "ultrafast",
+        }
         stream = file.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for number in range(frames):
             picture = np.full((240, 320, 3), 90, np.uint8)
             picture[number % 24 * 10 :][:10] = 255
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")):
+            frame = av.VideoFrame.from_ndarray(picture, "bgr24")
+            if last_key is not None and number <= last_key and number % key_every == 0:
+                frame.pict_type = PictureType.I
+            for packet in stream.encode(frame):
                 file.mux(packet)
         for packet in stream.encode():
             file.mux(packet)
@@ -108,6 +119,7 @@ def clips(tmp_path_factory):
     write_h264(folder / "belt.mp4", frames=1500)
     write_h264(folder / "few.mp4", frames=300, key_every=round(25 * KEY_FRAME_S))
     write_h264(folder / "one.mp4", frames=300, key_every=300)
+    write_h264(folder / "sparse.mp4", frames=400, last_key=150)
     drop_first_packet(folder / "few.mp4", folder / "joined.mp4")
     drop_first_packet(folder / "one.mp4", folder / "never.mp4")
     return folder
@@ -264,3 +276,26 @@ def test_frames_are_scaled_where_they_are_decoded(cameras, opened):
     front = WatchedSource(opened("front", cameras[0], size=(160, 160)))
     watch([front], lambda: len(front.frames) >= 3)
     assert {frame[2] for frame in front.frames} == {(120, 160, 3)}
+
+
+def test_auto_goes_on_where_key_frames_stop(cameras, opened):
+    """The next one may be far away: what came since the last one is decoded after all."""
+    source = opened("front", cameras[0], "sparse.mp4", fps=2.5, decode="auto")
+    front = WatchedSource(source)
+    watch([front], lambda: source.stats().decoding == "keyframes")
+    watch([front], lambda: source.stats().decoding == "all")
+    seen = len(front.frames)
+    watch([front], lambda: len(front.frames) >= seen + 10)
+    assert source.stats().restarts == 0
+    captured_at_s = [frame[1] for frame in front.frames]
+    assert np.diff(captured_at_s).max() < STALL_S, "none came late"
+
+
+def test_key_frames_further_apart_than_the_stall_timeout_are_waited_for(cameras, opened):
+    source = opened("front", cameras[0], "few.mp4", decode="keyframes")
+    front = WatchedSource(source)
+    watch([front], lambda: len(front.frames) >= 1)
+    watch([front], lambda: source.stats().interval_s > STALL_S)
+    watch([front], lambda: len(front.frames) >= 2)
+    assert (source.stats().restarts, source.stats().last_problem) == (0, None)
+    assert source.stats().interval_s == pytest.approx(KEY_FRAME_S, rel=0.2)

@@ -17,16 +17,22 @@ class FakeSource:
         script: What each ``read`` does: return a frame, return None (nothing came in time), or raise.
             When it is used up, ``read`` raises ``EndOfStream``.
         is_live: What it claims to be.
+        interval_s: How long it says that it may take from frame to frame.
     """
 
     def __init__(
-        self, stream: str, script: Iterable[Frame | Exception | None], *, is_live: bool = True
+        self,
+        stream: str,
+        script: Iterable[Frame | Exception | None],
+        *,
+        is_live: bool = True,
+        interval_s: float = 0.0,
     ) -> None:
         self.stream = stream
         self.is_live = is_live
         self.is_closed = False
         self._script = iter(script)
-        self._delivered = 0
+        self._delivered, self._interval_s = 0, interval_s
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next step of the script.
@@ -49,7 +55,7 @@ class FakeSource:
 
     def stats(self) -> SourceCounts:
         """Delivered frames."""
-        return SourceCounts(captured=self._delivered, delivered=self._delivered)
+        return SourceCounts(captured=self._delivered, delivered=self._delivered, interval_s=self._interval_s)
 
     def close(self) -> None:
         """Remember it."""

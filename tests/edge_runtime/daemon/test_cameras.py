@@ -173,6 +173,12 @@ def test_a_slow_camera_is_not_silent_between_two_of_its_pictures(open_cameras):
     assert cameras.facts()[0].allowed_silence_s == 10 + 5 + GRACE_S
 
 
+def test_a_camera_of_rare_key_frames_is_not_silent_between_two_of_them(open_cameras):
+    cameras = open_cameras(lambda *_: FakeSource("belt", [], interval_s=20.0))
+    cameras.open("belt", camera(fps=1, stall_timeout_s=5), ScriptedPipeline())
+    assert until(lambda: cameras.facts()[0].allowed_silence_s == 20 + 5 + GRACE_S)
+
+
 def test_a_stream_that_ended_says_so_to_its_pipeline(open_cameras):
     cameras, pipeline = open_cameras(lambda *_: FakeSource("belt", [frame(0)])), ScriptedPipeline()
     cameras.open("belt", camera(), pipeline)

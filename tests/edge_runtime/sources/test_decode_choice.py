@@ -56,9 +56,10 @@ def test_a_choice_of_the_configuration_is_kept(decode):
     assert set(feed(DecodeChoice(decode, fps=0.5), 500, 0.04, key_every=50)) == {decode}
 
 
-def test_the_longest_distance_is_known():
+def test_the_longest_distance_is_known_while_it_grows():
     choice = DecodeChoice("keyframes", fps=None)
-    assert choice.key_distance_s == 0.0
+    assert choice.key_distance_s(0.0) == 0.0
     for at_s in (0.0, 2.0, 5.0):
         choice.note_packet(at_s, is_key=True)
-    assert choice.key_distance_s == 3.0
+    assert choice.key_distance_s(5.0) == 3.0
+    assert choice.key_distance_s(9.0) == 4.0

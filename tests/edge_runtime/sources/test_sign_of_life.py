@@ -31,7 +31,28 @@ def test_what_counts_as_silence(picture_at_s, data_at_s, now_s, words):
     life = SignOfLife(4.0, 60.0, on_life=lambda _: None, on_silence=lambda _: None)
     if picture_at_s is not None:
         life.note_picture(picture_at_s)
-    problem = life._judge(now_s, begun_s=100.0, data_at_s=data_at_s)
+    life.note_data(data_at_s)
+    problem = life._judge(now_s, begun_s=100.0)
+    assert (problem is None) is (words is None)
+    assert words is None or words in problem
+
+
+@pytest.mark.parametrize(
+    ("picture_at_s", "data_at_s", "now_s", "words"),
+    [
+        (110.0, 129.0, 130.0, None),
+        (110.0, 125.0, 130.0, "no data within 4 s"),
+        (128.0, 110.0, 130.0, None),
+        (110.0, 169.9, 169.9, None),
+        (110.0, 170.1, 170.2, "key frames"),
+    ],
+)
+def test_where_only_key_frames_count_data_between_them_shows_life(picture_at_s, data_at_s, now_s, words):
+    life = SignOfLife(4.0, 60.0, on_life=lambda _: None, on_silence=lambda _: None)
+    life.needs_key = True
+    life.note_picture(picture_at_s)
+    life.note_data(data_at_s)
+    problem = life._judge(now_s, begun_s=100.0)
     assert (problem is None) is (words is None)
     assert words is None or words in problem
 
