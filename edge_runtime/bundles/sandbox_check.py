@@ -31,7 +31,7 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.errors import BundleError, OpeningStopped, StateError
 from edge_runtime.inference.engines.base import EngineSettings
 from edge_runtime.inference.engines.factory import DEFAULTS, choose_runtime
-from edge_runtime.system.child_process import small_environment, start_child
+from edge_runtime.system.child_process import ONE_THREAD, small_environment, start_child
 from edge_runtime.system.sandbox import Limits, Protection
 from edge_runtime.system.watched_child import End, Ended, wait_for_child
 
@@ -39,7 +39,6 @@ CHECK_VERSION = 1
 """Part of the key of a passed model: raised when the check becomes stricter."""
 _CHILD = "edge_runtime.bundles.sandbox_check_child"
 _OWN_CODE = Path(__file__).resolve().parent.parent
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 _FIX = "Export it again on a machine you trust, and build the bundle from that file."
 _FIX_LARGE = f"{_FIX} If it is to be trusted and only large, set engine.opening_mib of the model."
 
@@ -161,7 +160,7 @@ def _run_child(parts: Iterable[bytes], limits: OpeningLimits, should_stop: Calla
                 process = start_child(
                     _CHILD,
                     [str(file), *sizes],
-                    env=small_environment() | _ONE_THREAD,
+                    env=small_environment() | ONE_THREAD | {"MALLOC_ARENA_MAX": "1"},
                     pass_fds=[file],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

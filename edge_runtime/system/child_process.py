@@ -23,6 +23,8 @@ _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _NEEDED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""For numpy's linear algebra and torch; both start a thread for every CPU, each with a share of the processor."""
 _PR_SET_PDEATHSIG = 1
 
 

@@ -1,10 +1,6 @@
 """How background work yields the processor to live inference: a process for good, a thread for a while.
 
-A process (``lower_priority``): where a core is free it takes the time that is left over, and any live thread that wakes
-up has that core at once (Linux ``SCHED_IDLE``). Where none is free, that would be next to nothing and the work would
-never end; there it gets a third of the share of a live thread. Measured next to one stream that left a core of two
-free: frames/s -2 % idle, -13 % niced, the same time; next to two streams flat out: -7 % and -14 %, but idle takes two
-and a half times as long. It does not run for long, so the load is measured once.
+A process (``lower_priority``): a third of the share of a live thread; ``pacing`` bounds what that takes in all.
 
 A thread (``low_priority``): a model that is opened while another one runs keeps a core busy for 50 ms and more. With
 the share of a live thread it put off every thread that it met on the same core: the worst inference of 30 swaps at
@@ -14,13 +10,10 @@ the share of a live thread it put off every thread that it met on the same core:
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
-
-import psutil
 
 T = TypeVar("T")
 
@@ -29,19 +22,13 @@ JOB_NICENESS = 5
 THREAD_NICENESS = 10
 """Added to the niceness of a thread in ``low_priority``: a tenth of a live thread's share where no core is free."""
 MAX_NICENESS = 19
-FREE_CORES = 0.6
-"""At least this much idle time, in cores, counts as a free core: live inference comes in bursts."""
-MEASURE_S = 0.5
 
 
-def lower_priority(idle_cores: float) -> None:
+def lower_priority() -> None:
     """Lower the priority of every thread this process has; what they start inherits it."""
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + JOB_NICENESS)
-            if idle_cores >= FREE_CORES:
-                with contextlib.suppress(PermissionError):  # a sandbox that forbids it: the niceness stays
-                    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def run_in_background(work: Callable[[], T]) -> Future[T]:
@@ -124,18 +111,3 @@ def _may_return(before: int) -> bool:
 
 def _threads() -> list[int]:
     return [int(task.name) for task in Path("/proc/self/task").iterdir()]
-
-
-def idle_cores() -> float:
-    """The number of idle CPUs among those of this process, measured for half a second; 0 or more.
-
-    A cgroup's quota does not count: a job's share of it is missing elsewhere at any priority.
-    """
-    before, began_s = _idle_s(), time.monotonic()
-    time.sleep(MEASURE_S)
-    return (_idle_s() - before) / max(1e-3, time.monotonic() - began_s)
-
-
-def _idle_s() -> float:
-    every, allowed = psutil.cpu_times(percpu=True), os.sched_getaffinity(0)
-    return float(sum(times.idle for cpu, times in enumerate(every) if cpu in allowed))

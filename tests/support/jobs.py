@@ -19,6 +19,6 @@ def run_job(folder, job, frames=None):
         np.save(handed, frames, allow_pickle=False)
         handed.seek(0)
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(worker, "_limit_this_process", lambda memory_mib: None)
+        patching.setattr(worker, "_limit_this_process", lambda settings: None)
         worker.main(folder, handed)
     return RESULT.read(folder)

@@ -25,7 +25,7 @@ from edge_runtime.recalibration.job.messages import (
     JobRequest,
     JobResult,
 )
-from edge_runtime.system.child_process import environment_without_secrets, start_child
+from edge_runtime.system.child_process import ONE_THREAD, environment_without_secrets, start_child
 from edge_runtime.system.own_folder import remove
 from edge_runtime.system.watched_child import LastWords
 
@@ -53,7 +53,7 @@ class JobProcess:
                 self._process = start_child(
                     WORKER,
                     [str(folder), *map(str, handed)],
-                    env=environment_without_secrets(),
+                    env=environment_without_secrets() | ONE_THREAD,
                     pass_fds=handed,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,

@@ -2,7 +2,8 @@
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
 a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
-within a memory limit, and touches only its own folder: the daemon moves results into place.
+with pauses where no core is free, within a memory limit, and touches only its own folder: the daemon moves results into
+place.
 
 How far it is, ``progress.json`` says. The last file written is ``outcome.json``. A refusal by the gate is an outcome,
 not an error.
@@ -55,7 +56,8 @@ from edge_runtime.recalibration.job.messages import (
 from edge_runtime.recalibration.job.progress import ProgressFile, Tell
 from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.task import Kind
-from edge_runtime.system.priority import idle_cores, lower_priority
+from edge_runtime.system.pacing import pace_main_thread
+from edge_runtime.system.priority import lower_priority
 from edge_runtime.system.sandbox import lower_limit
 
 _OTHER_BUNDLE = (
@@ -76,6 +78,8 @@ class Prepared:
     """(M,C,...) live frames, on which a patch for the set ``x`` must be accepted as well; None where not."""
 
 
+_PACED_PART = 1 / 3
+"""Of ``recalibration.timeout_s``; afterwards the job hurries, since a long one must not be killed for its pauses."""
 _STEP_SHARES = {"full": 1.0, "short": 0.5, "off": 0.0}
 """Of the library's steps, by ``recalibration.distillation``."""
 
@@ -90,7 +94,7 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> None:
     """
     try:
         request = REQUEST.read(folder)
-        _limit_this_process(request.settings.memory_mib)
+        _limit_this_process(request.settings)
         result = _work(folder, request, pictures)
     except (CalibrationError, EdgeRuntimeError) as err:
         result = JobFailure(str(err), is_lasting=isinstance(err, ModelError))
@@ -298,11 +302,12 @@ def _require(live: NDArray[np.float32] | None) -> NDArray[np.float32]:
     return live
 
 
-def _limit_this_process(memory_mib: int) -> None:
-    """Low priority, bounded memory, and no file that is larger than that."""
-    lower_priority(idle_cores())
+def _limit_this_process(settings: RecalibrationConfig) -> None:
+    """Low priority, a small share of a full box, bounded memory, and no file that is larger than that."""
+    lower_priority()
+    pace_main_thread(settings.timeout_s * _PACED_PART)
     for kind in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
-        lower_limit(kind, memory_mib * 2**20)
+        lower_limit(kind, settings.memory_mib * 2**20)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def frames(count: int, haze: float = 0.0) -> io.BytesIO:
 def test_from_commissioning_to_a_patch_that_survives_a_restart(
     tmp_path: Path, model_format: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr(worker, "_limit_this_process", lambda memory_mib: None)
+    monkeypatch.setattr(worker, "_limit_this_process", lambda settings: None)
     bundle = built(tmp_path / "bundles", model_format)
     model_state = ModelState.open(tmp_path / "state", "small")
     folder = job_folder(model_state.jobs / "one", bundle, Kind.COMMISSION, model_state.jobs / "none")

@@ -24,6 +24,8 @@ from tests.support.waiting import WAIT_S, until
 pytestmark = pytest.mark.integration
 
 FOR_EVER = 1e12
+HURRIED_S = 1.0
+"""As ``recalibration.timeout_s`` in a request: a job pauses for a full box in the first third of it only."""
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 
 
@@ -36,7 +38,7 @@ def job(**fields):
         "baseline": Path("none"),
         "reference": ChosenReference(),
         "frames": 64,
-        "settings": RecalibrationConfig(),
+        "settings": RecalibrationConfig(timeout_s=HURRIED_S),
         "facts": BaselineFacts(),
         "further_input": (),
         "manifest_sha256": load_bundle(BUNDLE).manifest.sha256,
@@ -59,6 +61,11 @@ def failure_of(process):
     result = outcome_of(process)
     assert isinstance(result, JobFailure)
     return result
+
+
+def caught_signals(pid):
+    mask = int(Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0], 16)
+    return {one for one in signal.valid_signals() if mask >> (one - 1) & 1}
 
 
 @pytest.fixture
@@ -102,7 +109,12 @@ def test_a_job_without_frames_is_told_so(start):
 
 def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
     outcome_of(
-        start(job(settings=RecalibrationConfig(reference=ReferenceConfig(pictures="never"))), frames(16))
+        start(
+            job(
+                settings=RecalibrationConfig(timeout_s=HURRIED_S, reference=ReferenceConfig(pictures="never"))
+            ),
+            frames(16),
+        )
     )
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "jobs").rglob("*") if path.is_file()}
     assert set(sizes) == {
@@ -112,7 +124,9 @@ def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
 
 
 def test_too_little_memory_is_an_outcome_and_no_crash(start):
-    assert failure_of(start(job(settings=RecalibrationConfig(memory_mib=128)), frames(16))).error
+    assert failure_of(
+        start(job(settings=RecalibrationConfig(timeout_s=HURRIED_S, memory_mib=128)), frames(16))
+    ).error
 
 
 def test_a_job_past_its_deadline_is_killed_and_said_so(start):
@@ -161,8 +175,12 @@ def test_a_folder_that_cannot_be_written_is_a_state_error(tmp_path):
         JobProcess(tmp_path / "file" / "job", job(), None, FOR_EVER)
 
 
-def test_the_job_runs_at_low_priority(start):
+def test_the_job_runs_at_low_priority_and_computes_on_one_thread_in_pieces(start):
     process = start(job(), frames(16))
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    wanted = min(19, own + priority.JOB_NICENESS)
-    assert until(lambda: os.getpriority(os.PRIO_PROCESS, process._process.pid) == wanted)
+    pid = process._process.pid
+    assert until(lambda: process.progress and process.progress.phase == "measuring", WAIT_S)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(
+        19, os.getpriority(os.PRIO_PROCESS, 0) + priority.JOB_NICENESS
+    )
+    assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    assert signal.SIGPROF in caught_signals(pid)

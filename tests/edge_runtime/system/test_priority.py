@@ -1,4 +1,4 @@
-"""A process that runs with live inference lowers its priority as far as the free processor allows."""
+"""A process that runs with live inference lowers its priority, and a thread does so for a while."""
 
 import json
 import os
@@ -17,36 +17,27 @@ pytestmark = pytest.mark.integration
 NICENESS = os.getpriority(os.PRIO_PROCESS, 0)
 """The tests may run under ``nice`` themselves."""
 
-POLICIES = """
+LOWER_A_PROCESS = """
 import json, os, sys, threading
 from edge_runtime.system.priority import lower_priority
 end = threading.Event()
-os.nice(int(sys.argv[2]))
+os.nice(int(sys.argv[1]))
 threading.Thread(target=end.wait, daemon=True).start()
-lower_priority(float(sys.argv[1]))
+lower_priority()
 later = threading.Thread(target=end.wait, daemon=True)
 later.start()
 tasks = list(map(int, os.listdir("/proc/self/task")))
-print(json.dumps([(os.sched_getscheduler(t), os.getpriority(os.PRIO_PROCESS, t)) for t in tasks]))
+print(json.dumps([os.getpriority(os.PRIO_PROCESS, t) for t in tasks]))
 """
 
 
-@pytest.mark.parametrize(
-    ("idle_cores", "niceness", "policy"),
-    [
-        (priority.FREE_CORES, 0, os.SCHED_IDLE),
-        (priority.FREE_CORES - 0.01, 0, os.SCHED_OTHER),
-        (0.0, 10, os.SCHED_OTHER),  # a unit with Nice=10: no thread may go below that
-    ],
-)
-def test_every_thread_gets_the_low_priority_and_those_started_later_too(
-    idle_cores: float, niceness: int, policy: int
-):
-    command = [sys.executable, "-c", POLICIES, str(idle_cores), str(niceness)]
+@pytest.mark.parametrize("niceness", [0, 10, 17])
+def test_every_thread_gets_the_low_priority_and_those_started_later_too(niceness: int):
+    command = [sys.executable, "-c", LOWER_A_PROCESS, str(niceness)]
     done = subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)
     found = json.loads(done.stdout)
     assert len(found) >= 3
-    assert {tuple(one) for one in found} == {(policy, min(19, NICENESS + niceness + priority.JOB_NICENESS))}
+    assert set(found) == {min(19, NICENESS + niceness + priority.JOB_NICENESS)}
 
 
 LOWER_A_THREAD = """
@@ -97,19 +88,3 @@ def test_a_thread_lowers_its_priority_for_a_while_and_those_it_started_are_resto
     done = subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)
     mine, during, after = expected
     assert json.loads(done.stdout) == [under_nice([mine])[0], under_nice(during), under_nice(after)]
-
-
-def test_a_cpu_that_is_kept_busy_is_not_counted_as_idle():
-    cpu = min(os.sched_getaffinity(0))
-    code = f"import os, time\nos.sched_setaffinity(0, [{cpu}])\nprint(flush=True)\nwhile True: pass"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
-        assert busy.stdout is not None
-        busy.stdout.readline()
-        allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, [cpu])
-        try:
-            found = priority.idle_cores()
-        finally:
-            os.sched_setaffinity(0, allowed)
-            busy.kill()
-    assert found < priority.FREE_CORES
