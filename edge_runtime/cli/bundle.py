@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
-import orjson
 
 from edge_runtime.cli.bundle_attach import attach, attached
 from edge_runtime.cli.bundle_sign import TRUST, sign, trust_in
@@ -75,11 +74,15 @@ def verify(bundle: Path, trust: tuple[Path, ...], as_json: bool) -> int:
 @BUNDLE
 @JSON
 def inspect(bundle: Path, as_json: bool) -> int:
-    """Show what BUNDLE is and what recalibration can do with it."""
+    """Show what BUNDLE is and what recalibration can do with it.
+
+    With --json everything is told: the whole manifest, and each layer.
+    """
+    from edge_runtime.cli.bundle_text import describe_bundle
     from edge_runtime.cli.offline import inspect_bundle
 
     report = inspect_bundle(bundle)
-    print_answer(report, as_json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    print_answer(report, as_json, describe_bundle(report))
     return 0
 
 

@@ -21,7 +21,7 @@ function streamCard(name, model, stream, camera, result, now) {
     shown && make("div", {class: "label"}, make("span", {}, shown[0]), make("span", {class: "quiet right"}, shown[1])),
     facts([["frames", number(stream.frames)], ["results", number(stream.results)],
       ["dropped at the source", camera.dropped === undefined ? null : number(camera.dropped)],
-      ["rejected", number(rejected)], ["restarts", camera.restarts === undefined ? null : number(camera.restarts)],
+      ["frames decoded", camera.decoding || null], ["rejected", number(rejected)], ["restarts", camera.restarts === undefined ? null : number(camera.restarts)],
       ["end to end", result && result.timings_ms ? `${figure(result.timings_ms.total)} ms` : null]]),
     camera.path ? make("p", {class: "quiet small path", title: camera.path}, shortPath(camera.path), camera.finished ? " (played to its end)" : "") : null,
     camera.problem ? make("p", {class: "small warn"}, camera.problem) : null);

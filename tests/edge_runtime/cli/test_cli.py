@@ -155,11 +155,21 @@ def test_verify_refuses_a_changed_bundle(run, tmp_path):
 
 
 def test_inspect_tells_what_recalibration_can_do(run):
-    code, out, _ = run("bundle", "inspect", BUNDLE)
+    code, out, _ = run("bundle", "inspect", BUNDLE, "--json")
     report = orjson.loads(out)
     assert code == 0
     assert report["size_bytes"]["model.onnx"] > 4_000_000
     assert report["calibration"]
+
+
+def test_inspect_counts_for_a_person_the_layers_that_can_be_corrected(run):
+    code, out, _ = run("bundle", "inspect", BUNDLE)
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert code == 0
+    assert {"efficientnet-lite0/1:", "preprocess", "postprocess", "recalibration", "not"} <= lines.keys()
+    assert "width 224" in lines["preprocess"]
+    assert "21008" in lines["recalibration"]
+    assert len(out.splitlines()) < 12
 
 
 def test_check_passes_a_good_configuration(run, tmp_path):

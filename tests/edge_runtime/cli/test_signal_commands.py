@@ -59,11 +59,14 @@ def test_a_folder_without_windows_is_a_usage_error(bundle, tmp_path):
 def test_verify_and_inspect_tell_of_windows(bundle):
     code, written = run_command("bundle", "verify", bundle, "--json")
     assert (code, answers_of(written)[0]["windows"]) == (0, 4)
-    code, written = run_command("bundle", "inspect", bundle)
+    code, written = run_command("bundle", "inspect", bundle, "--json")
     told = json.loads(written)["manifest"]["preprocess"]
     assert code == 0
     assert [one["name"] for one in told["channels"]] == list(CHANNELS)
     assert {"rate_hz", "length", "missing", "payload"} <= told.keys()
+    code, written = run_command("bundle", "inspect", bundle)
+    assert code == 0
+    assert set(CHANNELS) <= {line.split()[0] for line in written.splitlines() if line.startswith("  ")}
 
 
 def test_calibrate_makes_a_patch_from_folders_of_windows(bundle, tmp_path):
