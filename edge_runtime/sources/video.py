@@ -27,7 +27,8 @@ log = structlog.get_logger()
 _FILE_ATTEMPTS = 3  # a camera may come back, a damaged file does not
 _HEALTHY_AFTER_S = 10.0  # a camera that gives one frame and fails again keeps its long delays
 _START_TIMEOUT_S = 20.0  # from the start of the process to its first message: imports on a busy small board
-_OPEN_SPARE_S = 2.0  # beyond the device's own time limit
+_OPENINGS = 2  # FFmpeg has the time limit for the connection, and again for the first data
+_OPEN_SPARE_S = 2.0  # beyond those
 _QUIT_S = 0.7
 _SLOTS = 3  # one being written, one being read, one waits: that keeps a camera's frames young
 
@@ -191,7 +192,7 @@ class VideoSource:
                     self._silence.expect_life(now_s, _START_TIMEOUT_S)
                     self._note_problem(str(message.facts.get("reason")))
                 case "opening":
-                    self._silence.expect_life(now_s, self._options.open_timeout_s + _OPEN_SPARE_S)
+                    self._silence.expect_life(now_s, _OPENINGS * self._options.open_timeout_s + _OPEN_SPARE_S)
                 case "opened":
                     self._silence.expect_life(now_s, self._options.stall_timeout_s)
                     log.info(

@@ -5,6 +5,7 @@ converted or copied. Imports no numpy: each camera has a process with this in it
 """
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +25,7 @@ _FALLBACK_FPS = 25.0  # for files that do not say
 _TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg draws any text, in the letters of a terminal
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
 """By the numbers of H.273. All others are read as BT.601: most streams say nothing, and some say nonsense."""
+_LOGIN_ERRORS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
 _SKIPPED = {"all": "DEFAULT", "nonref": "NONREF", "keyframes": "DEFAULT"}
 
 if TYPE_CHECKING:
@@ -56,13 +58,19 @@ class VideoStream:
         size: tuple[int, int] | None = None,
         form: str | None = None,
     ) -> None:
+        began_s = time.monotonic()
         try:
             self._file = av.open(
                 name, format=form, options=dict(options), timeout=limits_s, metadata_errors="replace"
             )
         except (av.error.FFmpegError, ValueError) as err:
+            if time.monotonic() - began_s >= limits_s[0]:
+                raise CaptureFailed(
+                    f"it is there but gives no whole answer within {limits_s[0]:g} s"
+                ) from err
             reason = getattr(err, "strerror", None) or err
-            raise CaptureFailed(f"it is there but cannot be opened as a video: {reason}") from err
+            hint = "; check user and password in its address" if isinstance(err, _LOGIN_ERRORS) else ""
+            raise CaptureFailed(f"it is there but cannot be opened as a video: {reason}{hint}") from err
         self._stream: AvStream = self._find()
         self._prepare()
         self._size, self._reformatter = size, VideoReformatter()

@@ -347,7 +347,33 @@ def test_a_host_that_takes_the_connection_and_says_nothing_is_left(opened):
         address = f"rtsp://127.0.0.1:{tarpit.getsockname()[1]}/1"
         source = opened(address, VideoOptions(open_timeout_s=1, stall_timeout_s=1))
         read_until(source, lambda counts: counts.restarts >= 2)
-    assert source.stats().last_problem
+    assert "within 1 s" in source.stats().last_problem
+
+
+def test_a_wrong_password_is_told_as_such(opened):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse():
+            connection, _ = server.accept()  # of who looks whether the address answers
+            connection.close()
+            connection, _ = server.accept()
+            with connection, connection.makefile("rwb") as lines:
+                for number in range(1, 4):
+                    while lines.readline().strip():
+                        pass
+                    status = "200 OK" if number == 1 else "401 Unauthorized"
+                    login = 'WWW-Authenticate: Basic realm="camera"'
+                    lines.write(f"RTSP/1.0 {status}\r\nCSeq: {number}\r\n{login}\r\n\r\n".encode())
+                    lines.flush()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        source = opened(f"rtsp://me:s3cret@127.0.0.1:{server.getsockname()[1]}/1", VideoOptions())
+        read_until(source, lambda counts: counts.last_problem is not None)
+        refusing.join()
+    assert "401" in source.stats().last_problem
+    assert "password" in source.stats().last_problem
+    assert "s3cret" not in source.stats().last_problem
 
 
 def test_a_device_that_is_not_plugged_in_is_waited_for(opened):
