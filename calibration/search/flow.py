@@ -24,7 +24,7 @@ from calibration.outputs.read import (
 )
 from calibration.outputs.values import Values
 from calibration.patch import Affine, Patch, clipped_channels
-from calibration.search import dead_channels, outliers, reference, two_states
+from calibration.search import dead_channels, outliers, reference, two_states, white_noise
 from calibration.search.candidates import UNPATCHED
 from calibration.search.distilled import DISTILLED, HALF_WAY
 from calibration.search.evaluation import Evaluator
@@ -212,6 +212,8 @@ class Search:
         if kept is None or not self._halves.can_judge:
             return None
         some = kept.only(spread_over(len(kept), fitted_frames(observed.shape[1:]))).samples()
+        if not are_labelled and white_noise.is_white_noise(observed, some):
+            raise _Refused(white_noise.IN_WORDS)
         live, healthy = self._look_closely(observed, seen), self._baseline.frames
         found = explain(some, observed, self._look_closely, live, healthy, self._options.seed)
         self._unexplained, most = found.left, most_left(observed.shape[1:])

@@ -50,6 +50,11 @@ def _noise(x: Windows, share: float, rng: np.random.Generator) -> Windows:
     return np.asarray(x + 0.5 * share * rng.standard_normal(x.shape), np.float32)
 
 
+def _noise_alone(x: Windows, share: float, rng: np.random.Generator) -> Windows:
+    """An open input: white noise as strong as the signal was."""
+    return np.asarray(x + share * (rng.standard_normal(x.shape) - x), np.float32)
+
+
 def _clipped(x: Windows, share: float, _: np.random.Generator) -> Windows:
     """A range that ends at one standard deviation."""
     limit = 1 + 4 * (1 - share)
@@ -87,13 +92,14 @@ DRIFTS: dict[str, Drift] = {
     "half of the band": _half_band,
     "a quarter of the band": _quarter_band,
     "white noise": _noise,
+    "white noise alone": _noise_alone,
     "clipped": _clipped,
     "5 % missing, held": _missing,
     "one channel dead": _dead,
     "another machine": _other_machine,
 }
 CURABLE = ("gain and offset", "gain and offset, half of the channels")
-HOPELESS = ("one channel dead", "another machine")
+HOPELESS = ("white noise alone", "one channel dead", "another machine")
 """Nothing may be patched."""
 
 
