@@ -1,6 +1,7 @@
 """The streams of a running daemon: which are open, and how they are closed and opened again after an edit."""
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import structlog
 
 from edge_runtime.config import CameraConfig, StreamConfig
 from edge_runtime.daemon.health import SourceFacts
-from edge_runtime.daemon.workers import StreamWorker
+from edge_runtime.daemon.workers import MOVE_S, StreamWorker
 from edge_runtime.datatypes import Frame
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.sources.base import Source, SourceCounts
@@ -104,12 +105,16 @@ class Cameras:
         )
         worker.thread.start()
 
-    def move(self, stream: str, pipeline: Pipeline) -> None:
-        """Let another pipeline answer an open stream without closing its source, so that no frame is lost.
+    def move(self, pipelines: Mapping[str, Pipeline]) -> None:
+        """Let other pipelines, by stream, answer open streams without closing their sources, so that no frame is lost.
 
-        The old pipeline answers the frames that it has queued.
+        The old pipelines answer the frames that they have queued. All streams move at the same time.
         """
-        self._workers[stream].move_to(pipeline)
+        for stream, pipeline in pipelines.items():
+            self._workers[stream].begin_move(pipeline)
+        deadline_s = time.monotonic() + MOVE_S
+        for stream in pipelines:
+            self._workers[stream].end_move(deadline_s)
 
     def close(self, stream: str) -> None:
         """End a stream and drop its queued frames; nothing happens when it is not open."""

@@ -201,9 +201,11 @@ class ModelRuntime:
         for worker in self.workers:
             worker.thread.stop()
         still_running = [worker for worker in self.workers if not worker.thread.join(STOP_S)]
-        if still_running:
+        # The threads of streams run batches too, and a stream need not have ended.
+        has_ended = not still_running and self.pipeline.wait_for_running(STOP_S)
+        if not has_ended:
             log.warning("inference did not end in time", model=self.name)
-        return not still_running
+        return has_ended
 
     def _free(self) -> None:
         self.pipeline.slot.close()

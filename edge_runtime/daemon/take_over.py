@@ -40,9 +40,13 @@ class TakeOver:
             self.cameras.close(stream)
         for name in models.keys() & running.models.keys():
             models[name].pipeline.continue_counts(running.models[name].pipeline)
-        for stream, known in running.config.streams.items():
-            if known.enabled and known.model in models and stream not in streams:
-                self.cameras.move(stream, models[known.model].pipeline)
+        self.cameras.move(
+            {
+                stream: models[known.model].pipeline
+                for stream, known in running.config.streams.items()
+                if known.enabled and known.model in models and stream not in streams
+            }
+        )
         self._replace_models(plan.models, models)
         if connection is not None:
             self._replace_connection(connection)

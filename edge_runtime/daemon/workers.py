@@ -1,5 +1,6 @@
 """The threads of the frame path: one per stream, one or more per model.
 
+Batches run in the threads of the model, short ones in the threads of its streams (docs/decisions/0048).
 After an unexpected exception a stream is opened again with back-off, like a lost camera; other streams do not notice.
 Inference goes on with the next batch; it is vital, so the daemon ends when it only fails.
 """
@@ -34,8 +35,10 @@ second each would wake the thread, which costs the thread that wakes it about a 
 READ_S = 0.25
 MOVE_S = 2.0
 """Longest wait for a sensor's next message, or silence: by then the windows of the last one have been answered."""
+LOCK_S = 0.5
+"""Longest wait for a frame that is being queued, above the time for a sensor's message."""
 QUIET_READS = 8
-"""A stream that gave nothing for this many reads in a row, 2 s, keeps no worker free until it gives something again."""
+"""A stream that gave nothing for this many whole reads, 2 s, keeps no worker free until it gives something again."""
 
 
 class StreamWorker:
@@ -61,6 +64,7 @@ class StreamWorker:
         """
         self.stream, self.section = stream, section
         self._colour = section.colour if isinstance(section, CameraConfig) else None
+        self._crashes = crashes
         self._open_source, self._backoff, self.sequence = open_source, backoff, sequence
         self.pipeline, self.since_s = pipeline, time.monotonic()
         """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
@@ -86,30 +90,40 @@ class StreamWorker:
             pause_s=lambda _: backoff.next_delay_s(),
         )
 
-    def move_to(self, pipeline: Pipeline) -> None:
-        """Hand every further frame to another pipeline; the source goes on as it is.
+    def begin_move(self, pipeline: Pipeline) -> None:
+        """Let another pipeline have every further frame; the source goes on as it is. :meth:`end_move` comes next.
 
-        A sensor's windows are cut for one pipeline: those of a message that is on its way go to the old one still, for
-        ``MOVE_S`` at most. When this returns, the old pipeline gets nothing more. It must still be running.
+        A sensor's windows are cut for one pipeline: those of a message that is on its way go to the old one still.
+        """
+        self._has_moved.clear()
+        self._next = pipeline
+
+    def end_move(self, deadline_s: float) -> None:
+        """Wait until the old pipeline, which must still be running, gets nothing more.
+
+        A sensor is moved between two messages, or without regard to them at ``deadline_s`` (monotonic seconds). A
+        stream whose frame finds no room in the old pipeline moves once it has found some; the caller does not wait.
         """
         if isinstance(self.section, SensorConfig) and self._counted[0] is not None:
-            self._has_moved.clear()
-            self._next = pipeline
-            if self._has_moved.wait(MOVE_S):
-                return
-        with self._handing_over:
-            self._move(pipeline)
+            self._has_moved.wait(max(0.0, deadline_s - time.monotonic()))
+        if self._handing_over.acquire(timeout=max(0.0, deadline_s - time.monotonic()) + LOCK_S):
+            try:
+                self._move()
+            finally:
+                self._handing_over.release()
+        else:
+            log.warning("stream still waits for the model that is replaced", stream=self.stream)
 
     def take_pipeline(self) -> Pipeline:
         """The pipeline that gets what the source makes from now on; only for the source, in this worker's thread."""
         with self._handing_over:
-            if self._next is not None:
-                self._move(self._next)
+            self._move()
             return self.pipeline
 
-    def _move(self, pipeline: Pipeline) -> None:
-        self.pipeline, self.since_s, self._next = pipeline, time.monotonic(), None
-        self._has_moved.set()
+    def _move(self) -> None:
+        if self._next is not None:
+            self.pipeline, self.since_s, self._next = self._next, time.monotonic(), None
+            self._has_moved.set()
 
     @property
     def last_problem(self) -> str | None:
@@ -144,14 +158,16 @@ class StreamWorker:
         ended = self._counted[1]
         self._counted = source, ended
         try:
-            quiet = 0
+            quiet, wait_s = 0, READ_S
             while not self.thread.stopping.is_set():
-                frame = self._read(source)
+                frame = source.read(timeout_s=wait_s)
                 if frame is None:
                     self.take_pipeline()
-                    quiet += 1
-                    if quiet == QUIET_READS:
-                        self.pipeline.rest(self.stream)
+                    if wait_s == READ_S:
+                        quiet += 1
+                        if quiet == QUIET_READS:
+                            self.pipeline.rest(self.stream)
+                    wait_s = self._run_short(only_full=False)
                     continue
                 quiet, self._has_given = 0, True
                 self.sequence.mark_used(frame.seq)
@@ -160,6 +176,7 @@ class StreamWorker:
                 self.tap.offer(frame)
                 self._on_frame(frame)
                 self._hand_over(frame, is_live=source.is_live)
+                wait_s = self._run_short(only_full=True)
                 self._backoff.reset()
                 self.thread.succeeded()
         except EndOfStream:
@@ -170,23 +187,21 @@ class StreamWorker:
             source.close()
             self._counted = None, source.stats().after(ended)
 
-    def _read(self, source: Source) -> Frame | None:
-        """The next frame, or None for a while without one; short batches run here while the source has none."""
-        while (wait_s := self.pipeline.short_wait_s()) is not None:
-            frame = source.read(timeout_s=min(wait_s, READ_S))
-            if frame is not None:
-                return frame
-            with self._handing_over:
-                self.pipeline.step(timeout_s=0.0)
-        return source.read(timeout_s=READ_S)
-
     def _hand_over(self, frame: Frame, *, is_live: bool) -> None:
-        """Queue a frame for the workers, or for this thread where batches are short."""
         with self._handing_over:
-            is_short = self.pipeline.is_short
-            self.pipeline.accept(frame, is_live=is_live, stop=self.thread.stopping, wakes_worker=not is_short)
-            if is_short and self.pipeline.has_full_batch():
-                self.pipeline.step(timeout_s=0.0)
+            if not isinstance(self.section, SensorConfig):
+                self._move()
+            self.pipeline.accept(frame, is_live=is_live, stop=self.thread.stopping, runs_short=True)
+
+    def _run_short(self, *, only_full: bool) -> float:
+        """Run a short batch in this thread, if one is ready; returns how long the source may be read until the next.
+
+        A failure is the model's: the source stays open, and a worker runs the next batch. A move does not wait for it.
+        """
+        pipeline, wait_s = self.pipeline, None
+        with self._crashes.contain(f"infer-{pipeline.model}"):
+            wait_s = pipeline.run_short(self.stream, only_full=only_full)
+        return READ_S if wait_s is None else min(wait_s, READ_S)
 
 
 class InferenceWorker:

@@ -2,9 +2,9 @@
 
 Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.accept`, the inference worker calls
 :meth:`Pipeline.step`; between them is the scheduler, guarded by one lock. A new sample wakes one inference
-worker, unless batches are so short that the stream's worker runs them itself (``batch_times``). Free space in a queue
-wakes the file readers that wait for it. Bad pictures become ``Rejected`` values and are counted; engine failures are
-counted and reported.
+worker. Where batches are short (``batch_times``), the stream's worker runs them instead (:meth:`Pipeline.run_short`).
+Free space in a queue wakes the file readers that wait for it. Bad pictures become ``Rejected`` values and are counted;
+engine failures are counted and reported.
 
 While a candidate is tried (``trial``), it answers the frames that it takes. One that it cannot answer, and all that
 wait for it when the trial ends, are answered by the active model: a trial loses no frame.
@@ -66,6 +66,8 @@ class Pipeline:
         self._is_draining = False
         self._running_since_s: list[float] = []
         self._batch_times = BatchTimes()
+        self._is_unwoken = False  # a sample was queued, and no worker was woken for it
+        self._has_refused = False  # samples wait until a batch that runs has ended
         self._trial: Trial | None = None
 
     def begin_trial(self, trial: Trial) -> None:
@@ -88,12 +90,12 @@ class Pipeline:
                 self._trial = None
 
     def accept(
-        self, frame: Frame, *, is_live: bool, stop: threading.Event, wakes_worker: bool = True
+        self, frame: Frame, *, is_live: bool, stop: threading.Event, runs_short: bool = False
     ) -> Rejected | None:
         """Prepare a frame and queue it.
 
-        A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``. Who
-        wakes no worker runs what waits by itself (:meth:`step`).
+        A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
+        ``runs_short``: the caller calls :meth:`run_short` next, so no worker is woken for a short batch.
         """
         self.metrics.stream(frame.stream).note_frame(frame.captured_at_s)
         trial = self._trial
@@ -110,23 +112,47 @@ class Pipeline:
                     return None
                 self._has_work.notify()
                 self._has_room.wait(timeout=0.2)
-            if wakes_worker:
+            self._is_unwoken = runs_short and self.is_short
+            if not self._is_unwoken:
                 self._has_work.notify()
         return None
 
     @property
     def is_short(self) -> bool:
-        """Whether the thread of a stream runs what it has queued: batches are short, and no candidate is tried."""
-        return self._batch_times.is_short and self._trial is None
+        """Whether the threads of streams run batches: these are short, and no candidate is tried."""
+        return self._batch_times.is_short and self._trial is None and not self._is_draining
 
-    def short_wait_s(self) -> float | None:
-        """Seconds until what waits is to run by the thread of a stream; None where workers run it, or nothing waits."""
+    def run_short(self, stream: str, *, only_full: bool = False) -> float | None:
+        """Run at most one batch, where batches are short and a sample of this stream waits.
+
+        As many batches run at once as there are workers. When that many run, the samples are left to a worker.
+
+        Args:
+            stream: Whose thread calls.
+            only_full: Run no batch that another frame would still fit into.
+
+        Returns:
+            Seconds after which to call again; None where that is not needed.
+        """
         with self._lock:
-            return self.scheduler.wait_s(self.clock()) if self.is_short else None
+            is_full = len(self.scheduler) >= self.scheduler.policy.max_batch_size
+            taken = self._take() if self._short_wait_s(stream) == 0.0 and (is_full or not only_full) else None
+        if taken is not None:
+            self._run_taken(*taken)
+        with self._lock:
+            return self._short_wait_s(stream)
 
-    def has_full_batch(self) -> bool:
-        """Whether a batch need not wait for another frame."""
-        return self.count_waiting() >= self.scheduler.policy.max_batch_size
+    def _short_wait_s(self, stream: str) -> float | None:
+        if not self.is_short:
+            if self._is_unwoken:  # batches were short when the sample was queued
+                self._is_unwoken = False
+                self._has_work.notify()
+            return None
+        if not self.scheduler.has_waiting(stream):
+            return None
+        wait_s = self.scheduler.wait_s(self.clock())
+        self._has_refused |= wait_s is None
+        return wait_s
 
     def ask(self, frame: Frame) -> Asked:
         """Prepare a frame with an ``asker`` and queue it, unless the queue is full; never waits for room."""
@@ -148,10 +174,12 @@ class Pipeline:
         taken = self._next_batch(timeout_s)
         if taken is None:
             return 0
-        batch, trial, lease = taken
-        began_s = self.clock()
-        with self._lock:
-            self._running_since_s.append(began_s)
+        self._run_taken(*taken)
+        return len(taken[0])
+
+    def _run_taken(
+        self, batch: tuple[Queued, ...], trial: Trial | None, lease: EngineLease, began_s: float
+    ) -> None:
         unfinished, is_done = list(batch), False
         try:
             if trial is not None:
@@ -167,6 +195,9 @@ class Pipeline:
             with self._lock:
                 if not is_done:
                     self._batch_times.forget()  # a worker is to fail next, which the daemon watches
+                if self._has_refused or not is_done:
+                    self._has_refused = False
+                    self._has_work.notify()
                 self.metrics.lost_to_errors += len(unfinished)
                 self._running_since_s.remove(began_s)
                 self.scheduler.finish(batch)
@@ -177,7 +208,6 @@ class Pipeline:
                 self._reject_lost(queued.sample)
             # May free an engine that was taken out, which no frame waits for.
             (self.slot if trial is None else trial.arm.slot).release(lease)
-        return len(batch)
 
     def continue_counts(self, before: "Pipeline") -> None:
         """Go on with the counters of the pipeline that this one replaces: an edit of a model forgets no loss.
@@ -217,6 +247,11 @@ class Pipeline:
         """
         with self._lock:
             return self._has_paused.wait_for(self.is_idle, timeout_s)
+
+    def wait_for_running(self, timeout_s: float) -> bool:
+        """Wait until no batch runs, in a worker or in the thread of a stream; False when that did not come in time."""
+        with self._lock:
+            return self._has_answered.wait_for(lambda: not self._running_since_s, timeout_s)
 
     def due_since_s(self) -> float | None:
         """Since when the oldest waiting or running batch is due (monotonic); None when there is none."""
@@ -258,26 +293,33 @@ class Pipeline:
             trial.watch.note_failure(f"{prepared.reason}: {prepared.detail}")
         return by_active, None
 
-    def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], Trial | None, EngineLease] | None:
-        """A batch, the trial whose candidate is to answer it, and the engine that does."""
+    def _take(self) -> tuple[tuple[Queued, ...], Trial | None, EngineLease, float] | None:
+        """A batch, the trial whose candidate is to answer it, the engine that does, and when that began."""
+        now_s = self.clock()
+        batch = self.scheduler.take(now_s, flush=self._is_draining)
+        if not batch:
+            return None
+        self._has_room.notify_all()
+        self._running_since_s.append(now_s)
+        trial = batch[0].group
+        if not isinstance(trial, Trial) or trial.is_over:
+            return batch, None, self.slot.acquire(), now_s
+        return batch, trial, trial.arm.slot.acquire(), now_s
+
+    def _next_batch(
+        self, timeout_s: float
+    ) -> tuple[tuple[Queued, ...], Trial | None, EngineLease, float] | None:
         deadline_s = self.clock() + timeout_s
         with self._lock:
             while True:
-                now_s = self.clock()
-                batch = self.scheduler.take(now_s, flush=self._is_draining)
+                taken, now_s = self._take(), self.clock()
                 is_drained = self._is_draining and len(self.scheduler) == 0
-                if batch or now_s >= deadline_s or is_drained:
-                    if batch:
-                        self._has_room.notify_all()
+                if taken is not None or now_s >= deadline_s or is_drained:
                     # For another worker, if one sleeps; short batches run one after the other here.
                     if not self.is_short and self.scheduler.wait_s(now_s) is not None:
                         self._has_work.notify()
-                    if not batch:
-                        return None
-                    trial = batch[0].group
-                    if not isinstance(trial, Trial) or trial.is_over:
-                        return batch, None, self.slot.acquire()
-                    return batch, trial, trial.arm.slot.acquire()
+                    return taken
+                self._has_refused |= self.scheduler.is_busy
                 ready_in_s = self.scheduler.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
@@ -290,7 +332,7 @@ class Pipeline:
         except EngineError as err:
             self._note_engine_error(err)
             return
-        infer_ms = self._note_batch(batch, len(unfinished), started_s)
+        infer_ms = self._note_batch(batch, len(unfinished), started_s, lease.generation)
         for index, queued in enumerate(tuple(unfinished)):
             one = {name: array[index] for name, array in outputs.items()}
             answer = self.postprocessor.read(queued.sample, one)
@@ -361,8 +403,13 @@ class Pipeline:
             self.metrics.last_progress_at_s = self.clock()
         self.on_engine_error(err)
 
-    def _note_batch(self, batch: tuple[Queued, ...], samples: int, started_s: float) -> float:
-        """Count a batch that was inferred; returns, in milliseconds, how long that took, once it may be answered."""
+    def _note_batch(
+        self, batch: tuple[Queued, ...], samples: int, started_s: float, active: Generation | None = None
+    ) -> float:
+        """Count a batch that was inferred; returns, in milliseconds, how long that took, once it may be answered.
+
+        ``active``: the generation that inferred it; None for a candidate.
+        """
         finished_s = self.clock()
         infer_ms = (finished_s - started_s) * 1000
         with self._lock:
@@ -370,7 +417,8 @@ class Pipeline:
             self.metrics.batched_samples += samples
             self.metrics.last_progress_at_s = finished_s
             self.metrics.infer_ms.add(infer_ms)
-            self._batch_times.note(infer_ms)
+            if active is not None:
+                self._batch_times.note(infer_ms, active)
             while not self.scheduler.may_answer(batch):
                 self._has_answered.wait()
         return infer_ms

@@ -10,8 +10,9 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    overload it is the others whose samples grow old and are dropped.
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ) and belong to the same group.
-6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
-   finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`BatchScheduler.rest`).
+6. As many batches are under way as there are workers, whichever threads run them. A stream has a second one under way
+   only on a worker that is left when every other stream has one: a quiet camera finds its worker free. One that is
+   lost, or a file that has ended, keeps none (:meth:`BatchScheduler.rest`).
    Batches of one stream are answered in the order they were taken (:meth:`BatchScheduler.may_answer`), so its results
    stay in order however many workers there are.
 7. Samples with an asker are one more stream, with a limit of its own, so that many requests take no more than
@@ -146,6 +147,15 @@ class BatchScheduler:
         """A batch was answered (or lost): its worker and its streams may run again."""
         self._under_way = [one for one in self._under_way if one is not batch]
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether samples wait, and none may be taken before :meth:`finish`: each worker has a batch."""
+        return len(self._under_way) >= self._workers and len(self) > 0
+
+    def has_waiting(self, stream: str) -> bool:
+        """Whether a sample of this stream waits."""
+        return bool(self._queues.get(stream))
+
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until :meth:`take` may give something; None when only an offer or ``finish`` changes that."""
         queues = [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
@@ -173,6 +183,8 @@ class BatchScheduler:
 
     def _free_in_turn(self) -> list[str]:
         """Streams that may run, in the order in which they are served."""
+        if len(self._under_way) >= self._workers:
+            return []
         busy = {stream for batch in self._under_way for stream in _streams(batch)}
         idle = self._queues.keys() - busy  # each of them may want a worker
         wanted = sum(bool(self._queues[stream]) or stream not in self._resting for stream in idle)

@@ -29,12 +29,12 @@ class ScriptedPipeline:
         self.resting = []
         self.slot = EngineSlot(Generation("parts/1"), FakeEngine())
 
-    is_short = False
+    model = "parts"
 
-    def short_wait_s(self):
+    def run_short(self, stream, *, only_full):
         return None
 
-    def accept(self, frame, *, is_live, stop, wakes_worker):
+    def accept(self, frame, *, is_live, stop, runs_short):
         self.frames.append(frame)
         self.came.set()
 
@@ -110,7 +110,7 @@ def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_c
     cameras = open_cameras(endless)
     cameras.open("belt", camera(), old)
     assert old.came.wait(WAIT_S)
-    cameras.move("belt", new)
+    cameras.move({"belt": new})
     taken = len(old.frames)
     assert new.came.wait(WAIT_S)
     assert len(old.frames) == taken, "the old pipeline gets nothing after the move"

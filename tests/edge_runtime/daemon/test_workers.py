@@ -2,11 +2,14 @@
 
 import os
 import threading
+import time
+from types import SimpleNamespace
 
 import structlog
 
 from edge_runtime.config import CameraConfig
-from edge_runtime.daemon import workers
+from edge_runtime.daemon import model_runtime, workers
+from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.batch_times import LOOKED_AT
@@ -200,7 +203,9 @@ def test_the_thread_of_a_stream_runs_short_batches_itself(tmp_path):
     assert pipeline.is_idle()
 
 
-def test_a_worker_takes_over_once_a_short_batch_failed_unexpectedly(tmp_path, monkeypatch):
+def test_a_worker_takes_over_once_a_short_batch_failed_unexpectedly_and_the_source_stays_open(
+    tmp_path, monkeypatch
+):
     pipeline, results, _ = make_pipeline(queue_limit=8)
     run_short_batches(pipeline)
     read, failures = pipeline.postprocessor.read, iter([RuntimeError("once")])
@@ -211,13 +216,82 @@ def test_a_worker_takes_over_once_a_short_batch_failed_unexpectedly(tmp_path, mo
         return read(sample, outputs)
 
     monkeypatch.setattr(pipeline.postprocessor, "read", fail_once)
-    sources = iter([FakeSource("belt", [make_frame(0), None]), FakeSource("belt", [make_frame(1), None])])
-    stream = stream_worker(tmp_path, pipeline, lambda _: next(sources))
-    inference = InferenceWorker("infer", pipeline, Crashes(on_fatal=lambda reason: None))
+    crashes = Crashes(on_fatal=lambda reason: None)
+    sources = iter([FakeSource("belt", [make_frame(0), None, make_frame(1), None])])
+    stream = stream_worker(tmp_path, pipeline, lambda _: next(sources), crashes)
+    inference = InferenceWorker("infer", pipeline, crashes)
     stream.thread.start()
     inference.thread.start()
     assert stream.thread.join(WAIT_S)
     assert until(lambda: [result.seq for result in results if result.stream == "belt"] == [1])
     assert (pipeline.is_short, pipeline.metrics.lost_to_errors) == (False, 1)
+    assert (crashes.by_thread(), stream.source_counts().restarts) == ({"infer-parts": 1}, 0)
+    inference.thread.stop()
+    assert inference.thread.join(WAIT_S)
+
+
+def test_a_silent_stream_ends_when_told_to_while_its_model_is_busy_with_another_one(tmp_path):
+    pipeline, _, _ = make_pipeline(max_batch_size=1, queue_limit=4096, max_age_s=WAIT_S)
+    run_short_batches(pipeline)
+    has_read, seqs = threading.Event(), iter(range(1000, 1_000_000))
+
+    class Silent(FakeSource):
+        def read(self, timeout_s):
+            pipeline.accept(make_frame(next(seqs), "other"), is_live=True, stop=NEVER, runs_short=True)
+            has_read.set()
+            return super().read(timeout_s)
+
+    worker = stream_worker(tmp_path, pipeline, lambda _: Silent("belt", iter(lambda: None, 0)))
+    worker.thread.start()
+    assert has_read.wait(WAIT_S)
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
+
+
+def hang_in_the_thread_of_a_stream(tmp_path):
+    """A stream whose thread runs a short batch that does not come back until the gate is set."""
+    engine = FakeEngine()
+    pipeline, _, _ = make_pipeline(engine, queue_limit=8)
+    run_short_batches(pipeline)
+    engine.gate = threading.Event()
+    source = FakeSource("belt", [make_frame(0), *[None] * 3])
+    worker = stream_worker(tmp_path, pipeline, lambda _: source)
+    worker.thread.start()
+    assert until(lambda: len(engine.batch_sizes) == LOOKED_AT + 1)
+    return engine, pipeline, worker
+
+
+def test_a_stream_whose_short_batch_hangs_is_moved_at_once(tmp_path):
+    engine, _, worker = hang_in_the_thread_of_a_stream(tmp_path)
+    other, _, _ = make_pipeline()
+    worker.begin_move(other)
+    worker.end_move(time.monotonic())
+    assert worker.pipeline is other
+    engine.gate.set()
+    assert worker.thread.join(WAIT_S)
+
+
+def test_a_model_whose_short_batch_hangs_has_not_ended_and_keeps_its_engine(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_runtime, "STOP_S", 0.01)
+    engine, pipeline, worker = hang_in_the_thread_of_a_stream(tmp_path)
+    model = ModelRuntime("parts", SimpleNamespace(id="parts/1"), None, pipeline, (), None)
+    assert not model.stop()
+    assert not engine.is_closed
+    engine.gate.set()
+    assert worker.thread.join(WAIT_S)
+    assert model.stop()
+    assert engine.is_closed
+
+
+def test_streams_run_no_more_batches_at_once_than_there_are_workers_and_leave_one_to_a_worker(tmp_path):
+    engine, pipeline, worker = hang_in_the_thread_of_a_stream(tmp_path)
+    inference = InferenceWorker("infer", pipeline, Crashes(on_fatal=lambda reason: None))
+    inference.thread.start()
+    pipeline.accept(make_frame(0, stream="other"), is_live=True, stop=NEVER, runs_short=True)
+    assert pipeline.run_short("other") is None
+    assert engine.batch_sizes[LOOKED_AT:] == [1]
+    engine.gate.set()
+    assert until(lambda: engine.batch_sizes[LOOKED_AT:] == [1, 1])
+    assert worker.thread.join(WAIT_S)
     inference.thread.stop()
     assert inference.thread.join(WAIT_S)

@@ -1,9 +1,10 @@
+from edge_runtime.datatypes import Generation
 from edge_runtime.inference.batch_times import LOOKED_AT, SHORT_MS, BatchTimes
 
 
-def note(times, took_ms, count=LOOKED_AT):
+def note(times, took_ms, count=LOOKED_AT, generation="parts/1"):
     for _ in range(count):
-        times.note(took_ms)
+        times.note(took_ms, Generation(generation))
 
 
 def test_batches_are_short_only_once_enough_were_seen():
@@ -42,3 +43,12 @@ def test_after_a_failure_it_takes_as_many_batches_again():
     times.forget()
     note(times, SHORT_MS / 2, LOOKED_AT - 1)
     assert not times.is_short
+
+
+def test_another_generation_has_to_show_that_its_batches_are_short():
+    times = BatchTimes()
+    note(times, SHORT_MS / 2)
+    note(times, SHORT_MS / 2, 1, generation="parts/2")
+    assert not times.is_short
+    note(times, SHORT_MS / 2, LOOKED_AT - 1, generation="parts/2")
+    assert times.is_short
