@@ -103,9 +103,10 @@ class Streams:
         self.diary.append(f"open {stream}")
         self.open_on[stream] = pipeline.name
 
-    def move(self, stream, pipeline):
-        self.diary.append(f"move {stream}")
-        self.open_on[stream] = pipeline.name
+    def move(self, pipelines):
+        for stream, pipeline in pipelines.items():
+            self.diary.append(f"move {stream}")
+            self.open_on[stream] = pipeline.name
 
     def close(self, stream):
         self.diary.append(f"close {stream}")
