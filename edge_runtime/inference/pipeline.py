@@ -21,7 +21,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Asked, Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
+from edge_runtime.datatypes import (
+    REQUESTS,
+    Asked,
+    Frame,
+    Generation,
+    Rejected,
+    RejectReason,
+    Result,
+    Sample,
+    Timings,
+)
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.batch_times import BatchTimes
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
@@ -32,6 +42,9 @@ from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocess
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
 from edge_runtime.inference.trial import Trial
+
+RETRY_S = 0.001
+"""After so long the thread of a stream looks again whether its short batch may run: each other one is over by then."""
 
 
 @dataclass(eq=False)
@@ -67,7 +80,7 @@ class Pipeline:
         self._running_since_s: list[float] = []
         self._batch_times = BatchTimes()
         self._is_unwoken = False  # a sample was queued, and no worker was woken for it
-        self._has_refused = False  # samples wait until a batch that runs has ended
+        self._has_refused = False  # requests wait until a batch that runs has ended
         self._trial: Trial | None = None
 
     def begin_trial(self, trial: Trial) -> None:
@@ -125,7 +138,7 @@ class Pipeline:
     def run_short(self, stream: str, *, only_full: bool = False) -> float | None:
         """Run at most one batch, where batches are short and a sample of this stream waits.
 
-        As many batches run at once as there are workers. When that many run, the samples are left to a worker.
+        As many batches run at once as there are workers. When that many run, the caller looks again after ``RETRY_S``.
 
         Args:
             stream: Whose thread calls.
@@ -151,8 +164,7 @@ class Pipeline:
         if not self.scheduler.has_waiting(stream):
             return None
         wait_s = self.scheduler.wait_s(self.clock())
-        self._has_refused |= wait_s is None
-        return wait_s
+        return RETRY_S if wait_s is None else wait_s
 
     def ask(self, frame: Frame) -> Asked:
         """Prepare a frame with an ``asker`` and queue it, unless the queue is full; never waits for room."""
@@ -319,7 +331,7 @@ class Pipeline:
                     if not self.is_short and self.scheduler.wait_s(now_s) is not None:
                         self._has_work.notify()
                     return taken
-                self._has_refused |= self.scheduler.is_busy
+                self._has_refused |= self.scheduler.has_waiting(REQUESTS)  # streams look again by themselves
                 ready_in_s = self.scheduler.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))

@@ -147,11 +147,6 @@ class BatchScheduler:
         """A batch was answered (or lost): its worker and its streams may run again."""
         self._under_way = [one for one in self._under_way if one is not batch]
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether samples wait, and none may be taken before :meth:`finish`: each worker has a batch."""
-        return len(self._under_way) >= self._workers and len(self) > 0
-
     def has_waiting(self, stream: str) -> bool:
         """Whether a sample of this stream waits."""
         return bool(self._queues.get(stream))

@@ -13,6 +13,7 @@ from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.batch_times import LOOKED_AT
+from edge_runtime.inference.pipeline import RETRY_S
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system import supervised_thread
 from edge_runtime.system.supervised_thread import Crashes
@@ -283,12 +284,12 @@ def test_a_model_whose_short_batch_hangs_has_not_ended_and_keeps_its_engine(tmp_
     assert engine.is_closed
 
 
-def test_streams_run_no_more_batches_at_once_than_there_are_workers_and_leave_one_to_a_worker(tmp_path):
+def test_streams_run_no_more_batches_at_once_than_there_are_workers_and_look_again_soon(tmp_path):
     engine, pipeline, worker = hang_in_the_thread_of_a_stream(tmp_path)
     inference = InferenceWorker("infer", pipeline, Crashes(on_fatal=lambda reason: None))
     inference.thread.start()
     pipeline.accept(make_frame(0, stream="other"), is_live=True, stop=NEVER, runs_short=True)
-    assert pipeline.run_short("other") is None
+    assert pipeline.run_short("other") == RETRY_S
     assert engine.batch_sizes[LOOKED_AT:] == [1]
     engine.gate.set()
     assert until(lambda: engine.batch_sizes[LOOKED_AT:] == [1, 1])
