@@ -103,8 +103,8 @@ class StreamPlayer:
         self._since_key.clear()
 
     def _take_pictures(self, video: VideoStream, packet: "Packet[AvStream]", life: SignOfLife) -> None:
+        now_s, wall_s = time.monotonic(), time.time()  # before decoding, as of a key frame
         for picture in video.decode(packet):
-            now_s, wall_s = time.monotonic(), time.time()
             life.note_picture(now_s)
             life.needs_key = False
             self._ring.count_grab(now_s)

@@ -250,7 +250,7 @@ class VideoSource:
         # Not a single frame since the last attempt: try the other way of probing.
         if self._failures_in_a_row >= 2:
             self._is_patient = not self._is_patient
-        self._counts = self._counts.plus(last_problem=reason)
+        self._counts = self._counts.plus(last_problem=reason, decoding=None)
         if not self.is_live and self._failures_in_a_row >= _FILE_ATTEMPTS:
             self._failures_in_a_row = 0
             at = "" if self._address.redacted in reason else f"{self._address.redacted}: "

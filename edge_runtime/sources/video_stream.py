@@ -183,8 +183,8 @@ class VideoStream:
         self._needs_key = True
         return found[-1] if found and found[-1].pict_type == PictureType.I else None
 
-    def write(self, picture: VideoFrame, memory: memoryview) -> tuple[int, int, int]:
-        """Write a picture as BGR, turned as its file says; its shape (H,W,3).
+    def write(self, picture: VideoFrame, memory: memoryview) -> tuple[int, int, int] | None:
+        """Write a picture as BGR, turned as its file says; its shape (H,W,3), or None where FFmpeg cannot convert it.
 
         Raises:
             CaptureFailed: the memory is too small.
@@ -193,16 +193,10 @@ class VideoStream:
         size = self._size[::-1] if self._size is not None and turns % 2 else self._size
         width, height = fit(picture.width, picture.height, size)
         require_room(width, height, len(memory))
-        is_scaled = (width, height) != (picture.width, picture.height)
-        converted = self._reformatter.reformat(
-            picture,
-            width=width,
-            height=height,
-            format="bgr24",
-            src_colorspace=_MATRICES.get(picture.colorspace, Colorspace.ITU601),
-            interpolation=Interpolation.AREA if is_scaled else Interpolation.BICUBIC,
-            threads=1,
-        )
+        try:
+            converted = self._convert(picture, width, height)
+        except (av.error.FFmpegError, ValueError):
+            return None
         plane, row_bytes = converted.planes[0], width * 3
         if turns:
             return _write_turned(memoryview(plane), plane.line_size, (height, width), turns, memory)
@@ -213,6 +207,18 @@ class VideoStream:
             for row in range(height):
                 memory[row * row_bytes : (row + 1) * row_bytes] = pixels[row * plane.line_size :][:row_bytes]
         return height, width, 3
+
+    def _convert(self, picture: VideoFrame, width: int, height: int) -> VideoFrame:
+        is_scaled = (width, height) != (picture.width, picture.height)
+        return self._reformatter.reformat(
+            picture,
+            width=width,
+            height=height,
+            format="bgr24",
+            src_colorspace=_MATRICES.get(picture.colorspace, Colorspace.ITU601),
+            interpolation=Interpolation.AREA if is_scaled else Interpolation.BICUBIC,
+            threads=1,
+        )
 
     def close(self) -> None:
         """End the connection or close the file."""

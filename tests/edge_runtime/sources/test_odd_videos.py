@@ -13,6 +13,7 @@ from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
+from edge_runtime.sources.video_stream import VideoStream
 from tests.support.video_clips import encode_clip, number_of, write_turned_clip
 from tests.support.waiting import WAIT_S
 
@@ -144,3 +145,11 @@ def test_a_size_that_changes_in_the_middle_is_taken_as_it_is(tmp_path):
     pictures, _ = play(tmp_path / "all.h264")
     assert numbers_of(pictures) == [*range(10)] * 3
     assert [picture.shape for picture in pictures[::10]] == [(192, 320, 3), (384, 640, 3), (96, 160, 3)]
+
+
+def test_a_picture_that_ffmpeg_cannot_convert_is_skipped(tmp_path):
+    video = VideoStream(str(encode_clip(tmp_path / "belt.mp4", range(2))), {}, (WAIT_S, WAIT_S))
+    memory = memoryview(bytearray(64 * 64 * 3))
+    assert video.write(av.VideoFrame(64, 64, "gray32le"), memory) is None
+    assert video.write(av.VideoFrame(64, 64, "gray"), memory) == (64, 64, 3)
+    video.close()
