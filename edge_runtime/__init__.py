@@ -13,5 +13,5 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 # package that happens to be there could change what the configuration means.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 """Read by the build of the package; importlib.metadata would cost every start 20 ms."""
