@@ -35,7 +35,7 @@ PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:python|sh)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 MAKE_KEY, SHELL, PYTHON = (
     next(block for block in BLOCKS if mark in block)
-    for mark in ("openssl genpkey", "mosquitto_rr", "import paho")
+    for mark in ("openssl genpkey", "openssl pkeyutl", "import paho")
 )
 TO_FILE = re.search(r"`(\| jq [^`]*\.jpeg[^`]*)`", PAGE)[1]
 PICTURE = bytes(range(256))
