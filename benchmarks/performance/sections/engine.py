@@ -31,7 +31,7 @@ def bench_sections(parts: Parts) -> Iterable[str]:
         rounds = parts[name]["rounds"]
         yield f"## The daemon and the bare engine: {name}"
         capacities = capacity([one["capacity"] for one in rounds])
-        yield f"{rounds[0]['report']['pictures']}. {_concurrency(rounds[0]['report'])} {capacities}"
+        yield f"{rounds[0]['report']['inputs']}. {_concurrency(rounds[0]['report'])} {capacities}"
         rows = (
             (
                 part,

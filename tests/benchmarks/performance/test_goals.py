@@ -83,7 +83,7 @@ def test_a_result_s_age_is_told_by_the_clock_of_who_gets_it() -> None:
 
 
 def test_the_page_says_who_is_compared_with_how_many() -> None:
-    report = {"pictures": "4 golden pictures", "callers": 1, "workers": 2, "summary": {}}
+    report = {"inputs": "4 golden pictures", "callers": 1, "workers": 2, "summary": {}}
     text = page({"one stream": {"rounds": [{"capacity": 1.9, "report": report}]}}, {})
     assert "a caller a stream (1); the daemon gives a lone stream all of its workers (2, decision 11)" in text
 
