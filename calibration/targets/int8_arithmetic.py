@@ -8,11 +8,12 @@ No framework is imported here. Source: Intel 64 and IA-32 Architectures Software
 """
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from calibration.targets.cpu_flags import list_flags, read_cpuinfo
 
 _MOST, _LEAST = 32767, -32768
 _MOST_ACTIVATION = 255
@@ -25,18 +26,13 @@ def cuts_int8_sums(cpuinfo: str) -> bool:
 
     Cores of one box may differ; one that cuts is enough. An unreadable or foreign text is no such CPU.
     """
-    lines = (line.partition(":") for line in cpuinfo.splitlines())
-    cores = {frozenset(value.split()) for key, _, value in lines if key.strip() == "flags"}
-    return any("avx2" in flags and not flags & _VNNI for flags in cores)
+    return any("avx2" in flags and not flags & _VNNI for flags in list_flags(cpuinfo))
 
 
 @cache
 def does_this_cpu_cut() -> bool:
     """The answer for this machine."""
-    try:
-        return cuts_int8_sums(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
-    except OSError:  # no Linux: not known
-        return False
+    return cuts_int8_sums(read_cpuinfo())
 
 
 def can_exceed(weights: NDArray[Any]) -> bool:

@@ -16,7 +16,7 @@ class FrameWriter:
     """The ring, and the owner who is woken for each frame in it."""
 
     def __init__(self, ring: FrameRing, owner: OwnerConnection) -> None:
-        self.ring, self._owner = ring, owner
+        self._ring, self._owner = ring, owner
         self._bad_in_a_row = 0
 
     def hand_over(
@@ -42,18 +42,18 @@ class FrameWriter:
         Raises:
             CaptureFailed: it is too large, or too many in a row could not be decoded.
         """
-        slot = self.ring.reserve(may_overwrite=may_overwrite)
+        slot = self._ring.reserve(may_overwrite=may_overwrite)
         assert slot is not None, "a live writer always finds a slot; a file waits for one"
-        shape = write(self.ring.room(slot))
+        shape = write(self._ring.room(slot))
         if shape is None:
-            self.ring.count_skip()
+            self._ring.count_skip()
             self._bad_in_a_row += 1
             if self._bad_in_a_row >= _BAD_FRAMES_IN_A_ROW:
                 raise CaptureFailed(f"{self._bad_in_a_row} frames in a row could not be decoded")
             return
         self._bad_in_a_row = 0
         decode_ms = 0.0 if begun_s is None else (time.monotonic() - begun_s) * 1e3
-        self.ring.commit(slot, shape, FrameNote(position, at_s, wall_s, decode_ms))
+        self._ring.commit(slot, shape, FrameNote(position, at_s, wall_s, decode_ms))
         self._owner.wake()
 
 

@@ -14,12 +14,12 @@ float model's belief p), and so does the score that changed most, since consumer
 import platform
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.targets.cpu_flags import read_cpuinfo
 from edge_runtime.bundles.compare import RECIPE_FIX, Outputs, compare_boxes, read_all_boxes
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
@@ -196,9 +196,6 @@ def measure_shared_variance(one: Outputs, other: Outputs) -> float:
 
 def name_processor() -> str:
     """The processor's name where the system says it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
+    lines = read_cpuinfo().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names and names[0] != "unknown" else platform.machine()
