@@ -102,7 +102,7 @@ class StreamWorker:
         """Wait until the old pipeline, which must still be running, gets nothing more.
 
         A sensor is moved between two messages, or without regard to them at ``deadline_s`` (monotonic seconds). A
-        stream whose frame finds no room in the old pipeline moves once it has found some; the caller does not wait.
+        stream whose frame finds no room in the old pipeline moves with it when that drains; the caller does not wait.
         """
         if isinstance(self.section, SensorConfig) and self._counted[0] is not None:
             self._has_moved.wait(max(0.0, deadline_s - time.monotonic()))
@@ -120,10 +120,12 @@ class StreamWorker:
             self._move()
             return self.pipeline
 
-    def _move(self) -> None:
-        if self._next is not None:
-            self.pipeline, self.since_s, self._next = self._next, time.monotonic(), None
-            self._has_moved.set()
+    def _move(self) -> bool:
+        if self._next is None:
+            return False
+        self.pipeline, self.since_s, self._next = self._next, time.monotonic(), None
+        self._has_moved.set()
+        return True
 
     @property
     def last_problem(self) -> str | None:
@@ -191,7 +193,11 @@ class StreamWorker:
         with self._handing_over:
             if not isinstance(self.section, SensorConfig):
                 self._move()
-            self.pipeline.accept(frame, is_live=is_live, stop=self.thread.stopping, runs_short=True)
+            while not self.pipeline.accept(
+                frame, is_live=is_live, stop=self.thread.stopping, runs_short=True
+            ):
+                if not self._move():  # it drains: the next one answers the frame, if there is one
+                    return
 
     def _run_short(self, *, only_full: bool) -> float:
         """Run a short batch in this thread, if one is ready; returns how long the source may be read until the next.

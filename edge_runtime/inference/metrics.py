@@ -95,6 +95,10 @@ class StreamMetrics:
         self.frames += 1
         self.last_frame_at_s = captured_at_s
 
+    def take_back_frame(self) -> None:
+        """Another pipeline, with the same counters, is to have the frame that has come in."""
+        self.frames -= 1
+
     def note_result(self) -> None:
         """A frame was answered."""
         self.results += 1

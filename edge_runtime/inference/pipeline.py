@@ -101,10 +101,8 @@ class Pipeline:
             if self._trial is trial:
                 self._trial = None
 
-    def accept(
-        self, frame: Frame, *, is_live: bool, stop: threading.Event, runs_short: bool = False
-    ) -> Rejected | None:
-        """Prepare a frame and queue it.
+    def accept(self, frame: Frame, *, is_live: bool, stop: threading.Event, runs_short: bool = False) -> bool:
+        """Prepare a frame and queue it; False when this pipeline drains, so that another one is to have the frame.
 
         A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
         ``runs_short``: the caller calls :meth:`run_short` next, so no worker is woken for a short batch.
@@ -114,20 +112,23 @@ class Pipeline:
         prepared, taken_by = self._prepare(frame, trial)
         if isinstance(prepared, Rejected):
             self._reject(prepared, frame)
-            return prepared
+            return True
         kept = None if trial is None else trial.keep(frame)
         with self._lock:
-            while not self.scheduler.offer(
+            while self._is_draining or not self.scheduler.offer(
                 prepared, is_live=is_live, now_s=self.clock(), group=taken_by, frame=kept
             ):
+                if self._is_draining:  # its workers may have ended, and would never answer it
+                    self.metrics.stream(frame.stream).take_back_frame()
+                    return False
                 if stop.is_set():
-                    return None
+                    return True
                 self._has_work.notify()
                 self._has_room.wait(timeout=0.2)
             self._is_unwoken = runs_short and self.is_short
             if not self._is_unwoken:
                 self._has_work.notify()
-        return None
+        return True
 
     @property
     def is_short(self) -> bool:
@@ -232,10 +233,11 @@ class Pipeline:
         self.slot.continue_count(before.slot)
 
     def drain(self) -> None:
-        """From now on run what is queued without waiting for company, and let workers go that find nothing."""
+        """From now on take in nothing, run what is queued at once, and let workers go that find nothing."""
         with self._lock:
             self._is_draining = True
             self._has_work.notify_all()
+            self._has_room.notify_all()
 
     def count_waiting(self) -> int:
         """How many samples wait."""

@@ -37,6 +37,7 @@ class ScriptedPipeline:
     def accept(self, frame, *, is_live, stop, runs_short):
         self.frames.append(frame)
         self.came.set()
+        return True
 
     def rest(self, stream):
         self.resting.append(stream)

@@ -46,6 +46,7 @@ class Pipeline:
         self.came.set()
         assert self.gate.wait(WAIT_S)
         self.prepared.append(self.preprocessor.prepare(frame))
+        return True
 
     def rest(self, stream):
         """Nothing waits here."""

@@ -182,6 +182,36 @@ def test_a_full_batch_that_waits_begins_at_once_and_another_one_is_gathered(monk
     assert (waiting_at_sleep, pipeline.is_empty()) == ([1], True)
 
 
+def test_a_frame_that_waits_for_room_in_a_pipeline_that_drains_goes_to_the_next_one(tmp_path):
+    old, answered_by_old, _ = make_pipeline(queue_limit=1, max_batch_size=1)
+    new, answered_by_new, _ = make_pipeline(queue_limit=1, max_batch_size=1)
+    new.continue_counts(old)
+    source = FakeSource("belt", [make_frame(seq) for seq in range(3)], is_live=False)
+    worker = stream_worker(tmp_path, old, lambda _: source)
+    worker.thread.start()
+    belt = old.metrics.stream("belt")
+    assert until(lambda: belt.frames == 2), "one is queued, another one waits"
+    worker.begin_move(new)
+    old.drain()
+    while old.step(timeout_s=0.0):
+        pass
+    assert until(lambda: [new.step(timeout_s=0.1), len(answered_by_new)][1] == 2)
+    assert worker.thread.join(WAIT_S)
+    assert old.is_empty()
+    assert [[result.seq for result in one] for one in (answered_by_old, answered_by_new)] == [[0], [1, 2]]
+    assert (belt.frames, belt.results) == (3, 3)
+
+
+def test_a_frame_for_which_no_pipeline_is_left_holds_up_no_stream(tmp_path):
+    pipeline, results, _ = make_pipeline()
+    pipeline.drain()
+    source = FakeSource("belt", [make_frame(0)])
+    worker = stream_worker(tmp_path, pipeline, lambda _: source)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert (results, pipeline.is_empty(), worker.is_finished) == ([], True, True)
+
+
 def run_short_batches(pipeline):
     """Until the pipeline has seen that its batches are short; the fake engine takes microseconds."""
     for seq in range(LOOKED_AT):

@@ -27,7 +27,7 @@ class Seen:
 def test_a_frame_becomes_a_result_with_all_its_facts():
     observer = Seen()
     pipeline, results, _ = make_pipeline(observer=observer)
-    assert pipeline.accept(make_frame(7), is_live=True, stop=NEVER) is None
+    assert pipeline.accept(make_frame(7), is_live=True, stop=NEVER)
     assert pipeline.step(timeout_s=1.0) == 1
     [result] = results
     assert (result.id, result.model, result.generation) == ("box/belt/000000007", "parts", "parts/1")
@@ -38,9 +38,10 @@ def test_a_frame_becomes_a_result_with_all_its_facts():
 
 def test_a_bad_picture_is_counted_by_reason_and_goes_no_further():
     observer = Seen()
-    pipeline, results, _ = make_pipeline(observer=observer)
-    rejected = pipeline.accept(make_frame(0, picture=b"\xff\xd8garbage"), is_live=True, stop=NEVER)
-    assert isinstance(rejected, Rejected)
+    rejections = []
+    pipeline, results, _ = make_pipeline(observer=observer, rejections=rejections)
+    assert pipeline.accept(make_frame(0, picture=b"\xff\xd8garbage"), is_live=True, stop=NEVER)
+    assert [type(one) for one in rejections] == [Rejected]
     assert pipeline.step(timeout_s=0.0) == 0
     assert results == observer.offered == []
     assert sum(pipeline.metrics.stream("belt").rejected.values()) == 1
