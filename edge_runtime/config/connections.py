@@ -13,7 +13,7 @@ from edge_runtime.config.http_requests import MAX_TOKENS, HttpTlsConfig, HttpTok
 from edge_runtime.config.section import Section
 from edge_runtime.config.tracking import TrackingConfig
 from edge_runtime.config.values import CameraPath, FilePath, Host, Name, Port, Seconds, Text, TopicPrefix
-from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
+from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind, Decode, Transport
 
 DriftName = Literal[
     "contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey",
@@ -72,14 +72,14 @@ class CameraConfig(Section):
     size: tuple[int, int] | None = Field(default=None, examples=[[1280, 720]])
     """[width, height] in pixels, 16 to 16,384 each. V4L2: to ask the camera for. Other video: its pictures are scaled
     down to fit into it where they are decoded, which saves memory."""
-    decode: Literal["all", "nonref", "keyframes", "auto"] = "all"
+    decode: Decode = "all"
     """RTSP and HTTP: which frames are decoded. all; nonref: not those that no other is built on; keyframes: those that
     need no other, a few a second or less; auto: key frames only, as soon as they have come often enough for fps, and
     all again when they do not."""
     colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = None
     """Channel order the source really gives, when it is not what it declares. Colour arrays (.npy) declare none and
     need it."""
-    transport: Literal["tcp", "udp"] = "tcp"
+    transport: Transport = "tcp"
     """RTSP: how the video travels."""
     open_timeout_s: Seconds = Field(default=10.0, le=600)
     """Longest wait for the camera to open, seconds."""

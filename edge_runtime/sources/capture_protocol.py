@@ -11,9 +11,8 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from edge_runtime.sources.decode_choice import Decode
 from edge_runtime.sources.sign_of_life import FIRST_PICTURE_S
-from edge_runtime.system.camera_address import Transport
+from edge_runtime.system.camera_address import Decode, Transport
 
 WAKE = b"f"
 """Child to parent: a frame is in the ring. May be lost when the socket is full, which wakes the parent as well."""

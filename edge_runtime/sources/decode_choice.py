@@ -6,8 +6,8 @@ Pure arithmetic on times.
 from collections import deque
 from typing import Literal
 
-Decode = Literal["all", "nonref", "keyframes", "auto"]
-"""All frames; not those that no other frame is built on; key frames only; key frames where they are frequent enough."""
+from edge_runtime.system.camera_address import Decode
+
 Decoding = Literal["all", "nonref", "keyframes"]
 
 _SPREAD = 1.05  # of the wanted interval: key frames arrive with some jitter

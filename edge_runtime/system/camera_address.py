@@ -26,6 +26,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.,-]*):")
 _PIPELINE = re.compile(r"\s!\s")
 
 Transport = Literal["tcp", "udp"]
+Decode = Literal["all", "nonref", "keyframes", "auto"]
+"""All frames; not those that no other frame is built on; key frames only; key frames where they are frequent enough."""
 
 
 class CameraKind(StrEnum):
