@@ -25,6 +25,8 @@ REJECTED_IN_A_ROW = 5
 MIN_FREE_DISK_MIB = 64.0
 LASTS_S, OVER_S = 5.0, 30.0
 """A finding is news when it has lasted so long, and over when it has been away so long."""
+COMMISSIONING_S = 900.0
+"""128 frames take about three minutes; that no baseline is there yet after so long is news."""
 
 
 class Weight(IntEnum):
@@ -55,6 +57,8 @@ class Finding:
     ``thread http``."""
     weight: Weight
     reason: str
+    news_after_s: float = LASTS_S
+    """It is news when it has lasted so long, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,8 @@ class Facts:
     """Why no camera and no model runs; None when they may."""
     calibration: Mapping[str, str] = field(default_factory=dict)
     """By model, why it is not watched, or its drift not corrected."""
+    commissioning: frozenset[str] = frozenset()
+    """The models of these that are watched as soon as a task has ended that has begun."""
     distrusted: Mapping[str, str] = field(default_factory=dict)
     """By model, why the next start does not open the version that answers."""
     untried: Mapping[str, str] = field(default_factory=dict)
@@ -275,7 +281,8 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
             f"the last edit was refused, what was in force before counts: {facts.config_problem}",
         )
     for model, reason in facts.calibration.items():
-        yield Finding(f"calibration {model}", Weight.NOTE, reason)
+        news_after_s = COMMISSIONING_S if model in facts.commissioning else LASTS_S
+        yield Finding(f"calibration {model}", Weight.NOTE, reason, news_after_s)
     for model, reason in facts.distrusted.items():
         yield Finding(f"trust {model}", Weight.NOTE, reason)
     for model, reason in facts.untried.items():
@@ -315,7 +322,9 @@ class HealthLog:
                 del self._seen[part]
                 if self._said.pop(part, None) is not None:
                     news.append(HealthChanged(part, "well", None))
-            elif last_s == now_s and now_s - since_s >= LASTS_S and self._said.get(part) != finding.weight:
+            elif last_s < now_s or now_s - since_s < finding.news_after_s:
+                continue
+            elif self._said.get(part) != finding.weight:
                 self._said[part] = finding.weight
                 news.append(HealthChanged(part, _STATES[finding.weight], finding.reason))
         return news

@@ -181,7 +181,7 @@ class ConfigReloader:
         if commanded is not None:
             commanded.done.set_result(plan)
         keys = ", ".join(plan.needs_restart)
-        log.warning("safe mode ends with a restart", since=keys)
+        log.info("safe mode ends with a restart", since=keys)
         try:
             self.restart()
         except CommandError:
@@ -276,7 +276,7 @@ class ConfigReloader:
             return
         self.running.set_config_problem(None)
         if was_safe_mode:
-            log.warning("safe mode is over", models=sorted(edit.config.models))
+            log.info("safe mode is over", models=sorted(edit.config.models))
         warnings = describe_new(known, opened[2])
         self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart, warnings), None)
         self.keep_config(edit.config, BY_FILE if edit.commanded is None else edit.commanded.by, edit.plan)

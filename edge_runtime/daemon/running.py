@@ -66,6 +66,13 @@ class Running:
         concerns = {name: one.concern() for name, one in controllers.items() if one is not None}
         return {name: concern for name, concern in concerns.items() if concern is not None}
 
+    def find_commissioning(self) -> frozenset[str]:
+        """The models whose drift will be watched when a task has ended that has begun."""
+        controllers = {name: runtime.controller for name, runtime in list(self.models.items())}
+        return frozenset(
+            name for name, one in controllers.items() if one is not None and one.is_baseline_under_way()
+        )
+
     def request(self, request: TaskRequest, model: str | None) -> dict[str, Any]:
         """Hand a command to a model's recalibration controller and wait for its answer.
 

@@ -152,6 +152,7 @@ class StatusReporter:
             config_problem=running.config_problem,
             safe_mode=(running.first_problem or "starting") if running.config.is_safe_mode else None,
             calibration=running.calibration_concerns(),
+            commissioning=running.find_commissioning(),
             distrusted=running.distrusted,
             untried={
                 name: runtime.untried

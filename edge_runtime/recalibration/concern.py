@@ -7,6 +7,7 @@ from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import TaskPlanner
 from edge_runtime.recalibration.proposals import Proposals
+from edge_runtime.recalibration.task import Phase, Task
 from edge_runtime.recalibration.task_runner import TaskRunner
 from edge_runtime.recalibration.trials import PatchTrials
 from edge_runtime.system.autonomy import Autonomy
@@ -32,12 +33,10 @@ class Concern:
 
     def find(self, settings: RecalibrationConfig, autonomy: Autonomy) -> str | None:
         """None when all is well, and while a task or a patch in the shadow corrects the drift of now."""
-        phase, task = self._runner.state
-        if task is not None and task.is_dry_run:
-            task = None  # it corrects nothing
-        if task is not None and (self._watch.is_open or not settings.enabled):
-            return None
+        phase, task = self._task
         if task is not None:
+            if self._watch.is_open or not settings.enabled:
+                return None
             return f"drift is not watched yet: {task.kind} is {phase} (up to {task.wanted} frames)"
         for kind, reason in self._planner.impossible.items():
             return f"{kind} is not possible: {reason}"
@@ -55,6 +54,17 @@ class Concern:
         if score is None or self._policy.corrected_by is not None:
             return None
         return f"drift, score {score:.3g}, is not corrected: {self._why_not_corrected(settings, autonomy)}"
+
+    def is_baseline_under_way(self, settings: RecalibrationConfig) -> bool:
+        """Whether drift will be watched when a task has ended that has begun."""
+        _, task = self._task
+        return task is not None and settings.enabled and not self._watch.is_open
+
+    @property
+    def _task(self) -> tuple[Phase, Task | None]:
+        """Phase and task; None instead of a dry run, which corrects nothing."""
+        phase, task = self._runner.state
+        return phase, None if task is not None and task.is_dry_run else task
 
     def _why_not_corrected(self, settings: RecalibrationConfig, autonomy: Autonomy) -> str:
         if self._policy.is_left_alone:

@@ -185,6 +185,10 @@ class RecalibrationController:
         """
         return self._concern.find(self._settings, self._results.autonomy)
 
+    def is_baseline_under_way(self) -> bool:
+        """Whether drift will be watched when a task has ended that has begun. Safe from any thread."""
+        return self._concern.is_baseline_under_way(self._settings)
+
     # ---- the loop ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

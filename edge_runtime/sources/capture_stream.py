@@ -190,7 +190,7 @@ def open_stream(
     width, height = video.shape
     require_room(*fit(max(1, width), max(1, height), options.size), ring.slot_bytes)
     ring.beat(time.monotonic())
-    owner.send("opened", width=width, height=height, backend="FFMPEG")
+    owner.send("opened", width=width, height=height, backend="PyAV")
     return video
 
 

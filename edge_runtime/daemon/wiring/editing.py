@@ -150,7 +150,7 @@ def restart_by_command(notify: SystemdNotify, stop: StopRequest) -> dict[str, bo
         raise CommandError(
             "this process was not started by systemd, so nobody would start it again; nothing was done"
         )
-    log.warning("restart by command")
+    log.info("restart by command")
     stop.put()
     return {"restarting": True}
 

@@ -240,6 +240,26 @@ def test_what_lasts_is_said_once_and_that_it_is_over_too() -> None:
     assert news(looks) == [(16.0, "source belt", "note"), (72.0, "source belt", "well")]
 
 
+def look_at_calibration(now_s: float, *, is_commissioning: bool) -> list[Finding]:
+    commissioning = frozenset({"parts"} if is_commissioning else ())
+    facts = replace(GOOD, calibration={"parts": "drift is not watched"}, commissioning=commissioning)
+    return [one for one in find(facts, now_s) if one.part == "calibration parts"]
+
+
+def test_a_first_commissioning_is_news_only_if_it_takes_very_long() -> None:
+    def watch(minutes: int) -> list[tuple[float, str, str]]:
+        looks = [(float(t), look_at_calibration(t, is_commissioning=True)) for t in range(0, minutes * 60, 2)]
+        return news(looks)
+
+    assert watch(minutes=10) == []
+    assert watch(minutes=16) == [(900.0, "calibration parts", "note")]
+
+
+def test_a_missing_baseline_is_said_once_though_a_commissioning_begins() -> None:
+    looks = [(float(t), look_at_calibration(t, is_commissioning=t > 20)) for t in range(0, 100, 2)]
+    assert news(looks) == [(6.0, "calibration parts", "note")]
+
+
 def test_what_comes_and_goes_is_said_once() -> None:
     looks = [(float(t), [SILENT_CAMERA] if t % 8 < 6 else []) for t in range(0, 200, 2)]
     assert news(looks) == [(8.0, "source belt", "note")]

@@ -83,6 +83,7 @@ def test_commissions_itself_when_the_configuration_says_so(tmp_path):
     bench = ControllerBench(tmp_path, commissioned=False, automatic=True)
     bench.feed(17)
     assert [job.request.kind for job in bench.jobs] == ["commission"]
+    assert bench.controller.is_baseline_under_way()
 
 
 def fails_to_commission_for_good(tmp_path):
@@ -543,6 +544,7 @@ def test_it_says_why_drift_is_not_watched_or_not_corrected(tmp_path, settings, d
     do(bench)
     concern = bench.controller.concern()
     assert (concern is None) is (words is None)
+    assert bench.controller.is_baseline_under_way() is (words == "not watched yet")
     assert concern is None or words in concern
 
 
