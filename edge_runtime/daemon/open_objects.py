@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from edge_runtime.errors import StateError
 from edge_runtime.inference.tracking.life import ObjectState
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.lazy_adapter import LazyAdapter
 
 FILE = "objects.json"
 
@@ -20,6 +21,9 @@ class OpenObject:
     stream: str
     model: str
     state: ObjectState
+
+
+_OBJECTS: LazyAdapter[list[OpenObject]] = LazyAdapter(list[OpenObject])
 
 
 class OpenObjects:
@@ -36,7 +40,7 @@ class OpenObjects:
         """
         try:
             data = self.path.read_bytes()
-            return TypeAdapter(list[OpenObject]).validate_json(data)  # built here: seldom is there a file
+            return _OBJECTS.adapter.validate_json(data)
         except FileNotFoundError:
             return []
         except (OSError, ValidationError) as err:

@@ -11,17 +11,17 @@ Only the value and its file live here; who moves a pointer, and when, is decided
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
 import orjson
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from calibration.stats.regular_file import read_whole
 from edge_runtime.bundles.foreign_json import describe_first
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.lazy_adapter import LazyAdapter
 
 VERSIONS_FILE = "versions.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -91,7 +91,7 @@ class VersionPointers:
         """
         try:
             data = read_whole(path, LARGEST_BYTES)
-            return _make_adapter().validate_json(data)
+            return _POINTERS.adapter.validate_json(data)
         except FileNotFoundError:
             return cls()
         except (OSError, ValidationError) as err:
@@ -114,10 +114,7 @@ class VersionPointers:
             write_atomically(path, orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS))
 
 
-@cache
-def _make_adapter() -> TypeAdapter[VersionPointers]:
-    """Built when there is a file: models without a rollout have none."""
-    return TypeAdapter(VersionPointers)
+_POINTERS: LazyAdapter[VersionPointers] = LazyAdapter(VersionPointers)
 
 
 def read_boot_id(path: Path = BOOT_ID) -> str | None:

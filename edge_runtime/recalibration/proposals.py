@@ -10,7 +10,7 @@ from typing import Literal
 
 import orjson
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from calibration.stats.regular_file import read_whole
 from edge_runtime.datatypes import Generation
@@ -26,10 +26,12 @@ from edge_runtime.recalibration.proposal import PendingPatch, Proposal
 from edge_runtime.recalibration.trials import PatchTrials
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.autonomy import Autonomy
+from edge_runtime.system.lazy_adapter import LazyAdapter
 
 log = structlog.get_logger()
 
 PROPOSAL_FILE = "proposal.json"
+_PROPOSAL: LazyAdapter[Proposal] = LazyAdapter(Proposal)
 
 
 class Proposals:
@@ -209,7 +211,7 @@ class Proposals:
     def _read(self) -> Proposal | None:
         try:
             data = read_whole(self._path, LARGEST_NOTE_BYTES)
-            return TypeAdapter(Proposal).validate_json(data)  # built here: seldom is there a file
+            return _PROPOSAL.adapter.validate_json(data)
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as err:

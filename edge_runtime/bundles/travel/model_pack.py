@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from edge_runtime.bundles.foreign_json import BadJson, read_json
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, RelativePath
 from edge_runtime.bundles.verify import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES
+from edge_runtime.system.lazy_adapter import LazyAdapter
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -36,7 +37,7 @@ FILE_PATH = "org.cncf.model.filepath"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """As registries bound it."""
 
-_PATH = TypeAdapter(RelativePath)
+_PATH: LazyAdapter[str] = LazyAdapter(RelativePath)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def _read_layer(layer: _Descriptor) -> Layer:
     path = layer.annotations.get(FILE_PATH, "")
     if path not in (MANIFEST_FILE, SIGNATURE_FILE):
         try:
-            _PATH.validate_python(path)
+            _PATH.adapter.validate_python(path)
         except ValidationError as err:
             raise NotABundle(f"a layer with a path that no bundle has ({path[:100]!r})") from err
     return Layer(path, layer.digest, layer.size)

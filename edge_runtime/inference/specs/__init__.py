@@ -5,7 +5,7 @@ Typed, frozen and checked on construction. They drive ``preprocess``, ``signals`
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag, TypeAdapter
+from pydantic import Discriminator, Tag
 
 from edge_runtime.inference.specs.base import MAX_NAME_CHARACTERS, Finite, StrictModel, TensorName
 from edge_runtime.inference.specs.outputs import (
@@ -21,6 +21,7 @@ from edge_runtime.inference.specs.outputs import (
 from edge_runtime.inference.specs.pictures import MAX_INPUT_PIXELS, Colour, Filter, PictureSpec
 from edge_runtime.inference.specs.signal_inputs import SignalInput
 from edge_runtime.inference.specs.signals import PayloadSpec, SignalChannel, SignalSpec
+from edge_runtime.system.lazy_adapter import LazyAdapter
 
 __all__ = [
     "MAX_INPUT_PIXELS",
@@ -61,7 +62,7 @@ PreprocessSpec = Annotated[
     Annotated[PictureSpec, Tag("picture")] | Annotated[SignalSpec, Tag("signal")], Discriminator(_kind_of)
 ]
 """How an input becomes the model's tensor: a picture, or with ``kind: signal`` a window of samples."""
-_PREPROCESS: TypeAdapter[PreprocessSpec] = TypeAdapter(PreprocessSpec)
+_PREPROCESS: LazyAdapter[PreprocessSpec] = LazyAdapter(PreprocessSpec)
 
 
 def read_preprocess(data: Any) -> PreprocessSpec:
@@ -70,7 +71,7 @@ def read_preprocess(data: Any) -> PreprocessSpec:
     Raises:
         pydantic.ValidationError: it is none.
     """
-    return _PREPROCESS.validate_python(data)
+    return _PREPROCESS.adapter.validate_python(data)
 
 
 def find_contradiction(preprocess: PreprocessSpec, postprocess: PostprocessSpec) -> str | None:

@@ -4,13 +4,11 @@ All are JSON. Both ends are of one version: a field that is missing or of anothe
 too.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from calibration.baseline.metadata import BaselineFacts
 from calibration.search.progress import SearchPhase
@@ -23,6 +21,7 @@ from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, ChosenReference, Kind
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.lazy_adapter import LazyAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +112,8 @@ class MessageFile(Generic[T]):
     """A file in the job's folder that holds one message."""
 
     name: str
-    make_adapter: Callable[[], TypeAdapter[T]]
-    """Called when it is used: a start exchanges no message, and building all three costs 6 ms."""
+    form: LazyAdapter[T]
+    """Lazy, since a start exchanges no message: building all three costs 6 ms."""
 
     def write(self, folder: Path, message: T) -> None:
         """Write it, whole or not at all.
@@ -122,7 +121,7 @@ class MessageFile(Generic[T]):
         Raises:
             StateError: the disk refuses.
         """
-        write_atomically(folder / self.name, self.make_adapter().dump_json(message))
+        write_atomically(folder / self.name, self.form.adapter.dump_json(message))
 
     def read(self, folder: Path) -> T:
         """The message.
@@ -137,7 +136,7 @@ class MessageFile(Generic[T]):
         if count_values(data) > MOST_VALUES:
             raise StateError(f"{self.name} cannot be read: more than {MOST_VALUES} values")
         try:
-            return self.make_adapter().validate_json(data, strict=True)
+            return self.form.adapter.validate_json(data, strict=True)
         except ValidationError as err:
             problems = "; ".join(
                 f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors()[:_SHOWN]
@@ -145,15 +144,14 @@ class MessageFile(Generic[T]):
             raise StateError(f"{self.name} cannot be read: {problems}") from err
 
 
-REQUEST: MessageFile[JobRequest] = MessageFile("job.json", cache(lambda: TypeAdapter(JobRequest)))
-PROGRESS: MessageFile[JobProgress] = MessageFile("progress.json", cache(lambda: TypeAdapter(JobProgress)))
-RESULT: MessageFile[JobResult] = MessageFile("outcome.json", cache(lambda: TypeAdapter(JobResult)))
+REQUEST: MessageFile[JobRequest] = MessageFile("job.json", LazyAdapter(JobRequest))
+PROGRESS: MessageFile[JobProgress] = MessageFile("progress.json", LazyAdapter(JobProgress))
+RESULT: MessageFile[JobResult] = MessageFile("outcome.json", LazyAdapter(JobResult))
+_REPORT: LazyAdapter[RecalibrationReport] = LazyAdapter(RecalibrationReport)
 
 
 def make_report(verdict: Verdict, request: JobRequest) -> RecalibrationReport:
     """The report of a verdict."""
     facts = {**verdict.to_json(), "frames": verdict.frames, "cause": request.cause, "at": request.at_wall_s}
     facts |= {"reference": request.reference.name, "dry_run": request.is_dry_run}
-    return TypeAdapter(RecalibrationReport).validate_python(
-        facts | {"is_known": verdict.candidate in request.known}
-    )
+    return _REPORT.adapter.validate_python(facts | {"is_known": verdict.candidate in request.known})
