@@ -12,6 +12,13 @@ OK = 0x00
 CLOSE, SILENT = "close the connection", "no acknowledgement"
 
 
+@dataclass(frozen=True)
+class Disconnect:
+    """Say why, and close the connection."""
+
+    code: int
+
+
 @dataclass
 class Published:
     """A message as it arrived."""
@@ -26,13 +33,15 @@ class FakeBroker:
     """``with FakeBroker(on_publish=...) as broker: ...``.
 
     Attributes:
-        on_publish: Gives a reason code, ``CLOSE``, ``SILENT``, or a number of seconds before the acknowledgement as
-            a float.
-        connack: Reason code of the answer to CONNECT; called with the packet.
-        properties: Properties of that answer, encoded.
+        on_publish: Gives a reason code, ``CLOSE``, ``SILENT``, a ``Disconnect``, or a number of seconds before the
+            acknowledgement as a float.
+        on_subscribe: Gives a reason code or a ``Disconnect``; called with the filter.
+        connack: Reason code of the answer to CONNECT, ``CLOSE`` or ``SILENT``; called with the packet.
+        properties: Properties of that answer, encoded; a packet of MQTT 3.1.1 is answered without.
     """
 
     on_publish: object = lambda published: OK
+    on_subscribe: object = lambda topic_filter: 1
     connack: object = lambda packet: OK
     properties: bytes = b""
     host: str = "127.0.0.1"
@@ -107,8 +116,12 @@ class FakeBroker:
             case 1:
                 self.connects += 1
                 code = self.connack(body)
-                answer = bytes([0, code, len(self.properties)]) + self.properties
-                writer.write(_packet(0x20, answer))
+                if code == SILENT:
+                    return
+                if code == CLOSE:
+                    raise ConnectionError
+                of_version_5 = bytes([len(self.properties)]) + self.properties
+                writer.write(_packet(0x20, bytes([0, code]) + (of_version_5 if body[6] == 5 else b"")))
                 if code != OK:
                     raise ConnectionError
             case 3:
@@ -116,7 +129,9 @@ class FakeBroker:
                 self.seen.append(published)
                 await self._settle(self.on_publish(published), mid, writer)
             case 8:
-                writer.write(_packet(0x90, body[:2] + b"\0\1"))
+                decision = self.on_subscribe(_parse_subscribe(body))
+                self._leave_if_told(decision, writer)
+                writer.write(_packet(0x90, body[:2] + bytes([0, decision])))
             case 10:
                 writer.write(_packet(0xB0, body[:2] + b"\0\0"))
             case 12:
@@ -124,7 +139,13 @@ class FakeBroker:
             case 14:
                 raise ConnectionError
 
+    def _leave_if_told(self, decision, writer):
+        if isinstance(decision, Disconnect):
+            writer.write(_packet(0xE0, bytes([decision.code, 0])))
+            raise ConnectionError
+
     async def _settle(self, decision, mid, writer):
+        self._leave_if_told(decision, writer)
         if decision == CLOSE:
             raise ConnectionError
         if decision == SILENT:
@@ -156,3 +177,8 @@ def _parse_publish(header, body):
     topic, rest = body[2 : 2 + size].decode(), body[2 + size :]
     mid, rest = rest[:2], rest[2:]
     return Published(topic, rest[1 + rest[0] :], bool(header & 1)), mid
+
+
+def _parse_subscribe(body):
+    rest = body[3 + body[2] :]
+    return rest[2 : 2 + int.from_bytes(rest[:2])].decode()

@@ -70,7 +70,7 @@ def _try_rights(session: MqttSession, settings: MqttSettings, *, listens: bool) 
         if session.wait_subscribed(_ANSWER_S) and topics.requests in session.refused_filters:
             yield problem(
                 "broker.rights",
-                f"the broker lets this box not hear {topics.requests}",
+                session.problem or f"the broker lets this box not hear {topics.requests}",
                 _ACL,
                 ExitCode.UNAVAILABLE,
             )

@@ -274,8 +274,8 @@ class MqttClient:
             self._session = session
         if not session.wait_subscribed(self._settings.connect_timeout_s) or not session.is_open:
             raise BrokerLost(f"subscriptions were not answered: {session.problem or 'no answer in time'}")
-        if not self._may_retain:
-            session.problem = NO_RETAIN
+        if not session.may_retain:
+            session.problem = session.problem or NO_RETAIN
         with self._lock:
             session.send(self._topics.availability, b"online", retain=True)
             state = self._state if self._state is not None and self._may_send(self._state) else None

@@ -4,13 +4,17 @@ import socket
 import ssl
 
 NO_SUBSCRIBERS, FIRST_FAILURE = 0x10, 0x80
-RETAIN_NOT_SUPPORTED = 0x9A
+VERSION_NOT_SUPPORTED, PACKET_TOO_LARGE = 0x84, 0x95
+RETAIN_NOT_SUPPORTED, QOS_NOT_SUPPORTED, WILDCARDS_NOT_SUPPORTED = 0x9A, 0x9B, 0xA2
 _RIGHTS = "check mqtt.user, mqtt.password and the broker's rules for this device"
 _LATER = "it is tried again; look at the broker's load and limits"
 _REMEDIES = {
     0x81: "is this port for MQTT?",
     0x82: "is this port for MQTT v5?",
-    0x84: "MQTT v5 is needed: update the broker or turn MQTT v5 on (mosquitto speaks it from 1.6 on)",
+    VERSION_NOT_SUPPORTED: (
+        "MQTT v5 is needed: update the broker, turn MQTT v5 on, or use another one (mosquitto speaks it from 1.6 on, "
+        "RabbitMQ from 3.13 on)"
+    ),
     0x85: "the broker's rules do not allow the client id {client_id}; allow it, or change device or mqtt.prefix",
     0x86: _RIGHTS,
     0x87: _RIGHTS,
@@ -19,10 +23,10 @@ _REMEDIES = {
     0x8A: "the broker has banned this device; lift the ban there",
     0x8C: "the broker wants another way to log in than user and password",
     0x90: "the broker's rules do not allow the topic {client_id}/availability of the last will",
-    0x95: "the broker's limit for packets is too small for the last will; raise it",
+    PACKET_TOO_LARGE: "the broker's limit for packets is too small for the last will; raise it",
     0x97: "a quota of the broker is used up; raise it there",
     RETAIN_NOT_SUPPORTED: "turn retained messages on at the broker (mosquitto: retain_available true)",
-    0x9B: "results need QoS 1: raise the highest QoS at the broker (mosquitto: max_qos 1)",
+    QOS_NOT_SUPPORTED: "results need QoS 1: raise the highest QoS at the broker (mosquitto: max_qos 1)",
     0x9C: "the broker sends its clients to another one; change mqtt.host",
     0x9D: "the broker has moved; change mqtt.host",
     0x9F: _LATER,
@@ -34,11 +38,18 @@ _DENIALS = {
     0x87: "not authorized by the broker's access rules",
     0x90: "topic name invalid for the broker",
     0x91: "packet identifier in use",
-    0x95: TOO_LARGE,
+    PACKET_TOO_LARGE: TOO_LARGE,
     0x97: "quota of the broker exceeded",
     0x99: "payload format invalid",
-    0x9A: "the broker does not support retained messages",
-    0x9B: "the broker does not support QoS 1",
+    RETAIN_NOT_SUPPORTED: "the broker does not support retained messages",
+    QOS_NOT_SUPPORTED: "the broker does not support QoS 1",
+}
+_SUBSCRIPTION_DENIALS = {
+    0x80: "it gives no reason; check its access rules",
+    0x87: "not authorized; check its access rules",
+    0x8F: "it says that the filter is invalid; are so many levels allowed there?",
+    0x97: "a quota of the broker is used up; raise it there",
+    WILDCARDS_NOT_SUPPORTED: "it allows no filters with + or #; turn them on at the broker",
 }
 _NOT_OVER_A_MESSAGE = frozenset({0x00, 0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0})
 """The broker is busy or shuts down, nothing came in time, another client has the id, an administrator, another server,
@@ -56,6 +67,12 @@ def explain_refusal(code: int, name: str, client_id: str) -> str:
 def explain_denial(code: int) -> str:
     """The reason code of a refused message; the same words each time."""
     return _DENIALS.get(code, f"refused with reason code {code:#04x}")
+
+
+def explain_subscription(topic_filter: str, code: int) -> str:
+    """The reason code of a refused subscription: nothing of this filter comes in."""
+    why = _SUBSCRIPTION_DENIALS.get(code, f"reason code {code:#04x}; look at the broker's log")
+    return f"the broker refuses the subscription to {topic_filter}: {why}"
 
 
 def explain_silence(code: int | None, request: str, response: str) -> str:

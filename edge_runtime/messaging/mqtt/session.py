@@ -25,13 +25,19 @@ from edge_runtime.errors import BrokerLost
 from edge_runtime.messaging.mqtt.message import Message
 from edge_runtime.messaging.mqtt.paho_client import PahoClient
 from edge_runtime.messaging.mqtt.problems import (
+    PACKET_TOO_LARGE,
+    QOS_NOT_SUPPORTED,
+    VERSION_NOT_SUPPORTED,
+    WILDCARDS_NOT_SUPPORTED,
     explain_denial,
     explain_error,
     explain_refusal,
+    explain_subscription,
     explain_takeover,
     may_be_over_a_message,
 )
 from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.messaging.mqtt.version_probe import answers_version_3
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -73,7 +79,9 @@ class MqttSession:
             may_retain: False for a broker that keeps no retained messages: nothing is retained then.
         """
         self._settings, self._handle_message, self._report_progress = settings, on_message, on_progress
-        self._crashes, self._may_retain = crashes, may_retain
+        self._crashes = crashes
+        self.may_retain, self._may_use_wildcards = may_retain, True
+        """Whether this broker keeps retained messages, and takes filters with + and #."""
         self.max_inflight = max_inflight
         self.broker_inflight, self.max_packet_bytes = 65_535, MAX_PACKET_BYTES
         """The limits of this broker, which it announces when it accepts the connection."""
@@ -121,7 +129,7 @@ class MqttSession:
         client.max_inflight_messages = self.max_inflight
         client.username_pw_set(settings.user, settings.password)
         if settings.client_id is None:
-            client.will_set(settings.topics.availability, b"offline", qos=1, retain=self._may_retain)
+            client.will_set(settings.topics.availability, b"offline", qos=1, retain=self.may_retain)
         client.on_socket_open = self._tune_socket
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -133,7 +141,7 @@ class MqttSession:
     # --- life ----------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Connect and wait for the broker's answer, at most three connect timeouts in all.
+        """Connect and wait for the broker's answer, at most five connect timeouts in all.
 
         Raises:
             BrokerLost: with the reason and what to check.
@@ -154,11 +162,14 @@ class MqttSession:
             raise BrokerLost(f"{where}: {reason}") from err
         self._client.loop_start()
         if not self._answered.wait(settings.connect_timeout_s):
-            raise BrokerLost(
-                f"{where}: connected, but no answer in {settings.connect_timeout_s:g} s; is it MQTT v5?"
-            )
+            self.problem = f"connected, but no answer in {settings.connect_timeout_s:g} s; is it MQTT v5?"
         if not self._is_accepted:
+            if self.refusal is None and answers_version_3(settings):
+                self._refuse(VERSION_NOT_SUPPORTED, "it answers MQTT 3.1.1 but not MQTT v5")
             raise BrokerLost(f"{where}: {self.problem}")
+
+    def _refuse(self, code: int, found: str) -> None:
+        self.refusal, self.problem = code, explain_refusal(code, found, self.client_id)
 
     @property
     def is_open(self) -> bool:
@@ -229,6 +240,8 @@ class MqttSession:
         info = self._publish(topic, payload, 1, retain, _publish_properties(expiry_s, correlation))
         if info is not None and retain:
             self._watch_retained(info.mid, topic)
+        elif retain and not self.fits(topic, payload, correlation):
+            self._note_retained(topic, PACKET_TOO_LARGE)
         return None if info is None else info.mid
 
     def _publish(
@@ -241,7 +254,7 @@ class MqttSession:
         self._count(sent=1)  # before it is acknowledged; at QoS 0 paho reports it when it is written
         is_sent = False
         try:
-            info = self._client.publish(topic, payload, qos, retain and self._may_retain, properties)
+            info = self._client.publish(topic, payload, qos, retain and self.may_retain, properties)
             is_sent = info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
         finally:
             if not is_sent:
@@ -326,18 +339,21 @@ class MqttSession:
         """Send a retained message at QoS 1 and wait until the broker has it; for the last message only."""
         if not self.is_open:
             return
-        info = self._client.publish(topic, payload, qos=1, retain=self._may_retain)
+        info = self._client.publish(topic, payload, qos=1, retain=self.may_retain)
         end_s = time.monotonic() + timeout_s
         with suppress(RuntimeError, ValueError):  # paho: the connection ended meanwhile
             while not info.is_published() and not self._closed.is_set() and time.monotonic() < end_s:
                 info.wait_for_publish(0.05)
 
     def subscribe(self, topic_filter: str, *, keeps_retain_flag: bool = True) -> None:
-        """Ask for messages at QoS 1.
+        """Ask for messages at QoS 1; a broker without wildcards would end the connection over one, and is not asked.
 
         With ``keeps_retain_flag`` a message has the flag with which it was published; without, only one that the
         broker had stored has it (MQTT v5 section 3.8.3.1).
         """
+        if not self._may_use_wildcards and not {"+", "#"}.isdisjoint(topic_filter):
+            self._note_subscription(topic_filter, WILDCARDS_NOT_SUPPORTED)
+            return
         options = SubscribeOptions(qos=1, retainAsPublished=keeps_retain_flag)
         with self._subscribing:
             self._open_subscriptions += 1
@@ -370,9 +386,12 @@ class MqttSession:
         self, _client: object, _data: object, _flags: object, reason: ReasonCode, given: Properties | None
     ) -> None:
         if reason.is_failure:
-            self.refusal = reason.value
-            self.problem = explain_refusal(reason.value, str(reason), self.client_id)
+            self._refuse(reason.value, str(reason))
+        elif getattr(given, "MaximumQoS", 2) == 0:
+            self._refuse(QOS_NOT_SUPPORTED, "it takes QoS 0 only")
         else:
+            self.may_retain &= getattr(given, "RetainAvailable", 1) == 1
+            self._may_use_wildcards = getattr(given, "WildcardSubscriptionAvailable", 1) == 1
             self.broker_inflight = getattr(given, "ReceiveMaximum", 65_535)
             self.max_packet_bytes = getattr(given, "MaximumPacketSize", MAX_PACKET_BYTES)
             self._is_accepted = True
@@ -420,16 +439,19 @@ class MqttSession:
     def _on_subscribe(
         self, _client: paho.Client, _data: object, mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
+        with self._subscribing:
+            asked = self._asked.pop(mid, None)
+        refused = next((reason.value for reason in reasons if reason.is_failure), None)
+        if asked is not None and refused is not None:
+            self._note_subscription(asked, refused)
         with self._subscribing:
             self._open_subscriptions -= 1
-            asked = self._asked.pop(mid, None)
-            if asked is not None and refused:
-                self.refused_filters.add(asked)
             self._subscribing.notify_all()
-        if refused:
-            self.problem = f"the broker refused a subscription: {', '.join(refused)}; check its access rules"
-            log.error("subscription refused by the broker", problem=self.problem)
+
+    def _note_subscription(self, topic_filter: str, code: int) -> None:
+        self.refused_filters.add(topic_filter)
+        self.problem = explain_subscription(topic_filter, code)
+        log.error("subscription refused by the broker", problem=self.problem)
 
     def _on_message(self, _client: paho.Client, _data: object, raw: paho.MQTTMessage) -> None:
         properties = raw.properties
