@@ -36,7 +36,7 @@ _DENIALS = {
     0x80: "the broker refuses it without a reason",
     0x83: "the broker refuses it for another reason",
     0x87: "not authorized by the broker's access rules",
-    0x90: "topic name invalid for the broker",
+    0x90: "topic name invalid for the broker, or forbidden by its access rules",  # ejabberd 23.01 means the latter
     0x91: "packet identifier in use",
     PACKET_TOO_LARGE: TOO_LARGE,
     0x97: "quota of the broker exceeded",
@@ -47,7 +47,7 @@ _DENIALS = {
 _SUBSCRIPTION_DENIALS = {
     0x80: "it gives no reason; check its access rules",
     0x87: "not authorized; check its access rules",
-    0x8F: "it says that the filter is invalid; are so many levels allowed there?",
+    0x8F: "filter invalid there, or forbidden; check its access rules",  # ejabberd 23.01 means the latter
     0x97: "a quota of the broker is used up; raise it there",
     WILDCARDS_NOT_SUPPORTED: "it allows no filters with + or #; turn them on at the broker",
 }

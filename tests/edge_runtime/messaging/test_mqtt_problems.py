@@ -5,7 +5,12 @@ import ssl
 
 import pytest
 
-from edge_runtime.messaging.mqtt.problems import explain_denial, explain_error, explain_refusal
+from edge_runtime.messaging.mqtt.problems import (
+    explain_denial,
+    explain_error,
+    explain_refusal,
+    explain_subscription,
+)
 
 NOW = "1970-01-01"
 
@@ -47,3 +52,8 @@ def test_the_password_is_only_asked_for_when_it_can_be_the_cause(code):
 @pytest.mark.parametrize("code", range(0x80, 0x100))
 def test_a_refusal_of_a_message_has_words_without_varying_numbers(code):
     assert explain_denial(code) == explain_denial(code) != ""
+
+
+@pytest.mark.parametrize("text", [explain_denial(0x90), explain_subscription("edge/box/request/+", 0x8F)])
+def test_codes_that_ejabberd_gives_for_missing_rights_name_the_access_rules(text):
+    assert "access rules" in text
