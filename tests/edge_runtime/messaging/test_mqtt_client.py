@@ -1,6 +1,6 @@
 """mqtt: one client for ever, against a real mosquitto that is killed, frozen, encrypted and protected."""
 
-import gc
+import json
 import signal
 import socket
 import subprocess
@@ -8,7 +8,6 @@ import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
@@ -23,7 +22,7 @@ from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.publisher import Denial
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.mosquitto import Mosquitto, free_port, make_tls_files
+from tests.support.mosquitto import Mosquitto, make_tls_files
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
@@ -438,25 +437,38 @@ def test_refused_by_access_rules_is_one_row_denied_and_the_link_goes_on(tmp_path
         assert sink.epoch is client.session
 
 
-def test_threads_and_descriptors_stay_flat_over_many_reconnections(tmp_path, make_client):
-    port = free_port()
-
-    def counted():
-        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-
-    gc.collect()  # files that other tests left to the collector
-    with Mosquitto(tmp_path / "often", port=port) as broker:
-        client, _ = make_client(broker)
+def test_threads_and_descriptors_stay_flat_over_many_reconnections(tmp_path):
+    broker = Mosquitto(tmp_path / "often")
+    code = f"""
+        import json, os, threading
+        from edge_runtime.messaging.mqtt.client import MqttClient
+        from edge_runtime.messaging.mqtt.settings import MqttSettings
+        from edge_runtime.system.log import configure_log
+        from edge_runtime.system.supervised_thread import Crashes
+        from tests.support.waiting import until
+        configure_log()  # to standard error
+        quick = dict(reconnect_min_s=0.05, reconnect_max_s=0.2)
+        client = MqttClient(MqttSettings("{broker.host}", "often", port={broker.port}, **quick), Crashes())
         client.start()
-        assert until(lambda: client.connects)
-        before = counted()
-        for _ in range(10):
+        while True:
+            connects = int(input())
+            assert until(lambda: client.connects >= connects and client.session is not None)
+            print(json.dumps([threading.active_count(), len(os.listdir("/proc/self/fd"))]), flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # A process without anything else: what other tests left in this one may come and go.
+    with broker, subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+
+        def counted(connects):
+            process.stdin.write(f"{connects}\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        before, after = counted(1), []
+        for connects in range(2, 12):
             broker.kill()
-            assert until(lambda: client.session is None)
             broker.start()
-            assert until(lambda: client.session is not None)
-        # Not more: what other tests left behind may be freed meanwhile.
-        assert until(lambda: all(now <= then for now, then in zip(counted(), before, strict=True))), (
-            before,
-            counted(),
-        )
+            after.append(counted(connects))
+        process.kill()
+    assert after == [before] * 10
