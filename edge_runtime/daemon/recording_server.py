@@ -9,6 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,9 @@ class RecordingServer:
     def stop(self) -> None:
         """End a recording, and listen no more."""
         self._thread.stop()
+        if self._listener is not None:
+            with suppress(OSError):  # it was closed before
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which waits for a connection
         self._thread.join(STOP_S)
         if self._listener is not None:
             self._listener.close()
@@ -82,18 +86,23 @@ class RecordingServer:
 
     def _run(self) -> None:
         while not self._thread.stopping.is_set():
-            if (sock := self._accept(POLL_S)) is not None:
+            if (sock := self._accept(None)) is not None:
                 with sock:
                     self._serve(Link(sock, SLOW_S, MOST_REQUEST_BYTES, most_body_bytes=0))
             self._thread.succeeded()
 
-    def _accept(self, timeout_s: float) -> socket.socket | None:
+    def _accept(self, timeout_s: float | None) -> socket.socket | None:
+        """None when none came in time, or this server stops."""
         assert self._listener is not None
         self._listener.settimeout(timeout_s)
         try:
             return self._listener.accept()[0]
         except (TimeoutError, BlockingIOError):
             return None
+        except OSError:
+            if self._thread.stopping.is_set():
+                return None
+            raise
 
     def _serve(self, link: Link) -> None:
         try:

@@ -32,6 +32,8 @@ GATHER_S = 0.002
 """Batches that are not full begin at least this far apart, where a batch may hold several samples. At 1,000 windows a
 second each would wake the thread, which costs the thread that wakes it about a tenth of a millisecond.
 """
+IDLE_S = 1.0
+"""A new sample and an end wake an inference worker before that."""
 READ_S = 0.25
 MOVE_S = 2.0
 """Longest wait for a sensor's next message, or silence: by then the windows of the last one have been answered."""
@@ -233,7 +235,7 @@ class InferenceWorker:
         while not (self.thread.stopping.is_set() and self._pipeline.is_empty()):
             self._gather(began_s)
             began_s = time.monotonic()
-            self._pipeline.step(timeout_s=0.25)
+            self._pipeline.step(timeout_s=IDLE_S)
             self.thread.succeeded()
 
     def _gather(self, began_s: float) -> None:

@@ -13,8 +13,9 @@ from edge_runtime.serving.listener import open_listener
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 if TYPE_CHECKING:
-    import uvicorn
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from edge_runtime.http.quiet_server import QuietServer
 
 STOP_S = 3.0
 PROXIES = ("127.0.0.1", "::1")
@@ -44,7 +45,7 @@ class HttpServer:
         self.port = port
         """After ``start``, the port that it listens on."""
         self._socket: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
+        self._server: QuietServer | None = None
         self._thread = SupervisedThread("http", self._serve, crashes, is_vital=False)
 
     def start(self) -> None:
@@ -64,7 +65,7 @@ class HttpServer:
         """Answer open requests, then free the port within about 3 s; idempotent."""
         self._thread.stop()
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.stop()
         if not self._thread.join(STOP_S) and self._server is not None:
             self._server.force_exit = True
             self._thread.join(STOP_S)
@@ -75,6 +76,7 @@ class HttpServer:
         import uvicorn
 
         from edge_runtime.http.bounded_protocol import MAX_CONNECTIONS
+        from edge_runtime.http.quiet_server import QuietServer
 
         app = self._app()
 
@@ -97,7 +99,7 @@ class HttpServer:
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = QuietServer(config)
         if self._thread.stopping.is_set():
             return
         assert self._socket is not None

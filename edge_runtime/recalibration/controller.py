@@ -44,7 +44,9 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 log = structlog.get_logger()
 
 ROUND_S = 0.1
-"""Longest wait for a sample before everything else is looked after."""
+"""Longest wait for a sample before everything else is looked after, while a job or the trial of a patch goes on."""
+IDLE_S = 0.5
+"""The same otherwise; requests and edits end the wait."""
 
 _Settings = tuple[RecalibrationConfig, DriftConfig, RolloutConfig | None]
 
@@ -108,6 +110,7 @@ class RecalibrationController:
                 answer are told so. None: the whole daemon ends.
         """
         self._thread.stop()
+        self._samples.wake()
         has_ended = self._thread.join(timeout_s)
         self._requests.close(f"nothing was done: {replaced or 'the daemon ends'}")
         task = self._runner.stop()
@@ -129,7 +132,9 @@ class RecalibrationController:
 
     def request(self, request: TaskRequest) -> "Future[dict[str, Any]]":
         """Have something begun or done; the future gives the answer, or a :class:`CommandError`."""
-        return self._requests.put(request)
+        answer = self._requests.put(request)
+        self._samples.wake()
+        return answer
 
     def describe_progress(self, follower: TaskFollower) -> dict[str, Any]:
         """How far the task of this follower is, or the shadow of its patch; safe from any thread."""
@@ -146,6 +151,7 @@ class RecalibrationController:
     ) -> None:
         """Use other settings from the next round on."""
         self._edits.put((settings, drift, rollout))
+        self._samples.wake()
 
     def status(self) -> ControllerStatus:
         """For people and machines; safe from any thread."""
@@ -194,7 +200,8 @@ class RecalibrationController:
     def _run(self) -> None:
         self._reference.open()  # not in ``start``: reading many pictures must not delay the first result
         while not self._thread.stopping.is_set():
-            self.tick(ROUND_S)
+            is_busy = self._trials.patch is not None or self._runner.has_job
+            self.tick(ROUND_S if is_busy else IDLE_S)
             self._thread.succeeded()
 
     def tick(self, timeout_s: float) -> None:

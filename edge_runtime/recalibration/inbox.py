@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from edge_runtime.datatypes import Result, Sample
@@ -27,7 +28,7 @@ class SampleInbox:
         """By capture time; may be changed at any moment."""
         self.skipped = 0
         """Samples whose turn it was, but the inbox was full."""
-        self._waiting: queue.Queue[tuple[Sample, Result]] = queue.Queue(CAPACITY)
+        self._waiting: queue.Queue[tuple[Sample, Result] | None] = queue.Queue(CAPACITY)
         self._last_at_s: dict[str, float] = {}
 
     def offer(self, sample: Sample, result: Result) -> None:
@@ -43,12 +44,16 @@ class SampleInbox:
         except queue.Full:
             self.skipped += 1
 
+    def wake(self) -> None:
+        """Let :meth:`take` return although there may be no sample."""
+        with suppress(queue.Full):  # then it returns a sample soon
+            self._waiting.put_nowait(None)
+
     def take(self, timeout_s: float) -> tuple[Sample, Result] | None:
-        """The oldest one waiting; None when none came in time."""
-        try:
-            return self._waiting.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
+        """The oldest one waiting; None when none came in time, or after :meth:`wake`."""
+        with suppress(queue.Empty):
+            return self._waiting.get(timeout=timeout_s) or self._waiting.get_nowait()
+        return None
 
 
 class RequestInbox:

@@ -124,6 +124,11 @@ class TaskRunner:
         return self._state  # one object: a reader in another thread gets both of the same moment
 
     @property
+    def has_job(self) -> bool:
+        """Whether a process works for it."""
+        return self._job is not None
+
+    @property
     def progress(self) -> JobProgress | None:
         """How far the process is; None while none works. Safe from any thread."""
         job = self._job

@@ -5,6 +5,7 @@ from edge_runtime.datatypes import Result, Sample, Timings
 from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.inbox import CAPACITY, RequestInbox, SampleInbox
 from edge_runtime.recalibration.task import TaskRequest
+from tests.support.waiting import WAIT_S
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 
@@ -44,6 +45,15 @@ def test_raw_tensors_are_no_reference():
     inbox = SampleInbox(every_s=0.0)
     inbox.offer(sample(0, 0.0, pixels=None), answer(0))
     assert taken(inbox) == []
+
+
+def test_a_wake_up_ends_the_wait_and_hides_no_sample():
+    inbox = SampleInbox(every_s=0.0)
+    inbox.wake()
+    assert inbox.take(WAIT_S) is None
+    inbox.wake()
+    inbox.offer(sample(0, 0.0), answer(0))
+    assert taken(inbox) == [("belt", 0)]
 
 
 def test_an_unexpected_error_reaches_the_caller_and_the_thread():
