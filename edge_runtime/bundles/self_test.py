@@ -194,6 +194,7 @@ def _check_company(
         return None
     company = tensors if len(tensors) > 1 else [tensors[0], np.zeros_like(tensors[0])]
     together = engine.infer(np.stack(company))
+    _require_same_sizes(bundle, together, alone)
     gap = max(
         compare({name: array[index] for name, array in together.items()}, outputs)
         for index, outputs in enumerate(alone)
@@ -204,6 +205,18 @@ def _check_company(
         fix = "Call model.eval() before the export."
         raise BundleError(bundle.path, found, "a model in evaluation mode", fix)
     return gap
+
+
+def _require_same_sizes(bundle: Bundle, together: OneOutput, alone: Sequence[OneOutput]) -> None:
+    """A model that answers until it is done has outputs as long as the longest answer of its batch needs."""
+    for name, array in together.items():
+        for size in (outputs[name].shape for outputs in alone if name in outputs):
+            if size != array.shape[1:]:
+                found = (
+                    f"output {name} has the size {size} for one input alone and {array.shape[1:]} in a batch"
+                )
+                fix = "Export the model with outputs that are padded to a fixed size."
+                raise BundleError(bundle.path, found, "one size for all inputs", fix)
 
 
 def _mismatch(

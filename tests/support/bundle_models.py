@@ -85,6 +85,20 @@ def company_model() -> bytes:
     )  # fmt: skip
 
 
+def growing_model() -> bytes:
+    """Its output is as long as its batch: each input is compared with all others."""
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["flat", "turned"], ["logits"]),
+    ]
+    return serialized(
+        nodes, [],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", "m"])],
+    )  # fmt: skip
+
+
 def serialized(nodes: list[Any], initializers: list[Any], inputs: list[Any], outputs: list[Any]) -> bytes:
     graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
     return helper.make_model(

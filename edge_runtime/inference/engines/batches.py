@@ -59,6 +59,10 @@ def run_in_parts(
     """Run ``value`` (N, ...) on a model that takes batches of exactly ``fixed_batch``; None takes any.
 
     The last part is filled up with its last sample, and what was answered to that is left out.
+
+    Raises:
+        EngineError: an output has another size for one part than for the other, as of models that answer until they
+            are done.
     """
     if fixed_batch is None or fixed_batch == len(value):
         return run(value)
@@ -66,7 +70,7 @@ def run_in_parts(
         _run_padded(run, value[at : at + fixed_batch], fixed_batch)
         for at in range(0, len(value), fixed_batch)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: _join(name, [part[name] for part in parts]) for name in parts[0]}
 
 
 def require_batch_axis(outputs: Outputs, size: int) -> Outputs:
@@ -84,6 +88,16 @@ def require_batch_axis(outputs: Outputs, size: int) -> Outputs:
 def to_one_line(err: BaseException) -> str:
     """The words of a runtime, short enough for a log."""
     return " ".join(str(err).split())[:500]
+
+
+def _join(name: str, answers: list[NDArray[Any]]) -> NDArray[Any]:
+    sizes = sorted({array.shape[1:] for array in answers})
+    if len(sizes) > 1:
+        raise EngineError(
+            f"output {name} has the size {sizes[0]} for one input and {sizes[-1]} for another; expected one size for "
+            "all. Export the model with outputs that are padded to a fixed size"
+        )
+    return np.concatenate(answers)
 
 
 def _run_padded(run: Callable[[NDArray[Any]], Outputs], part: NDArray[Any], size: int) -> Outputs:

@@ -28,6 +28,7 @@ from tests.support.bundle_models import (
     colourful,
     company_model,
     external_model,
+    growing_model,
     png,
     pooling_model,
     small_model,
@@ -239,6 +240,14 @@ def test_a_model_in_training_mode_is_recognised_by_its_answers(bundle_path: Path
     assert "training" in failure(bundle_path)
     replace_file(bundle_path, "model.onnx", small_model(dropout=True))
     assert "dropout" in failure(bundle_path)
+
+
+def test_a_model_whose_answers_grow_with_the_batch_is_not_called_a_model_in_training_mode(
+    bundle_path: Path,
+) -> None:
+    replace_file(bundle_path, "model.onnx", growing_model())
+    said = failure(bundle_path)
+    assert ("logits" in said, "(1,)" in said, "training" in said) == (True, True, False)
 
 
 def test_damaged_golden_files_are_refused(bundle_path: Path) -> None:
