@@ -102,7 +102,8 @@ class Press:
                 self._client.publish("plant/press/motion", next(messages), qos=1).wait_for_publish(WAIT_S)
             return condition()
 
-        return until(send_and_look)
+        # A refused reference costs seconds, several times as many on a busy machine; the next one may be accepted.
+        return until(send_and_look, 4 * WAIT_S)
 
     def close(self):
         self._client.disconnect()
