@@ -44,7 +44,9 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 log = structlog.get_logger()
 
 ROUND_S = 0.1
-"""Longest wait for a sample before everything else is looked after, while a job or the trial of a patch goes on."""
+"""Longest wait for a sample before everything else is looked after, while a patch is active or tried, or a job goes on:
+a patch under which the engine fails gives no sample that would end the wait.
+"""
 IDLE_S = 0.5
 """The same otherwise; requests and edits end the wait."""
 
@@ -200,7 +202,7 @@ class RecalibrationController:
     def _run(self) -> None:
         self._reference.open()  # not in ``start``: reading many pictures must not delay the first result
         while not self._thread.stopping.is_set():
-            is_busy = self._trials.patch is not None or self._runner.has_job
+            is_busy = self._deployment.is_patched or self._trials.patch is not None or self._runner.has_job
             self.tick(ROUND_S if is_busy else IDLE_S)
             self._thread.succeeded()
 
