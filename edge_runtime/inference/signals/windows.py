@@ -91,6 +91,8 @@ class Windower:
         """The last slot with a sample; None before the first one."""
         self._is_opening = True
         """Whether a sample before ``start`` may still come in time."""
+        self._is_in_gap = False
+        """Whether the latest window was passed over, since it had no sample."""
         self._is_counted = False
         """Whether the latest samples had no times."""
         self._arrived_at_s: float | None = None
@@ -212,7 +214,7 @@ class Windower:
     def _begin(self) -> None:
         self._slots.clear()
         self._base = self.free_slot
-        self._start, self._newest, self._is_opening = 0, None, True
+        self._start, self._newest, self._is_opening, self._is_in_gap = 0, None, True, False
 
     def _take(
         self, slots: NDArray[np.int64], exact: NDArray[np.float64], rows: NDArray[np.float64]
@@ -295,13 +297,15 @@ class Windower:
             numbers, end = self._slots.copy(self._length), self._start + self._length
             slots = range(self._base + self._start, self._base + end)
             self._advance(1)
+            self._is_in_gap = False
             yield Window(numbers, self._origin_s + (end - 1) / self._rate_hz, slots)
 
     def _skip_empty(self, ahead: int) -> None:
         """Pass over windows without one sample, of those that are ``ahead`` of the next one at most."""
         first = self._slots.find_first()
         empty = ahead if first < 0 else min(ahead, first - self._length)
-        self._count(gaps=1)
+        self._count(gaps=int(not self._is_in_gap))
+        self._is_in_gap = True
         self._advance(1 + max(0, empty // self._hop))
 
     def _advance(self, windows: int) -> None:

@@ -123,6 +123,14 @@ def test_any_cut_gives_the_same_whatever_the_times_are(length, hop, late, steps,
     assert left_out(other.counts) == left_out(one_by_one.counts)
 
 
+@pytest.mark.parametrize("at", [[], [1], [2], [3], [1, 2, 3]])
+def test_a_gap_counts_once_whatever_number_of_messages_tell_its_length(at):
+    windower = Windower(spec_of(1, 1, 2 / RATE_HZ))
+    feed(windower, *cut([0, 3, 4, 5, 9], [0.0] * 5, at))
+    list(windower.finish())
+    assert windower.counts.gaps == 2
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 60), cuts)
 def test_samples_without_times_are_counted_on(length, hop, count, at):
